@@ -1,0 +1,22 @@
+"""Errors a user can mend: each is told in one or two lines, with an exit code."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class FxcostError(Exception):
+    """Something the user named is wrong; the message names it and the next step."""
+
+    exit_code = 1
+
+
+class UnknownOperatorsError(FxcostError):
+    """The model calls operators without a rule, and the user asked for none."""
+
+    exit_code = 3
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """A clause such as ``; near: resnet50, resnet34`` or nothing when nothing is near."""
+    found = get_close_matches(name.lower(), sorted(known), n=4, cutoff=0.6)
+    return f"; near: {', '.join(found)}" if found else ""
