@@ -1,0 +1,7 @@
+"""What is measured of a traced graph: one pass a file. Kept in the top-level folder ``passes/``."""
+
+from fxcost.passes.flops import FLOPS, flops, flops_pass
+from fxcost.passes.parameters import PARAMETERS, parameters
+from fxcost.passes.traffic import TRAFFIC, traffic, traffic_pass
+
+__all__ = ["FLOPS", "PARAMETERS", "TRAFFIC", "flops", "flops_pass", "parameters", "traffic", "traffic_pass"]

@@ -1,0 +1,293 @@
+"""From a model to its `CostModel`: build, trace down the ladder, run the passes, collect the rows."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import sympy
+import torch
+from torch.fx import Graph, Node
+
+from fxcost.costs import UNUSED, Cost, CostModel, LayerCost
+from fxcost.conditions import Pinned, SymbolRange
+from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
+from fxcost.evaluation import assume_multiple
+from fxcost.graph import LAYER, OUTPUTS, WEIGHT, operations, placeholders
+from fxcost.inputs import Arguments, InputSpec, describe, parse_symbolic
+from fxcost.ops.rules import call_of
+from fxcost.passes.flops import FLOPS, flops_pass
+from fxcost.passes.parameters import PARAMETERS, parameters, unused_parameters
+from fxcost.passes.traffic import TRAFFIC, Attention, traffic_pass
+from fxcost.pipeline import Pass, Pipeline
+from fxcost.sources import Source, load_source
+from fxcost.tracing import TraceTimeout, Traced, conventional_spec, loaded_program, program_arguments, trace_module, trace_program
+
+DEFAULT_BUDGET = 60.0
+"""Seconds a trace may take before sizes of images are fixed."""
+IMAGE_SIZES = ("H", "W")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to trace a model for."""
+
+    symbolic: str | None = None
+    """Such as ``H%32,W,B``; None for every symbol its inputs have."""
+    sizes: Mapping[str, int] | None = None
+    budget: float = DEFAULT_BUDGET
+    attention: Attention = "fused"
+    causal_skip: bool = False
+    strict: bool = False
+    passes: tuple[Pass[Any], ...] = ()
+
+
+def trace_source(source: Source, request: Request, warn: Callable[[str], None]) -> CostModel:
+    """Trace a model and cost it; ``warn`` is told of every size that was to be symbolic and is not.
+
+    Raises `FxcostError` when the model cannot be traced, `UnknownOperatorsError` when the request is strict
+    and the model calls operators without a rule.
+    """
+    program = loaded_program(source.program) if source.program else None
+    if program is not None and not source.arguments.specs():
+        source = replace(source, arguments=program_arguments(program))
+    multiples = _multiples(source, request.symbolic)
+    sizes = _sizes(source, multiples, request.sizes or {})
+    if program is not None:
+        traced, notes = trace_program(program, source.arguments.specs(), sizes, tuple(multiples)), ()
+    else:
+        traced, notes = _ladder(source, sizes, tuple(multiples), request.budget, warn)
+    for name in multiples:
+        if name in traced.fixed:
+            pin = traced.fixed[name]
+            warn(f"{name} is fixed at {pin.value}: {pin.where}")
+    Pipeline((parameters, flops_pass(causal_skip=request.causal_skip), traffic_pass(attention=request.attention), *request.passes)).run(traced.graph)
+    model = _collect(source, traced, sizes, _assumptions(request, traced.graph) + notes, request.passes)
+    if request.strict and model.unknown:
+        listed = "; ".join(f"{op} in {', '.join(names[:3])}" for op, names in model.unknown.items())
+        raise UnknownOperatorsError(f"{source.ref} calls operators without a rule: {listed}\nAdd rules with --plugin, or leave --strict out for lower bounds")
+    return _with_multiples(model, multiples)
+
+
+def _multiples(source: Source, symbolic: str | None) -> dict[str, int]:
+    known = source.arguments.symbols()
+    if symbolic is None:
+        return dict.fromkeys(known, 1)
+    asked = parse_symbolic(symbolic)
+    for name in asked:
+        if name not in known:
+            raise FxcostError(
+                f"no input of {source.ref} has a symbol {name}{near_matches(name, known)}; its inputs: {describe(source.arguments.specs())}"
+            )
+    return asked
+
+
+def _sizes(source: Source, multiples: Mapping[str, int], given: Mapping[str, int]) -> dict[str, int]:
+    known = source.arguments.symbols()
+    for name in given:
+        if name not in known:
+            raise FxcostError(f"--at {name}={given[name]}: no input has a symbol {name}; the inputs: {describe(source.arguments.specs())}")
+    sizes = {"B": 1, **source.defaults, **given}
+    missing = [name for name in known if name not in sizes]
+    if missing:
+        raise FxcostError(f"no usual size is known for {', '.join(missing)}; give one with --at {','.join(f'{m}=64' for m in missing)}")
+    return {name: -(-sizes[name] // multiples.get(name, 1)) * multiples.get(name, 1) for name in known}
+
+
+def _ladder(
+    source: Source, sizes: Mapping[str, int], symbolic: tuple[str, ...], budget: float, warn: Callable[[str], None]
+) -> tuple[Traced, tuple[str, ...]]:
+    """Trace with every symbol; past the budget once more with the image sizes fixed, and say so."""
+    assert source.module is not None
+    try:
+        return trace_module(source.module, source.arguments, sizes, symbolic, budget), ()
+    except TraceTimeout as timeout:
+        images = [name for name in symbolic if name in IMAGE_SIZES]
+        if not images:
+            raise FxcostError(f"{timeout}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic") from None
+        at = ", ".join(f"{name}={sizes[name]}" for name in images)
+        note = f"{' and '.join(images)} fixed ({at}): tracing with them symbolic took longer than {budget:g} s"
+        warn(f"{note}.\nThe formulas below are in the other symbols; for other sizes trace again with --at {at.replace(', ', ',')}")
+    rest = tuple(name for name in symbolic if name not in images)
+    traced = trace_module(source.module, source.arguments, sizes, rest, budget)
+    timed_out = {name: Pinned(sizes[name], f"tracing with it symbolic took longer than {budget:g} s") for name in images}
+    return replace(traced, fixed={**traced.fixed, **timed_out}), (note,)
+
+
+def _assumptions(request: Request, graph: Graph) -> tuple[str, ...]:
+    notes = ["one multiply-add is 2 FLOPs", "each operation runs alone: inputs read once, outputs written once"]
+    rules = {FLOPS[node].rule for node in operations(graph)}
+    if "attention" in rules:
+        skipped = "masked pairs of causal attention are skipped" if request.causal_skip else "masked pairs of causal attention are counted"
+        kind = "fused: no score matrix in memory, softmax not counted" if request.attention == "fused" else "unfused: the score matrix goes through memory"
+        notes += [f"attention is {kind}", skipped]
+    if "grouped_matrix_product" in rules:
+        notes.append("rows sent to experts spread over as many experts as they can: min(experts, rows) experts' weights are read")
+    return tuple(notes)
+
+
+# Collecting the rows
+
+
+def _collect(
+    source: Source, traced: Traced, sizes: Mapping[str, int], assumptions: tuple[str, ...], extra: tuple[Pass[Any], ...]
+) -> CostModel:
+    nodes = [node for node in operations(traced.graph) if FLOPS[node].coverage != "free"]
+    names = _names(nodes, traced.modules)
+    layers = [_row(node, name, extra) for node, name in zip(nodes, names, strict=True)]
+    layers += [_unused(name, count, traced.modules) for name, count in unused_parameters(traced.graph).items()]
+    return CostModel(
+        ref=source.ref,
+        layers=tuple(layers),
+        symbols=traced.symbols,
+        defaults={name: sizes[name] for name in traced.symbols},
+        fixed=traced.fixed,
+        conditions=traced.conditions,
+        assumptions=assumptions,
+        modules=traced.modules,
+        rung="fixed" if any(name in traced.fixed for name in source.arguments.symbols()) else "exact",
+        dtype=_own_dtype(traced.graph),
+        free=sum(1 for _ in operations(traced.graph)) - len(nodes),
+        tool={"fxcost": version("fxcost"), "torch": torch.__version__.partition("+")[0]},
+    )
+
+
+def _row(node: Node, name: str, extra: tuple[Pass[Any], ...]) -> LayerCost:
+    work, moved, held = FLOPS[node], TRAFFIC[node], PARAMETERS[node]
+    call = call_of(node)
+    return LayerCost(
+        name=name,
+        module=LAYER[node].module,
+        module_type=LAYER[node].module_type,
+        op=str(node.target),
+        unit=work.unit,
+        coverage=work.coverage,
+        rule=work.rule,
+        reason=work.reason,
+        shared=held.shared,
+        cost=Cost(work.flops, work.macs, held.count, moved.reads, moved.writes),
+        inputs=tuple(tensor.shape for _, tensor in call.tensors) if call else (),
+        outputs=tuple(tensor.shape for tensor in OUTPUTS[node]),
+        extra={each.provides.name: sympy.sympify(each.provides[node]) for each in extra},
+    )
+
+
+def _names(nodes: list[Node], modules: Mapping[str, str]) -> list[str]:
+    """``layer1.0.conv1`` where a module without children calls one operator; else its path and the operator's name."""
+    parents = {path.rpartition(".")[0] for path in modules if path}
+    operators: dict[str, set[str]] = {}
+    for node in nodes:
+        operators.setdefault(LAYER[node].module, set()).add(str(node.target))
+    names: list[str] = []
+    for node in nodes:
+        path, operator = LAYER[node].module, str(node.target).split(".")[1].strip("_")
+        alone = path and path not in parents and len(operators[path]) == 1
+        names.append(path if alone else f"{path}.{operator}".lstrip("."))
+    seen: Counter[str] = Counter()
+    repeated = Counter(names)
+    for index, name in enumerate(names):
+        seen[name] += 1
+        if repeated[name] > 1:
+            names[index] = f"{name}#{seen[name]}"
+    return names
+
+
+def _unused(name: str, count: int, modules: Mapping[str, str]) -> LayerCost:
+    module = name.rpartition(".")[0]
+    return LayerCost(
+        name, module, modules.get(module, ""), UNUSED, "vector", "free", "", Cost(params=count), "no operation uses this parameter"
+    )
+
+
+def _own_dtype(graph: Graph) -> str:
+    """The floating-point dtype that most of the model's weights have, by elements."""
+    elements: Counter[str] = Counter()
+    for node in placeholders(graph):
+        for tensor in OUTPUTS[node]:
+            if tensor.dtype.startswith(("float", "bfloat")):
+                elements[tensor.dtype] += int(tensor.elements) if node in WEIGHT and tensor.elements.is_Integer else 1
+    return elements.most_common(1)[0][0] if elements else "float32"
+
+
+def _with_multiples(model: CostModel, multiples: Mapping[str, int]) -> CostModel:
+    """Rewrite formulas where a symbol is declared a multiple, so that floors of it vanish."""
+    declared = {name: m for name, m in multiples.items() if m > 1 and name in model.symbols}
+    if not declared:
+        return model
+    symbols = dict(model.symbols)
+    for name, multiple in declared.items():
+        old = symbols[name]
+        together = int(sympy.ilcm(old.multiple_of, multiple))
+        symbols[name] = SymbolRange(-(-old.low // together) * together, old.high, together)
+    known: dict[sympy.Expr, sympy.Expr] = {}
+
+    def rewrite(quantity: Any) -> Any:
+        if not isinstance(quantity, sympy.Expr):
+            return quantity
+        if quantity not in known:
+            known[quantity] = assume_multiple(quantity, declared)
+        return known[quantity]
+
+    def shapes(each: Iterable[Iterable[Any]]) -> tuple[tuple[Any, ...], ...]:
+        return tuple(tuple(map(rewrite, shape)) for shape in each)
+
+    layers = tuple(
+        replace(
+            layer,
+            cost=layer.cost.map(rewrite),
+            inputs=shapes(layer.inputs),
+            outputs=shapes(layer.outputs),
+            extra={k: rewrite(v) for k, v in layer.extra.items()},
+        )
+        for layer in model.layers
+    )
+    return replace(model, layers=layers, symbols=symbols)
+
+
+def trace(
+    model: "str | torch.nn.Module",
+    symbolic: str | None = None,
+    *,
+    inputs: Iterable[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    at: Mapping[str, int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    budget: float = DEFAULT_BUDGET,
+    attention: Attention = "fused",
+    causal_skip: bool = False,
+    strict: bool = False,
+    warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+) -> CostModel:
+    """Trace a model, by reference or as a module, and cost each of its layers.
+
+    For a module, ``inputs`` and ``kwargs`` hold its arguments: tensors (dimensions are named by convention: ``B,C,H,W``
+    for images, ``B,S`` for integer tokens, ``B`` first for others) or texts such as ``"x: float32[B,80,T]"``.
+    """
+    from fxcost.inputs import parse_input
+
+    request = Request(symbolic, at, budget, attention, causal_skip, strict)
+    if isinstance(model, str):
+        specs = [parse_input(each) if isinstance(each, str) else each for each in inputs]
+        return trace_source(load_source(model, settings, specs), request, warn)
+    sizes: dict[str, int] = {}
+
+    def as_spec(name: str, value: Any) -> Any:
+        if isinstance(value, str) and ":" in value:
+            return parse_input(value)
+        if isinstance(value, torch.Tensor):
+            spec = conventional_spec(name, value)
+            sizes.update({d: int(n) for d, n in zip(spec.dims, value.shape, strict=True) if isinstance(d, str)})
+            return spec
+        if isinstance(value, Mapping):
+            return {key: as_spec(f"{name}.{key}", each) for key, each in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(as_spec(f"{name}.{i}", each) for i, each in enumerate(value))
+        return value
+
+    arguments = Arguments(
+        tuple(as_spec(f"input{i}", each) for i, each in enumerate(inputs)),
+        {name: as_spec(name, each) for name, each in (kwargs or {}).items()},
+    )
+    return trace_source(Source(type(model).__name__, model, arguments, sizes), request, warn)

@@ -1,0 +1,242 @@
+"""What a model costs, layer by layer: frozen, symbolic or evaluated, with no torch inside."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import Literal
+
+import sympy
+
+from fxcost.conditions import Condition, Pinned, SymbolRange, check_sizes
+from fxcost.evaluation import compile_expression, total
+
+Quantity = sympy.Expr | int | Fraction
+"""A formula, or its value at given sizes."""
+
+Counts = Mapping[str, Mapping[str, Quantity]]
+"""Element counts by role (``weight``, ``activation``), then by dtype."""
+
+Unit = Literal["matrix", "vector"]
+Coverage = Literal["counted", "free", "unknown"]
+
+DTYPE_BITS: Mapping[str, int] = {
+    "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "float8_e4m3fn": 8, "float8_e5m2": 8,
+    "int64": 64, "int32": 32, "int16": 16, "int8": 8, "uint8": 8, "bool": 8, "complex64": 64, "complex128": 128,
+}  # fmt: skip
+"""Bits of one stored element of each torch dtype."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Arithmetic, parameters and traffic of one operation or of several together; ``+`` adds them."""
+
+    flops: Quantity = 0
+    macs: Quantity = 0
+    params: int = 0
+    reads: Counts = field(default_factory=dict)
+    writes: Counts = field(default_factory=dict)
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost.sum((self, other))
+
+    @staticmethod
+    def sum(costs: Iterable["Cost"]) -> "Cost":
+        """All costs together; formulas are summed as monomials, never expanded."""
+        costs = list(costs)
+        return Cost(
+            flops=_sum(c.flops for c in costs),
+            macs=_sum(c.macs for c in costs),
+            params=sum(c.params for c in costs),
+            reads=_sum_counts(c.reads for c in costs),
+            writes=_sum_counts(c.writes for c in costs),
+        )
+
+    def bytes_moved(self, bits: Mapping[str, int]) -> Quantity:
+        """Bytes read and written when an element of each dtype takes so many bits."""
+        return self.bytes_read(bits) + self.bytes_written(bits)  # pyright: ignore[reportReturnType, reportOperatorIssue]  # sympy adds with numbers
+
+    def bytes_read(self, bits: Mapping[str, int]) -> Quantity:
+        """Bytes read when an element of each dtype takes so many bits."""
+        return _bytes(self.reads, bits)
+
+    def bytes_written(self, bits: Mapping[str, int]) -> Quantity:
+        """Bytes written when an element of each dtype takes so many bits."""
+        return _bytes(self.writes, bits)
+
+    def map(self, function: "Mapper") -> "Cost":
+        """The same cost with ``function`` applied to each quantity."""
+        return Cost(
+            function(self.flops),
+            function(self.macs),
+            self.params,
+            {role: {d: function(n) for d, n in by.items()} for role, by in self.reads.items()},
+            {role: {d: function(n) for d, n in by.items()} for role, by in self.writes.items()},
+        )
+
+
+class Mapper:
+    """A function on quantities that is called once for each distinct formula."""
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self.sizes = sizes
+        self.known: dict[sympy.Expr, int | Fraction] = {}
+
+    def __call__(self, quantity: Quantity) -> int | Fraction:
+        if not isinstance(quantity, sympy.Expr):
+            return quantity
+        if quantity not in self.known:
+            self.known[quantity] = compile_expression(quantity)(self.sizes)
+        return self.known[quantity]
+
+
+def _sum(quantities: Iterable[Quantity]) -> Quantity:
+    quantities = list(quantities)
+    if any(isinstance(q, sympy.Expr) for q in quantities):
+        return total(sympy.sympify(q) if isinstance(q, int) else q for q in quantities)  # pyright: ignore[reportArgumentType]
+    return sum(quantities)  # pyright: ignore[reportArgumentType]  # all numbers
+
+
+def _sum_counts(many: Iterable[Counts]) -> Counts:
+    parts: dict[tuple[str, str], list[Quantity]] = {}
+    for counts in many:
+        for role, by_dtype in counts.items():
+            for dtype, elements in by_dtype.items():
+                parts.setdefault((role, dtype), []).append(elements)
+    summed: dict[str, dict[str, Quantity]] = {}
+    for (role, dtype), elements in sorted(parts.items()):
+        summed.setdefault(role, {})[dtype] = _sum(elements)
+    return summed
+
+
+def _bytes(counts: Counts, bits: Mapping[str, int]) -> Quantity:
+    each = [
+        (n, bits[dtype]) for by_dtype in counts.values() for dtype, n in by_dtype.items()
+    ]
+    if any(isinstance(n, sympy.Expr) for n, _ in each):
+        return total(n * sympy.Rational(width, 8) for n, width in each)  # pyright: ignore[reportOperatorIssue]
+    whole = sum((Fraction(n) * width / 8 for n, width in each), Fraction(0))  # pyright: ignore[reportArgumentType]
+    return int(whole) if whole.denominator == 1 else whole
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One operation of the model: where it stands, what it is, what it costs."""
+
+    name: str
+    module: str
+    module_type: str
+    op: str
+    unit: Unit
+    coverage: Coverage
+    rule: str
+    cost: Cost
+    reason: str = ""
+    shared: bool = False
+    """Whether it uses a parameter that an earlier operation used."""
+    inputs: tuple[tuple[Quantity, ...], ...] = ()
+    outputs: tuple[tuple[Quantity, ...], ...] = ()
+    extra: Mapping[str, Quantity] = field(default_factory=dict)
+    """What passes of third parties found, by the name of the annotation."""
+
+    @property
+    def flops(self) -> Quantity:
+        return self.cost.flops
+
+    @property
+    def macs(self) -> Quantity:
+        return self.cost.macs
+
+    @property
+    def params(self) -> int:
+        return self.cost.params
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """The costs of a model's layers as formulas of its symbols, and where the formulas hold."""
+
+    ref: str
+    layers: tuple[LayerCost, ...]
+    symbols: Mapping[str, SymbolRange] = field(default_factory=dict)
+    defaults: Mapping[str, int] = field(default_factory=dict)
+    """A usual size of each symbol, used where the user gives none."""
+    fixed: Mapping[str, Pinned] = field(default_factory=dict)
+    conditions: tuple[Condition, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    modules: Mapping[str, str] = field(default_factory=dict)
+    """The class at each module path."""
+    mode: str = "eval"
+    rung: str = "exact"
+    dtype: str = "float32"
+    """The floating-point dtype of the model's weights, which ``precision`` stands in for."""
+    free: int = 0
+    """Number of operations that neither compute nor move anything."""
+    tool: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] | None = None
+    """The sizes this model was evaluated at; None while it is symbolic."""
+
+    @cached_property
+    def total(self) -> Cost:
+        """All layers together."""
+        return Cost.sum(layer.cost for layer in self.layers)
+
+    @cached_property
+    def unknown(self) -> Mapping[str, tuple[str, ...]]:
+        """Operators without a rule, and the layers that call them: their arithmetic is missing from the total."""
+        found: dict[str, list[str]] = {}
+        for layer in self.layers:
+            if layer.coverage == "unknown":
+                found.setdefault(layer.op, []).append(layer.name)
+        return {op: tuple(names) for op, names in found.items()}
+
+    @property
+    def coverage(self) -> Counter[str]:
+        """Number of operations counted, free and unknown."""
+        return Counter(layer.coverage for layer in self.layers if layer.op != UNUSED) + Counter(free=self.free)
+
+    def point(self, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
+        """A size for each symbol: those given, then the usual ones. Raises `FxcostError` outside the formulas' range."""
+        defaults = {name: fit(self.defaults[name], each) for name, each in self.symbols.items() if name in self.defaults}
+        chosen = {**defaults, **(sizes or {})}
+        check_sizes(chosen, self.symbols, self.conditions, {name: pin.value for name, pin in self.fixed.items()})
+        return {name: chosen[name] for name in self.symbols}
+
+    def at(self, sizes: Mapping[str, int] | None = None, **more: int) -> "CostModel":
+        """The same model evaluated, every formula an exact number; symbols not given take their usual size."""
+        point = self.point({**(sizes or {}), **more})
+        mapper = Mapper(point)
+
+        def shapes(each: tuple[tuple[Quantity, ...], ...]) -> tuple[tuple[Quantity, ...], ...]:
+            return tuple(tuple(map(mapper, shape)) for shape in each)
+
+        layers = tuple(
+            replace(
+                layer,
+                cost=layer.cost.map(mapper),
+                inputs=shapes(layer.inputs),
+                outputs=shapes(layer.outputs),
+                extra={name: mapper(value) for name, value in layer.extra.items()},
+            )
+            for layer in self.layers
+        )
+        return replace(self, layers=layers, sizes=point)
+
+    def bits(self, own: int | None = None) -> Mapping[str, int]:
+        """Bits of an element of each dtype; the model's own dtype takes ``own`` bits when given."""
+        return DTYPE_BITS if own is None else {**DTYPE_BITS, self.dtype: own}
+
+
+UNUSED = "(unused)"
+"""Stands for the operator in the row of a parameter that no operation uses."""
+
+
+def fit(size: int, allowed: SymbolRange) -> int:
+    """The size within the range that is nearest to ``size``."""
+    size = max(size, allowed.low)
+    if allowed.high is not None:
+        size = min(size, allowed.high)
+    step = allowed.multiple_of
+    up = -(-size // step) * step
+    return up if allowed.high is None or up <= allowed.high else size // step * step

@@ -1,0 +1,188 @@
+"""What a published figure carries: the number in SI units, where it was read and how far to trust it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+
+from fxcost.errors import near_matches
+
+
+def _only_numbers(value: object) -> object:
+    """Let no text or truth value pass for a number, as the Decimal type alone would."""
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise ValueError(f"{value!r} is not a number")  # noqa: TRY004 (pydantic gathers ValueError only)
+    return value
+
+
+# Bounded, because an exact fraction of 1e-999999 would fill the memory.
+Positive = Annotated[Decimal, BeforeValidator(_only_numbers), Field(gt=0, lt=Decimal("1e24"), decimal_places=6)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Record(BaseModel):
+    """A frozen table of a platform file; a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Cited(Record):
+    """Something read in a source.
+
+    ``basis`` tells whether it was quoted, halved from a 2:4-sparse figure (``printed`` is what the vendor printed),
+    or computed (``source`` is the formula). ``doubtful`` marks a weak source.
+    """
+
+    source: Text
+    basis: Literal["quoted", "halved_from_sparse", "computed"] = "quoted"
+    printed: Text | None = None
+    note: Text | None = None
+    doubtful: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cite(cls, data: Any, info: ValidationInfo) -> Any:
+        """Put the line of [sources] in the place of its label, or the formula of ``computed = "…"``."""
+        if not isinstance(data, dict):
+            return data
+        figure = cast("dict[str, Any]", data)
+        if "computed" in figure:
+            if "source" in figure or "basis" in figure:
+                raise ValueError("computed stands alone: give no source or basis beside it")
+            rest = {key: value for key, value in figure.items() if key != "computed"}
+            return rest | {"source": f"computed: {figure['computed']}", "basis": "computed"}
+        if "source" not in figure:
+            raise ValueError("no source: give source = a label of [sources], or computed = the formula")
+        sources: Mapping[str, str] = info.context or {}
+        label = str(figure["source"])
+        if label not in sources:
+            raise ValueError(f"source {label!r} is not in [sources]{near_matches(label, sources)}")
+        return figure | {"source": sources[label]}
+
+
+class Figure(Cited):
+    """One published number, exact as printed; its unit is the key it is given under."""
+
+    value: Positive
+
+
+class Bytes(Figure):
+    """A capacity in bytes."""
+
+    value: Positive = Field(alias="bytes")
+
+
+class ByteRate(Figure):
+    """A bandwidth in byte/s."""
+
+    value: Positive = Field(alias="byte_per_s")
+
+
+class Hertz(Figure):
+    """A clock in Hz."""
+
+    value: Positive = Field(alias="hz")
+
+
+class Watts(Figure):
+    """A power in W."""
+
+    value: Positive = Field(alias="watts")
+
+
+class Count(Figure):
+    """A number of equal parts, called ``unit`` (SM, CU, core)."""
+
+    value: Positive = Field(alias="count")
+    unit: Text
+
+
+class ClockProduct(Record):
+    """What a peak should be: a number of parts, operations of one part per clock, and the clock in Hz."""
+
+    units: Positive
+    unit: Text | None = None
+    per_clock: Positive
+    clock_hz: Positive
+
+    @property
+    def per_s(self) -> Decimal:
+        """Operations per second."""
+        return self.units * self.per_clock * self.clock_hz
+
+
+class Peak(Figure):
+    """Dense operations per second, a multiply-add being two; ``path`` names the circuit."""
+
+    path: Text | None = None
+    clock_check: ClockProduct | None = None
+
+
+class FlopRate(Peak):
+    """A floating-point peak in FLOP/s."""
+
+    value: Positive = Field(alias="flop_per_s")
+
+
+class OpRate(Peak):
+    """An integer peak in OP/s."""
+
+    value: Positive = Field(alias="op_per_s")
+
+
+class OtherRate(Peak):
+    """A peak that no lookup chooses: another accumulator, an engine beside the main one."""
+
+    value: Positive = Field(validation_alias=AliasChoices("flop_per_s", "op_per_s"))
+
+
+class Link(ByteRate):
+    """A connection to other chips or to the host, in byte/s."""
+
+    name: Text
+    direction: Literal["both directions summed", "per direction"]
+
+
+class Interface(Cited):
+    """The memory bus: its width in bits and, where published, the data rate of one pin in bit/s."""
+
+    bus_width_bits: Positive
+    data_rate_bit_per_s_per_pin: Positive | None = None
+
+
+_MEASURED_UNITS = ("flop_per_s", "op_per_s", "byte_per_s", "byte_per_clock", "watts")
+
+
+class Measured(Figure):
+    """An achieved figure, never mixed into the peaks; ``unit`` is the key it was given under."""
+
+    metric: Text
+    value: Positive = Field(validation_alias=AliasChoices(*_MEASURED_UNITS))
+    unit: Text
+    dtype: Text | None = None
+    shape: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unit(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        figure = cast("dict[str, Any]", data)
+        return figure | {"unit": next((unit for unit in _MEASURED_UNITS if unit in figure), "")}
+
+
+def each_figure(key: str, value: object) -> Iterator[tuple[str, Figure]]:
+    """Every figure at or under a value with its key in the file, such as ``memory.bandwidth``."""
+    if isinstance(value, Figure):
+        yield key, value
+        return
+    children: Iterable[tuple[object, object]] = ()
+    if isinstance(value, Record):
+        children = [(field.alias or name, getattr(value, name)) for name, field in type(value).model_fields.items()]
+    elif isinstance(value, Mapping):
+        children = cast("Mapping[object, object]", value).items()
+    elif isinstance(value, tuple):
+        children = enumerate(cast("tuple[object, ...]", value))
+    for name, child in children:
+        yield from each_figure(f"{key}.{name}".lstrip("."), child)

@@ -1,0 +1,86 @@
+"""What passes read and write on the nodes of a traced graph."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, TypeVar
+
+import sympy
+from torch.fx import Graph, Node
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Key(Generic[T]):
+    """A typed slot on a node's metadata, ``KEY[node]``; the pipeline alone writes it."""
+
+    name: str
+
+    def __getitem__(self, node: Node) -> T:
+        return node.meta[self.name]
+
+    def __contains__(self, node: Node) -> bool:
+        return self.name in node.meta
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor as traced: sizes and strides in elements, symbolic, and the storage it lives in."""
+
+    shape: tuple[sympy.Expr, ...]
+    strides: tuple[sympy.Expr, ...]
+    dtype: str
+    storage: int
+    """Equal for tensors that alias each other; meaningful within one graph."""
+    offset: sympy.Expr
+    overlapping: bool = False
+    """Strides reach one stored element through several indices, as ``unfold`` makes them."""
+
+    @cached_property
+    def elements(self) -> sympy.Expr:
+        """Number of logical elements, broadcast ones repeated."""
+        return sympy.Mul(*self.shape)
+
+    @cached_property
+    def stored(self) -> sympy.Expr:
+        """Number of distinct stored elements that the tensor reaches: a broadcast dimension counts once."""
+        if self.overlapping:
+            reach = (stride * (size - 1) for size, stride in zip(self.shape, self.strides, strict=True))
+            return sympy.Add(1, *reach)
+        kept = (size for size, stride in zip(self.shape, self.strides, strict=True) if stride != 0)
+        return sympy.Mul(*kept)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Where an operation stands in the model: ``layer1.0.conv1`` and the class that stands there."""
+
+    module: str
+    module_type: str
+
+
+OUTPUTS: Key[tuple[TensorSpec, ...]] = Key("fxcost.outputs")
+"""The tensors a node yields; empty for sizes and other plain values. Written by tracing."""
+
+SIZE: Key[sympy.Expr] = Key("fxcost.size")
+"""The value of a node that yields a size. Written by tracing."""
+
+LAYER: Key[Layer] = Key("fxcost.layer")
+"""The module that calls an operation. Written by tracing."""
+
+WEIGHT: Key[str] = Key("fxcost.weight")
+"""The qualified name of the parameter or buffer that a placeholder stands for. Written by tracing."""
+
+PARAMETER: Key[int] = Key("fxcost.parameter")
+"""Number of elements of the parameter that a placeholder stands for; absent on buffers. Written by tracing."""
+
+
+def operations(graph: Graph) -> Iterator[Node]:
+    """The nodes that call an operator, in the order they run."""
+    return (node for node in graph.nodes if node.op == "call_function")
+
+
+def placeholders(graph: Graph) -> Iterator[Node]:
+    """The nodes that stand for inputs, parameters and buffers."""
+    return (node for node in graph.nodes if node.op == "placeholder")

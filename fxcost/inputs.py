@@ -1,0 +1,127 @@
+"""Inputs and sizes as users write them: ``x: float32[B,3,H,W]``, ``H%32,W,B``, ``B=8,H=224``."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fxcost.errors import FxcostError, near_matches
+
+NAME = re.compile(r"[A-Za-z_]\w*\Z", re.ASCII)
+DTYPES = (
+    "float64", "float32", "float16", "bfloat16",
+    "int64", "int32", "int16", "int8", "uint8", "bool",
+    "complex64", "complex128",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input tensor: each dimension a number or the name of a symbol."""
+
+    name: str
+    dtype: str
+    dims: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{','.join(map(str, self.dims))}]"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a model is called with; tensors at any depth of lists, tuples and dicts stand as `InputSpec`."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] | None = None
+
+    def specs(self) -> tuple[InputSpec, ...]:
+        """Every input tensor, positional ones first."""
+        return tuple(_leaves([*self.args, *(self.kwargs or {}).values()]))
+
+    def symbols(self) -> tuple[str, ...]:
+        """The names of the symbols in the order they first appear."""
+        return tuple(dict.fromkeys(d for spec in self.specs() for d in spec.dims if isinstance(d, str)))
+
+
+def _leaves(value: Any) -> Iterator[InputSpec]:
+    if isinstance(value, InputSpec):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _leaves(list(value.values()))
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _leaves(each)
+
+
+def parse_input(text: str) -> InputSpec:
+    """Read ``name: dtype[dims]``; dimensions are positive integers or symbol names."""
+    match = re.fullmatch(r"\s*([\w.]+)\s*:\s*(\w+)\s*\[([^\]]*)\]\s*", text, re.ASCII)
+    if not match:
+        raise FxcostError(f"--input {text!r} is not of the form 'name: dtype[dims]', such as 'x: float32[B,3,H,W]'")
+    name, dtype, dims = match.groups()
+    if dtype not in DTYPES:
+        raise FxcostError(f"--input {name}: unknown dtype {dtype!r}{near_matches(dtype, DTYPES)}; one of {', '.join(DTYPES)}")
+    return InputSpec(name, dtype, tuple(_dim(name, d.strip()) for d in dims.split(",") if d.strip()))
+
+
+def _dim(name: str, text: str) -> int | str:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    if NAME.match(text):
+        return text
+    raise FxcostError(f"--input {name}: {text!r} is neither a positive size nor a symbol's name")
+
+
+def parse_symbolic(text: str) -> dict[str, int]:
+    """Read ``H%32,W,B`` as each symbol with the number it is a multiple of."""
+    multiples: dict[str, int] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, _, multiple = part.partition("%")
+        if not NAME.match(name) or (multiple or "1").strip("0123456789") or int(multiple or "1") < 1:
+            raise FxcostError(f"--symbolic {part!r} is not a symbol such as B, or a multiple such as H%32")
+        if name in multiples:
+            raise FxcostError(f"--symbolic names {name} twice")
+        multiples[name] = int(multiple or "1")
+    return multiples
+
+
+def parse_sizes(text: str, option: str = "--at") -> dict[str, int]:
+    """Read ``B=8,H=224`` as sizes, each a positive integer."""
+    sizes: dict[str, int] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, _, value = (p.strip() for p in part.partition("="))
+        if not NAME.match(name) or not value.isdecimal() or int(value) < 1:
+            raise FxcostError(f"{option} {part!r} is not a size such as B=8 (a positive integer)")
+        sizes[name] = int(value)
+    return sizes
+
+
+def parse_sweep(text: str) -> tuple[str, tuple[int, ...]]:
+    """Read ``B=1:1024:*2``, ``H=224:512:32`` or ``B=1,8,64`` as a symbol and its values, ends included."""
+    name, _, values = (p.strip() for p in text.partition("="))
+    plain = [v.strip() for v in values.split(",")]
+    match = re.fullmatch(r"(\d+):(\d+):(\*?)(\d+)", values, re.ASCII)
+    if NAME.match(name) and all(v.isdecimal() and int(v) > 0 for v in plain):
+        return name, tuple(dict.fromkeys(map(int, plain)))
+    if not NAME.match(name) or not match:
+        raise FxcostError(f"--over {text!r} is not of the form B=1:1024:*2, H=224:512:32 or B=1,8,64")
+    low, high, times, step = int(match[1]), int(match[2]), bool(match[3]), int(match[4])
+    if low < 1 or high < low or step < (2 if times else 1):
+        raise FxcostError(f"--over {text!r} has no values: it wants 1 ≤ first ≤ last and a growing step")
+    if not times and (high - low) // step >= MOST_VALUES:
+        raise FxcostError(f"--over {text!r} has more than {MOST_VALUES} values; take a larger step, or one such as *2")
+    return name, tuple(_progression(low, high, step, times))
+
+
+MOST_VALUES = 10_000
+
+
+def _progression(low: int, high: int, step: int, times: bool) -> Iterator[int]:
+    while low <= high:
+        yield low
+        low = low * step if times else low + step
+
+
+def describe(specs: Sequence[InputSpec]) -> str:
+    """The inputs on one line."""
+    return "; ".join(map(str, specs)) or "no input"

@@ -1,0 +1,103 @@
+"""Arithmetic of normalizations, softmax, pooling, reductions and interpolation."""
+
+import sympy
+import torch
+
+from fxcost.ops.rules import Call, op, per_input, per_output
+
+aten = torch.ops.aten
+
+SOFTMAX = 5
+"""Maximum, subtract, exp, sum, divide; the count LLM-Viewer uses too (arXiv:2402.16363)."""
+STANDARDIZE = 5
+"""Mean, subtract, square, variance, scale; what is done once for each row or channel is not counted."""
+BATCH_NORM_EVAL = 2
+"""A multiply and an add for each element: mean, variance, weight and bias fold into a scale and a shift a channel."""
+RMS = 3
+"""Square, sum, scale."""
+
+per_output(SOFTMAX, aten.softmax, aten.log_softmax, aten._softmax, reason="maximum, subtract, exp, sum, divide")
+per_input(
+    1,
+    aten.sum, aten.amax, aten.amin, aten.argmax, aten.argmin, aten.any, aten.all, aten.prod, aten.max, aten.min,
+    aten.histc, aten.count_nonzero,
+    reason="one addition or comparison for each element reduced",
+)  # fmt: skip
+per_input(2, aten.norm, aten.linalg_vector_norm, reason="a square and an addition for each element; the root is one a row")
+per_input(4, aten.var, aten.std, aten.var_mean, reason="mean, subtract, square, sum for each element reduced")
+per_input(6, aten.logsumexp, reason="maximum, subtract, exp, sum for each element, and their log and sum, at most one each")
+per_output(1, aten.cumsum, aten.cumprod, aten.diff, reason="one addition, product or difference for each output element")
+
+
+def _given(call: Call, *names: str) -> int:
+    return sum(call.arguments.get(name) is not None for name in names)
+
+
+@op(aten.mean, reason="one addition for each element reduced, one division for each output element")
+def mean(call: Call) -> sympy.Expr:
+    return call.tensors[0][1].elements + call.output.elements
+
+
+@op(aten.layer_norm, aten.group_norm, aten.native_layer_norm, reason="mean, subtract, square, variance, scale; then weight and bias")
+def standardization(call: Call) -> sympy.Expr:
+    return (STANDARDIZE + _given(call, "weight", "bias")) * call.output.elements
+
+
+@op(aten.rms_norm, reason="square, sum, scale; then the weight")
+def root_mean_square(call: Call) -> sympy.Expr:
+    return (RMS + _given(call, "weight")) * call.output.elements
+
+
+@op(aten.batch_norm, aten.instance_norm, reason="with running statistics one multiply-add for each element; with the batch's own, as layer norm")
+def batch_norm(call: Call) -> sympy.Expr:
+    own_statistics = call["training"] if "training" in call.arguments else call["use_input_stats"]
+    factor = STANDARDIZE + _given(call, "weight", "bias") if own_statistics else BATCH_NORM_EVAL
+    return factor * call.output.elements
+
+
+def _spatial_dims(call: Call) -> int:
+    return int(call.operator.partition("pool")[2][0])
+
+
+def _window(size: object, dims: int) -> sympy.Expr:
+    sizes = size if isinstance(size, tuple) else (size,)
+    return sympy.Mul(*(sizes * dims if len(sizes) == 1 else sizes))
+
+
+@op(
+    aten.max_pool1d, aten.max_pool2d, aten.max_pool3d, aten.max_pool2d_with_indices,
+    aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d,
+    reason="one comparison or addition for each element of the window, as in NVIDIA's GPU Performance Background guide",
+)  # fmt: skip
+def pooling(call: Call) -> sympy.Expr:
+    return call.output.elements * _window(call["kernel_size"], _spatial_dims(call))
+
+
+@op(
+    aten.adaptive_avg_pool1d, aten.adaptive_avg_pool2d, aten.adaptive_avg_pool3d,
+    aten.adaptive_max_pool1d, aten.adaptive_max_pool2d, aten.adaptive_max_pool3d,
+    reason="one operation for each element of each window; windows overlap where the sizes do not divide",
+)  # fmt: skip
+def adaptive_pooling(call: Call) -> sympy.Expr:
+    source, target = call.tensors[0][1].shape, call.output.shape
+    dims = _spatial_dims(call)
+    visits = [_visited(i, o) for i, o in zip(source[-dims:], target[-dims:], strict=True)]
+    return sympy.Mul(*target[:-dims], *visits)
+
+
+def _visited(size: sympy.Expr, windows: sympy.Expr) -> sympy.Expr:
+    """Elements of all windows along one dimension: window i runs from ⌊i·size/windows⌋ to ⌈(i+1)·size/windows⌉."""
+    if size == windows:
+        return size
+    if not windows.is_Integer:
+        return size + windows - 1
+    count = int(windows)
+    shared = (sympy.ceiling(i * size / count) - sympy.floor(i * size / count) for i in range(1, count))
+    return size + sympy.Add(*shared)
+
+
+per_output(0, aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_nearest3d, reason="copies the nearest element")
+per_output(3, aten.upsample_linear1d, reason="two products and an addition for each output element")
+per_output(7, aten.upsample_bilinear2d, reason="four products and three additions for each output element")
+per_output(15, aten.upsample_trilinear3d, reason="eight products and seven additions for each output element")
+per_output(31, aten.upsample_bicubic2d, reason="sixteen products and fifteen additions for each output element")

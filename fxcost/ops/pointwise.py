@@ -1,0 +1,58 @@
+"""Arithmetic of operators that treat each element alone: one operation for each step of the formula."""
+
+import sympy
+import torch
+
+from fxcost.ops.rules import Call, op, per_output
+
+aten = torch.ops.aten
+
+per_output(
+    1,
+    aten.add, aten.sub, aten.rsub, aten.mul, aten.div, aten.floor_divide, aten.remainder, aten.fmod, aten.neg, aten.abs,
+    aten.pow, aten.square, aten.sqrt, aten.rsqrt, aten.reciprocal, aten.exp, aten.exp2, aten.expm1, aten.log, aten.log2,
+    aten.log1p, aten.sin, aten.cos, aten.tan, aten.atan, aten.atan2, aten.tanh, aten.erf, aten.sign, aten.floor, aten.ceil,
+    aten.round, aten.trunc, aten.maximum, aten.minimum, aten.max.other, aten.min.other,
+    aten.eq, aten.ne, aten.lt, aten.le, aten.gt, aten.ge, aten.isnan, aten.isinf, aten.isfinite,
+    aten.logical_and, aten.logical_or, aten.logical_not, aten.logical_xor,
+    aten.bitwise_and, aten.bitwise_or, aten.bitwise_not, aten.bitwise_xor, aten.__and__, aten.__or__, aten.__xor__,
+    aten.__lshift__, aten.__rshift__,
+    aten.relu, aten.clamp_min, aten.clamp_max, aten.where, aten.masked_fill, aten.tril, aten.triu,
+    reason="one arithmetic operation, comparison or elementary function for each output element",
+)  # fmt: skip
+per_output(2, aten.leaky_relu, aten.prelu, aten.threshold, aten.lerp_, reason="a comparison and a multiplication")
+per_output(2, aten.clamp, aten.hardtanh, aten.relu6, reason="a comparison with each of two bounds")
+per_output(2, aten.addcmul, aten.addcdiv, reason="a product or quotient and a sum; the factor 1 is not counted")
+per_output(4, aten.sigmoid, reason="1/(1 + exp(−x)): negate, exp, add, divide")
+per_output(4, aten.silu, reason="x/(1 + exp(−x)): negate, exp, add, divide")
+per_output(4, aten.hardsigmoid, reason="min(max(x + 3, 0), 6)/6: add, max, min, divide")
+per_output(5, aten.hardswish, reason="x · min(max(x + 3, 0), 6)/6: add, max, min, divide, multiply")
+per_output(3, aten.elu, aten.celu, aten.selu, reason="a comparison, and exp and a subtraction below zero")
+per_output(3, aten.softplus, reason="log(1 + exp(x)): exp, add, log")
+per_output(5, aten.mish, reason="x · tanh(log(1 + exp(x))): exp, add, log, tanh, multiply")
+
+GELU_ERF = 5
+"""0.5 · x · (1 + erf(x/√2)): divide, erf, add, two multiplications."""
+GELU_TANH = 9
+"""0.5 · x · (1 + tanh(√(2/π)·(x + 0.044715·x³))): five multiplications to the argument's add, then as GELU_ERF."""
+
+
+@op(aten.gelu, reason=f"{GELU_ERF} operations with erf, {GELU_TANH} with tanh, by the argument 'approximate'")
+def gelu(call: Call) -> sympy.Expr:
+    return (GELU_TANH if call["approximate"] == "tanh" else GELU_ERF) * call.output.elements
+
+
+def _not_training(call: Call) -> bool:
+    return not (call["train"] if "train" in call.arguments else call["training"]) or call["p"] == 0
+
+
+DROPOUT = 2
+"""A mask and a scale for each element."""
+
+
+@op(
+    aten.dropout, aten.feature_dropout, aten.alpha_dropout,
+    reason="in training, a mask and a scale for each element; nothing otherwise", free_when=_not_training,
+)  # fmt: skip
+def dropout(call: Call) -> sympy.Expr:
+    return DROPOUT * call.output.elements

@@ -1,0 +1,208 @@
+"""What an operator costs: the form of a rule, and the table of all rules."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import sympy
+from torch._ops import OpOverload, OpOverloadPacket
+from torch.fx import Node
+
+from fxcost.errors import FxcostError
+from fxcost.graph import OUTPUTS, SIZE, TensorSpec
+
+MULTIPLY_ADD = 2
+"""FLOPs of one multiply-add."""
+
+Unit = Literal["matrix", "vector"]
+Amount = Callable[["Call"], sympy.Expr]
+Amounts = Callable[["Call"], Mapping[str, sympy.Expr]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of an operator: arguments by their schema names, tensors as `TensorSpec`, sizes as expressions."""
+
+    operator: str
+    """With its overload: ``aten.conv2d.default``."""
+    arguments: Mapping[str, Any]
+    outputs: tuple[TensorSpec, ...]
+    writes_to: frozenset[str]
+    """Names of arguments that the call changes in place."""
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    @property
+    def output(self) -> TensorSpec:
+        """The first output."""
+        return self.outputs[0]
+
+    @cached_property
+    def tensors(self) -> tuple[tuple[str, TensorSpec], ...]:
+        """Every tensor argument with the name it came under; a list's tensors share the list's name."""
+        return tuple((name, t) for name, value in self.arguments.items() for t in _tensors(value))
+
+    @property
+    def is_view(self) -> bool:
+        """Whether every output aliases an input that the call leaves as it was: nothing moves."""
+        storages = {tensor.storage for _, tensor in self.tensors}
+        return not self.writes_to and bool(self.outputs) and all(o.storage in storages for o in self.outputs)
+
+
+def _tensors(value: Any) -> Iterator[TensorSpec]:
+    if isinstance(value, TensorSpec):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _tensors(each)
+
+
+def call_of(node: Node) -> Call | None:
+    """The call a node makes, or None for plain Python such as ``getitem`` and arithmetic on sizes."""
+    operator = node.target
+    if not isinstance(operator, OpOverload):
+        return None
+    schema = operator._schema.arguments  # pyright: ignore[reportPrivateUsage]  # the only way to argument names
+    values = dict(zip((a.name for a in schema), node.args)) | dict(node.kwargs)
+    return Call(
+        operator=str(operator),
+        arguments={a.name: _value(values[a.name]) if a.name in values else a.default_value for a in schema},
+        outputs=OUTPUTS[node],
+        writes_to=frozenset(a.name for a in schema if a.alias_info is not None and a.alias_info.is_write),
+    )
+
+
+def _value(argument: Any) -> Any:
+    if isinstance(argument, Node):
+        if argument in SIZE:
+            return SIZE[argument]
+        return OUTPUTS[argument][0] if len(OUTPUTS[argument]) == 1 else OUTPUTS[argument]
+    if isinstance(argument, (list, tuple)):
+        return tuple(map(_value, argument))
+    return argument
+
+
+
+
+def nothing(_call: Call) -> sympy.Expr:
+    """Zero."""
+    return sympy.Integer(0)
+
+
+def no_override(_call: Call) -> Mapping[str, sympy.Expr]:
+    """Every tensor moves at its stored size."""
+    return {}
+
+
+def never(_call: Call) -> bool:
+    """Not in this call."""
+    return False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What every call of an operator costs.
+
+    ``flops`` and ``macs`` are counts; ``reads`` and ``writes`` give the elements moved of the arguments (or, for
+    ``writes``, of ``"output"``) that do not move at their stored size.
+    """
+
+    name: str
+    unit: Unit
+    flops: Amount
+    reason: str
+    """Why the factor is what it is, or where it is published."""
+    macs: Amount = nothing
+    reads: Amounts = no_override
+    writes: Amounts = no_override
+    scores: Amount | None = None
+    """Elements of attention's score matrix, which only an unfused kernel writes to memory."""
+    free_when: Callable[[Call], bool] = never
+    """Calls that by their arguments do nothing, such as dropout outside training."""
+
+
+Coverage = Literal["counted", "free", "unknown"]
+
+FREE = Rule("free", "vector", nothing, "moves and computes nothing: a view, a size, or an assertion")
+
+_RULES: dict[str, Rule] = {}
+
+
+def register(rule: Rule, *operators: OpOverload | OpOverloadPacket | str) -> None:
+    """Make ``rule`` the rule of the operators; a second rule for one is an error."""
+    for name in map(str, operators):
+        if name in _RULES:
+            raise FxcostError(f"operator {name} has the rule {_RULES[name].name!r} already; {rule.name!r} cannot replace it")
+        _RULES[name] = rule
+
+
+def rule_of(operator: str) -> Rule | None:
+    """The rule of ``aten.relu_.default``: its own, its operator's, or that of the form which is not in place."""
+    packet = operator.rpartition(".")[0]
+    out_of_place = packet if packet.endswith("__") else packet.removesuffix("_")
+    return next((_RULES[name] for name in (operator, packet, out_of_place) if name in _RULES), None)
+
+
+def op(*operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any) -> Callable[[Amount], Amount]:
+    """Register the function of a `Call` that gives an operator's FLOPs on the vector unit."""
+
+    def wrap(flops: Amount) -> Amount:
+        register(Rule(flops.__name__.strip("_"), "vector", flops, reason, **parts), *operators)
+        return flops
+
+    return wrap
+
+
+def contraction(*operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any) -> Callable[[Amount], Amount]:
+    """Register the function of a `Call` that gives an operator's multiply-adds, run on the matrix unit."""
+
+    def wrap(macs: Amount) -> Amount:
+        def flops(call: Call) -> sympy.Expr:
+            return MULTIPLY_ADD * macs(call)
+
+        register(Rule(macs.__name__.strip("_"), "matrix", flops, reason, macs=macs, **parts), *operators)
+        return macs
+
+    return wrap
+
+
+def per_output(factor: int, *operators: OpOverload | OpOverloadPacket | str, reason: str) -> None:
+    """Register operators that do ``factor`` arithmetic operations for each element of their first output."""
+    register(Rule(f"{factor} per output", "vector", lambda call: factor * call.output.elements, reason), *operators)
+
+
+def per_input(factor: int, *operators: OpOverload | OpOverloadPacket | str, reason: str) -> None:
+    """Register operators that do ``factor`` arithmetic operations for each element of their first input."""
+    register(Rule(f"{factor} per input", "vector", lambda call: factor * call.tensors[0][1].elements, reason), *operators)
+
+
+def movement(name: str, *operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any) -> None:
+    """Register operators that only move data: no arithmetic, but traffic wherever the result is no view."""
+    register(Rule(name, "vector", nothing, reason, **parts), *operators)
+
+
+def free(*operators: OpOverload | OpOverloadPacket | str) -> None:
+    """Register operators that move and compute nothing."""
+    register(FREE, *operators)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which of the three answers a node gets, and by which rule; an unknown call has no rule."""
+
+    coverage: Coverage
+    rule: Rule | None
+    call: Call | None
+
+
+def judge(node: Node) -> Verdict:
+    """Counted by a rule, free by what its tensors are or by declaration, or unknown."""
+    call = call_of(node)
+    if call is None or not call.outputs:
+        return Verdict("free", FREE, call)
+    rule = rule_of(call.operator)
+    if call.is_view or rule is FREE or (rule is not None and rule.free_when(call)):
+        return Verdict("free", FREE, call)
+    return Verdict("counted" if rule else "unknown", rule, call)

@@ -1,0 +1,64 @@
+"""Arithmetic of each operation: FLOPs, multiply-adds, the unit it runs on, and whether a rule was there to tell."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sympy
+from torch.fx import Graph, Node
+
+from fxcost.graph import LAYER, OUTPUTS, Key, operations
+from fxcost.ops.rules import MULTIPLY_ADD, Call, Coverage, Rule, Unit, Verdict, judge
+from fxcost.pipeline import Pass, graph_pass
+
+
+@dataclass(frozen=True)
+class Flops:
+    """What one operation computes, in FLOPs and, for contractions only, in multiply-adds."""
+
+    flops: sympy.Expr
+    macs: sympy.Expr
+    unit: Unit
+    coverage: Coverage
+    rule: str
+    reason: str
+
+
+FLOPS: Key[Flops] = Key("fxcost.flops")
+
+ZERO = sympy.Integer(0)
+
+
+def flops_pass(*, causal_skip: bool = False) -> Pass[Flops]:
+    """The arithmetic pass; with ``causal_skip`` causal attention counts only the pairs that its mask keeps."""
+
+    @graph_pass(provides=FLOPS, requires=(OUTPUTS, LAYER))
+    def flops(graph: Graph) -> Mapping[Node, Flops]:
+        return {node: _work(judge(node), causal_skip) for node in operations(graph)}
+
+    return flops
+
+
+def _work(verdict: Verdict, causal_skip: bool) -> Flops:
+    rule, call = verdict.rule, verdict.call
+    if rule is None:
+        return Flops(ZERO, ZERO, "vector", "unknown", "", "no rule for this operator: its arithmetic is unknown, not zero")
+    if verdict.coverage == "free" or call is None:
+        return Flops(ZERO, ZERO, rule.unit, "free", rule.name, rule.reason)
+    if causal_skip and _is_causal(call, rule):
+        macs = rule.macs(call) * _kept_pairs(call)
+        return Flops(MULTIPLY_ADD * macs, macs, rule.unit, "counted", rule.name, f"{rule.reason}; masked pairs skipped")
+    return Flops(rule.flops(call), rule.macs(call), rule.unit, "counted", rule.name, rule.reason)
+
+
+def _is_causal(call: Call, rule: Rule) -> bool:
+    return rule.scores is not None and call.arguments.get("is_causal") is True
+
+
+def _kept_pairs(call: Call) -> sympy.Expr:
+    """The share of pairs below the diagonal of a square score matrix: (S + 1) / 2S."""
+    length = call["query"].shape[-2]
+    return (length + 1) / (2 * length) if length == call["key"].shape[-2] else sympy.Integer(1)
+
+
+flops = flops_pass()
+"""The arithmetic pass as it is used unless asked otherwise."""

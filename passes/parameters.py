@@ -1,0 +1,56 @@
+"""Parameters of each operation: every distinct one counted once, at the operation that uses it first."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch.fx import Graph, Node
+
+from fxcost.graph import OUTPUTS, PARAMETER, WEIGHT, Key, operations, placeholders
+from fxcost.ops.rules import judge
+from fxcost.pipeline import graph_pass
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How many parameter elements an operation is the first to use, and whether it uses any that came before."""
+
+    count: int
+    shared: bool
+
+
+PARAMETERS: Key[Parameters] = Key("fxcost.parameters")
+
+
+@graph_pass(provides=PARAMETERS, requires=(OUTPUTS, WEIGHT))
+def parameters(graph: Graph) -> Mapping[Node, Parameters]:
+    """Count parameters by the storage they live in, so that a view of one is still that one."""
+    sizes = _sizes(graph)
+    seen: set[int] = set()
+    table: dict[Node, Parameters] = {}
+    for node in operations(graph):
+        used = used_storages(node) & sizes.keys()
+        table[node] = Parameters(sum(sizes[storage] for storage in used - seen), bool(used & seen))
+        seen |= used
+    return table
+
+
+def used_storages(node: Node) -> set[int]:
+    """The storages an operation works on; none for one that only makes a view."""
+    verdict = judge(node)
+    if verdict.call is None or verdict.coverage == "free":
+        return set()
+    return {tensor.storage for _, tensor in verdict.call.tensors}
+
+
+def _sizes(graph: Graph) -> dict[int, int]:
+    return {OUTPUTS[n][0].storage: PARAMETER[n] for n in placeholders(graph) if n in PARAMETER}
+
+
+def unused_parameters(graph: Graph) -> Mapping[str, int]:
+    """Parameters that no operation uses, by name: elements of each."""
+    used = set[int]().union(*(used_storages(node) for node in operations(graph)))
+    left: dict[int, tuple[str, int]] = {}
+    for node in placeholders(graph):
+        if node in PARAMETER and OUTPUTS[node][0].storage not in used:
+            left.setdefault(OUTPUTS[node][0].storage, (WEIGHT[node], PARAMETER[node]))
+    return dict(left.values())

@@ -1,0 +1,84 @@
+"""Memory traffic of each operation when it runs alone: each distinct input read once, each output written once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import sympy
+from torch.fx import Graph, Node
+
+from fxcost.graph import OUTPUTS, WEIGHT, Key, TensorSpec, operations, placeholders
+from fxcost.ops.rules import Call, Rule, Verdict, judge
+from fxcost.pipeline import Pass, graph_pass
+
+Attention = Literal["fused", "math"]
+Counts = dict[str, dict[str, sympy.Expr]]
+"""Element counts by role (``weight``, ``activation``), then by dtype."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Elements an operation moves from and to main memory, by role and dtype."""
+
+    reads: Counts = field(default_factory=dict)
+    writes: Counts = field(default_factory=dict)
+
+
+TRAFFIC: Key[Traffic] = Key("fxcost.traffic")
+
+
+def traffic_pass(*, attention: Attention = "fused") -> Pass[Traffic]:
+    """The traffic pass; with ``attention="math"`` attention also moves its score matrix."""
+
+    @graph_pass(provides=TRAFFIC, requires=(OUTPUTS, WEIGHT))
+    def traffic(graph: Graph) -> Mapping[Node, Traffic]:
+        weights = {OUTPUTS[n][0].storage for n in placeholders(graph) if n in WEIGHT}
+        return {node: _moved(judge(node), weights, attention) for node in operations(graph)}
+
+    return traffic
+
+
+def _moved(verdict: Verdict, weights: set[int], attention: Attention) -> Traffic:
+    call, rule = verdict.call, verdict.rule
+    if call is None or verdict.coverage == "free":
+        return Traffic()
+    reads: Counts = {}
+    writes: Counts = {}
+    own_reads = rule.reads(call) if rule else {}
+    own_writes = rule.writes(call) if rule else {}
+    for name, tensor in _distinct(call):
+        _add(reads, "weight" if tensor.storage in weights else "activation", tensor.dtype, own_reads.get(name, tensor.stored))
+    for output in _fresh(call):
+        _add(writes, "weight" if output.storage in weights else "activation", output.dtype, own_writes.get("output", output.stored))
+    if attention == "math" and rule is not None and rule.scores is not None:
+        for counts in (reads, writes):
+            _add(counts, "activation", call.output.dtype, SCORE_PASSES * rule.scores(call))
+    return Traffic(reads, writes)
+
+
+def _distinct(call: Call) -> list[tuple[str, TensorSpec]]:
+    """Tensor arguments, one that is passed twice kept once."""
+    seen: dict[object, tuple[str, TensorSpec]] = {}
+    for name, tensor in call.tensors:
+        seen.setdefault((tensor.storage, tensor.offset, tensor.shape, tensor.strides), (name, tensor))
+    return list(seen.values())
+
+
+def _fresh(call: Call) -> list[TensorSpec]:
+    """Outputs that the call writes: those that alias no input, unless it works in place."""
+    inputs = {tensor.storage for _, tensor in call.tensors}
+    return [output for output in call.outputs if call.writes_to or output.storage not in inputs]
+
+
+SCORE_PASSES = 2
+"""Scores are written by Q·Kᵀ and read by softmax; probabilities are written by softmax and read by P·V."""
+
+
+def _add(counts: Counts, role: str, dtype: str, elements: sympy.Expr) -> None:
+    if elements != 0:
+        by_dtype = counts.setdefault(role, {})
+        by_dtype[dtype] = by_dtype.get(dtype, sympy.Integer(0)) + elements
+
+
+traffic = traffic_pass()
+"""The traffic pass as it is used unless asked otherwise."""
