@@ -1,6 +1,6 @@
 """Where formulas hold: a symbol's range, and the relations between sizes that the model was traced under."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -107,6 +107,97 @@ def lower_bound(expr: sympy.Expr, lows: Mapping[str, int]) -> Fraction | None:
         return Fraction(known[0].__ceil__())
     if isinstance(expr, (sympy.Max, sympy.Min)):
         return max(known) if isinstance(expr, sympy.Max) else min(known)
+    return None
+
+
+def direction(expr: sympy.Expr) -> int | None:
+    """1 where ``expr`` never falls as its symbols grow, -1 where it never rises, 0 for a number, None when not told.
+
+    Factors are taken to be non-negative, as sizes are.
+    """
+    if expr.is_number:
+        return 0
+    if isinstance(expr, sympy.Symbol):
+        return 1
+    if isinstance(expr, sympy.Mul):
+        coefficient, rest = expr.as_coeff_mul()
+        ways = {direction(factor) for factor in rest}
+        return (1 if coefficient.is_positive else -1) if ways == {1} else None
+    if isinstance(expr, sympy.Pow):
+        return direction(expr.base) if expr.exp.is_Integer and expr.exp.is_positive else None
+    if isinstance(expr, (sympy.Add, sympy.floor, sympy.ceiling, sympy.Max, sympy.Min)):
+        ways = {direction(argument) for argument in expr.args} - {0}  # pyright: ignore[reportArgumentType]
+        return ways.pop() if len(ways) == 1 else None
+    return None
+
+
+LARGEST_SIZE = 2**40
+"""Where the search for the largest size that a condition allows ends."""
+
+
+def tighten(
+    ranges: dict[str, SymbolRange], conditions: list[Condition]
+) -> tuple[dict[str, SymbolRange], tuple[Condition, ...]]:
+    """Turn conditions on one symbol, such as ``S > 1`` or ``H mod 32 = 0``, into its range; drop what ranges imply."""
+    left: list[Condition] = []
+    for condition in conditions:
+        free = {s.name for s in (condition.left - condition.right).free_symbols}  # pyright: ignore[reportAttributeAccessIssue]
+        name = free.pop() if len(free) == 1 else ""
+        narrowed = _narrowed(ranges[name], condition, name) if name in ranges else None
+        if narrowed is not None:
+            ranges[name] = narrowed
+        else:
+            left.append(condition)
+    lows = {name: each.low for name, each in ranges.items()}
+    return ranges, tuple(condition for condition in left if not condition.implied(lows))
+
+
+def _narrowed(old: SymbolRange, condition: Condition, name: str) -> SymbolRange | None:
+    """The range with the condition made part of it; None when a range cannot say it."""
+    difference = condition.left - condition.right
+    if condition.relation == "==":
+        return _of_equality(old, condition, name)
+    if condition.relation == "!=":
+        return SymbolRange(old.low + 1, old.high, old.multiple_of) if _differs_only_at(difference, name, old.low) else None
+    way = direction(difference)
+    if way == 1:
+        low = _first(lambda size: condition.holds({name: size}), old.low)
+        return SymbolRange(low, old.high, old.multiple_of)
+    if way == -1 and condition.holds({name: old.low}):
+        high = _first(lambda size: not condition.holds({name: size}), old.low) - 1
+        return SymbolRange(old.low, high if old.high is None else min(high, old.high), old.multiple_of)
+    return None
+
+
+def _differs_only_at(difference: sympy.Expr, name: str, low: int) -> bool:
+    return direction(difference) == 1 and evaluate(difference, {name: low}) == 0 and evaluate(difference, {name: low + 1}) > 0
+
+
+def _first(holds: Callable[[int], bool], low: int) -> int:
+    """The smallest size from ``low`` up where ``holds``, which once true stays true."""
+    if holds(low):
+        return low
+    above = low + 1
+    while not holds(above) and above < LARGEST_SIZE:
+        above *= 2
+    below = low
+    while above - below > 1:
+        middle = (above + below) // 2
+        below, above = (below, middle) if holds(middle) else (middle, above)
+    return above
+
+
+def _of_equality(old: SymbolRange, condition: Condition, name: str) -> SymbolRange | None:
+    left, right = sorted((condition.left, condition.right), key=lambda side: isinstance(side, (sympy.Min, sympy.Mod)))
+    if left == right:
+        return old
+    if isinstance(right, sympy.Min) and str(left) == name and left in right.args:
+        bounds = [int(bound) for bound in right.args if bound.is_Integer]
+        highs = [*bounds, *([] if old.high is None else [old.high])]
+        return SymbolRange(old.low, min(highs), old.multiple_of) if len(bounds) == len(right.args) - 1 else None
+    if left == 0 and isinstance(right, sympy.Mod) and str(right.args[0]) == name and right.args[1].is_Integer:
+        together = int(sympy.ilcm(old.multiple_of, int(right.args[1])))  # pyright: ignore[reportArgumentType]
+        return SymbolRange(-(-old.low // together) * together, old.high, together)
     return None
 
 

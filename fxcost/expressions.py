@@ -167,5 +167,5 @@ class _UnicodePrinter(_AsciiPrinter):
 
 def _digits(value: int) -> str:
     if value >= 10**MAX_DIGITS:
-        raise ExpressionError(f"an integer of {value.bit_length()} bits; at most {MAX_DIGITS} digits are read back")
+        raise ExpressionError(f"an integer of {value.bit_length()} bits; at most {MAX_DIGITS} digits can be printed")
     return str(value)

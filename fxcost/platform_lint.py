@@ -249,5 +249,6 @@ _RULES: Mapping[str, Callable[[Platform], Findings]] = {
     "step": _step,
     "interface": _interface,
     "memory-type": _memory_type,
+    "fill": _fill,
     "band": _band,
 }

@@ -1,7 +1,9 @@
 """From a module to a graph of ATen operations with symbolic shapes; the one file that sees torch.export and SymInt."""
 
 import logging
+import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -9,10 +11,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from traceback import FrameSummary
 from unittest import mock
 
 import sympy
 import torch
+from torch._guards import SLoc
 from torch.export import Dim, ExportedProgram
 from torch.export import export as torch_export
 from torch.fx import Graph, Node
@@ -21,7 +25,7 @@ from torch.fx.experimental import symbolic_shapes
 from torch.utils import _pytree as pytree
 
 from fxcost.budget import BudgetExceeded, time_budget
-from fxcost.conditions import Condition, Pinned, SymbolRange
+from fxcost.conditions import Condition, Pinned, SymbolRange, tighten
 from fxcost.errors import FxcostError
 from fxcost.expressions import symbol
 from fxcost.graph import LAYER, OUTPUTS, PARAMETER, SIZE, WEIGHT, Layer, TensorSpec, operations, placeholders
@@ -77,7 +81,7 @@ def trace_module(
             raise TraceTimeout(f"tracing with {', '.join(symbolic) or 'no symbol'} took longer than {budget_seconds:g} s") from None
         except Exception as error:
             raise _explain(error, example) from error
-    return _read(program, [(spec.name, spec.dims) for spec in arguments.specs()], sizes, symbolic, prefix="model")
+    return _read(program, [(spec.name, spec.dims) for spec in arguments.specs()], sizes, symbolic, prefix="model", bounds={})
 
 
 def trace_program(
@@ -86,7 +90,8 @@ def trace_program(
     """Read an exported program; sizes that it holds fixed stay fixed, and are reported."""
     with _export_settings():
         program = _with_live_tensors(program)
-    return _read(program, [(spec.name, spec.dims) for spec in inputs], sizes, symbolic, prefix="")
+    bounds = {raw: (ends.lower, ends.upper) for raw, ends in program.range_constraints.items()}
+    return _read(program, [(spec.name, spec.dims) for spec in inputs], sizes, symbolic, prefix="", bounds=bounds)
 
 
 class _Call(torch.nn.Module):
@@ -141,10 +146,35 @@ def _as_found(module: torch.nn.Module) -> Iterator[None]:
             each.training = training
 
 
+def _places(_environment: symbolic_shapes.ShapeEnv, framework_loc: str | None = None) -> SLoc:
+    """Where a guard comes from: the line outside torch, and the place in torch that asked.
+
+    Stands in for torch's own search, which stops at the first of the two.
+    """
+    frame, origin = sys._getframe(1), None  # pyright: ignore[reportPrivateUsage]  # as traceback.extract_stack does
+    plumbing = symbolic_shapes.uninteresting_files()
+    while frame is not None and frame.f_code.co_filename in _TorchFiles():
+        if origin is None and frame.f_code.co_filename not in plumbing:
+            origin = f"{frame.f_code.co_filename.removeprefix(_TorchFiles.root)} {frame.f_code.co_name}"
+        frame = frame.f_back
+    user = FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name) if frame else None
+    return SLoc(user, origin or framework_loc)
+
+
+IN_A_KERNEL = "_ops.py __call__"
+"""Where a guard comes from that an operator's own kernel asked for."""
+
+
+def _is_about_layout(guard: Any, origin: str | None) -> bool:
+    """Whether a guard only asks if a size is 1, inside a kernel: for the strides of its result, not for what runs."""
+    asks_for_one = isinstance(guard, (sympy.Gt, sympy.Ne)) and 1 in guard.args
+    return origin == IN_A_KERNEL and asks_for_one
+
+
 class _TorchFiles:
     """Source files of torch itself, which never are the place in the user's code that a guard comes from."""
 
-    root = str(Path(torch.__file__).parent)
+    root = str(Path(torch.__file__).parent) + os.sep
 
     def __contains__(self, filename: str) -> bool:
         return filename.startswith((self.root, "<")) or filename == __file__
@@ -155,7 +185,7 @@ def _export_settings() -> Iterator[None]:
     with ExitStack() as stack:
         # Without it a batch of 1 is outside every formula, and `if batch > 1` in a model leaves no guard behind.
         stack.enter_context(mock.patch.object(shape_config, "backed_size_oblivious", True))
-        stack.enter_context(mock.patch.object(symbolic_shapes, "uninteresting_files", _TorchFiles))
+        stack.enter_context(mock.patch.object(symbolic_shapes.ShapeEnv, "_get_sloc", _places))
         stack.enter_context(torch.no_grad())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
@@ -202,11 +232,12 @@ def _read(
     sizes: Mapping[str, int],
     symbolic: tuple[str, ...],
     prefix: str,
+    bounds: Mapping[sympy.Symbol, tuple[sympy.Expr, sympy.Expr]],
 ) -> Traced:
     signature = program.graph_signature
     environment = _shape_environment(program)
     user_inputs = [n for n in placeholders(program.graph) if n.name in signature.user_inputs]
-    naming = _Naming(environment, symbolic, sizes)
+    naming = _Naming(environment, bounds, symbolic, sizes)
     for node, (_, dims) in zip(_tensor_inputs(user_inputs), inputs, strict=True):
         naming.read(node.meta["val"], dims)
     convert = _Converter(naming.names)
@@ -237,9 +268,17 @@ def _shape_environment(program: ExportedProgram) -> symbolic_shapes.ShapeEnv | N
 class _Naming:
     """Which of the user's letters each symbol of torch stands for, and which letters the model pins."""
 
-    def __init__(self, environment: symbolic_shapes.ShapeEnv | None, symbolic: tuple[str, ...], sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        environment: symbolic_shapes.ShapeEnv | None,
+        bounds: Mapping[sympy.Symbol, tuple[sympy.Expr, sympy.Expr]],
+        symbolic: tuple[str, ...],
+        sizes: Mapping[str, int],
+    ) -> None:
         self.environment = environment
         self.symbolic = symbolic
+        self.sizes = {n: max(size, SMALLEST_EXAMPLE) for n, size in sizes.items()}
+        self.bounds = bounds
         self.names: dict[sympy.Symbol, sympy.Expr] = {}
         self.fixed = {n: Pinned(size, "not named in --symbolic") for n, size in sizes.items() if n not in symbolic}
         self.tied: list[tuple[str, sympy.Expr]] = []
@@ -249,81 +288,38 @@ class _Naming:
         for size, dim in zip(value.shape, dims, strict=True):
             if not isinstance(dim, str) or dim not in self.symbolic:
                 continue
-            if not isinstance(size, torch.SymInt) or size.node.expr.is_Integer:
-                self.fixed[dim] = Pinned(int(size), self._place_of_pin(dim, int(size)))
-            elif size.node.expr.is_Symbol and size.node.expr not in self.names:
-                self.names[size.node.expr] = symbol(dim)
-            else:
+            raw = size.node._expr if isinstance(size, torch.SymInt) else None
+            if raw is not None and raw.is_Symbol:
+                self.names[raw] = symbol(dim)
+            if raw is None or size.node.expr.is_Integer:
+                self.fixed[dim] = Pinned(int(size), self._place_of_pin(raw, dim, int(size)))
+            elif size.node.expr != raw:
                 self.tied.append((dim, size.node.expr))
 
-    def _place_of_pin(self, dim: str, size: int) -> str:
+    def _place_of_pin(self, raw: sympy.Symbol | None, dim: str, size: int) -> str:
         for guard in self.environment.guards if self.environment else ():
-            if isinstance(guard.expr, sympy.Eq) and guard.expr.rhs == size and str(guard.expr.lhs) not in map(str, self.names):
-                place = _place(guard.sloc)
-                if place:
-                    return place
-        return f"the model runs at {dim}={size} only"
+            if raw is not None and raw in guard.expr.free_symbols and (place := _place(guard.sloc)):
+                return place
+        return f"the model was exported for {dim}={size} only"
 
     def validity(self, convert: "_Converter") -> tuple[dict[str, SymbolRange], tuple[Condition, ...]]:
         """Each free symbol's range, and the relations the trace took for granted that the ranges do not imply."""
         pins = {name: pin.value for name, pin in self.fixed.items()}
         convert.pin(pins)
         found = [Condition(symbol(dim), "==", convert(expr), "two inputs' sizes must agree") for dim, expr in self.tied]
-        ranges: dict[str, SymbolRange] = {}
-        if self.environment is not None:
-            for torch_symbol, name in self.names.items():
-                bounds = self.environment.var_to_range[torch_symbol]
-                low, high = (_integer(bounds.lower), _integer(bounds.upper))
-                old = ranges.get(str(name), SymbolRange())
-                highs = [h for h in (high, old.high) if h is not None]
-                ranges[str(name)] = SymbolRange(max(low or 1, old.low), min(highs) if highs else None)
-            for guard in self.environment.guards:
-                found += _conditions(guard.expr, convert, _place(guard.sloc))
-        ranges = {name: ranges[name] for name in self.symbolic if name in ranges and name not in self.fixed}
-        return _tighten(ranges, [c for c in dict.fromkeys(found)])
+        for guard in self.environment.guards if self.environment else ():
+            if not _is_about_layout(guard.expr, guard.sloc.maybe_user_loc):
+                found += _conditions(guard.expr, convert, _place(guard.sloc), self.sizes)
+        ranges = {name: SymbolRange() for name in self.symbolic if name not in self.fixed}
+        for raw, name in self.names.items():
+            if raw in self.bounds and str(name) in ranges:
+                ranges[str(name)] = SymbolRange(max(_integer(self.bounds[raw][0]) or 1, 1), _integer(self.bounds[raw][1]))
+        return tighten(ranges, list(dict.fromkeys(found)))
 
 
-def _integer(bound: sympy.Expr) -> int | None:
-    return int(bound) if bound.is_Integer else None
-
-
-def _tighten(ranges: dict[str, SymbolRange], conditions: list[Condition]) -> tuple[dict[str, SymbolRange], tuple[Condition, ...]]:
-    """Turn ``B ≠ 1``, ``S > 1``, ``H mod 32 = 0`` into ranges; drop what the ranges imply."""
-    for condition in conditions:
-        left, right = condition.left, condition.right
-        if isinstance(left, sympy.Symbol) and left.name in ranges and right.is_Integer:
-            old, bound = ranges[left.name], int(right)
-            if condition.relation == "!=" and bound == old.low:
-                ranges[left.name] = SymbolRange(bound + 1, old.high, old.multiple_of)
-            elif condition.relation in (">", ">="):
-                ranges[left.name] = SymbolRange(max(old.low, bound + (condition.relation == ">")), old.high, old.multiple_of)
-        elif isinstance(left, sympy.Mod) and right == 0 and condition.relation == "==":
-            base, modulus = left.args
-            if isinstance(base, sympy.Symbol) and base.name in ranges and modulus.is_Integer:
-                old = ranges[base.name]
-                ranges[base.name] = SymbolRange(old.low, old.high, int(sympy.ilcm(old.multiple_of, int(modulus))))
-    lows = {name: each.low for name, each in ranges.items()}
-    return ranges, tuple(c for c in conditions if not c.implied(lows) and not _is_range(c, ranges))
-
-
-def _is_range(condition: Condition, ranges: Mapping[str, SymbolRange]) -> bool:
-    """Whether a range already says it: ``H mod 32 = 0``, or an upper end."""
-    left, right = condition.left, condition.right
-    if isinstance(left, sympy.Mod) and condition.relation == "==" and right == 0 and isinstance(left.args[0], sympy.Symbol):
-        return left.args[0].name in ranges
-    difference = left - right
-    if condition.relation in (">", ">=") and len(difference.free_symbols) == 1:
-        (free,) = difference.free_symbols
-        high = ranges[str(free)].high if str(free) in ranges else None
-        slope = difference.coeff(free)
-        if high is not None and slope.is_Integer and slope < 0 and not (difference - slope * free).free_symbols:
-            return bool(condition.holds({str(free): high}))
-    return False
-
-
-def _conditions(guard: Any, convert: "_Converter", where: str) -> list[Condition]:
+def _conditions(guard: Any, convert: "_Converter", where: str, example: Mapping[str, int]) -> list[Condition]:
     if isinstance(guard, sympy.And):
-        return [c for part in guard.args for c in _conditions(part, convert, where)]
+        return [c for part in guard.args for c in _conditions(part, convert, where, example)]
     flips = {sympy.Le: ">=", sympy.Lt: ">"}
     keeps = {sympy.Ge: ">=", sympy.Gt: ">", sympy.Eq: "==", sympy.Ne: "!="}
     for kind, relation in (*flips.items(), *keeps.items()):
@@ -331,11 +327,15 @@ def _conditions(guard: Any, convert: "_Converter", where: str) -> list[Condition
             left, right = convert(guard.lhs), convert(guard.rhs)
             if kind in flips:
                 left, right = right, left
-            if not (left - right).free_symbols:
-                return []
             return [Condition(left, relation, right, where)]  # pyright: ignore[reportArgumentType]  # one of the four
     if guard in (sympy.true, True):
         return []
+    if isinstance(guard, sympy.Or):
+        # Any part that held is enough to keep; keeping one narrows where the formulas hold, and never widens it.
+        for part in guard.args:
+            kept = _conditions(part, convert, where, example)
+            if all(condition.holds(example) for condition in kept):
+                return kept
     raise TraceError(f"the model was traced under {guard} ({where}), a kind of condition that cannot be kept with the formulas")
 
 

@@ -140,6 +140,12 @@ def test_a_rule_names_the_figure(edited: Edit, name: str, old: str, new: str, ke
     assert rule in rules(edited(name, (old, new)), key)
 
 
+def test_a_socket_may_carry_more_than_an_accelerator(edited: Edit) -> None:
+    terabytes = ('type = "DDR4"', 'type = "DDR4"\ncapacity = {bytes = 4e12, source = "product-page"}')
+    assert lint(edited("epyc-7763", terabytes)) == ()
+    assert rules(edited("epyc-7763", terabytes, ('kind = "cpu"', 'kind = "gpu"')), "memory.capacity") == {"band"}
+
+
 def test_halved_needs_what_was_printed(edited: Edit) -> None:
     h100 = edited(
         "h100-sxm5-80gb", (', basis = "halved_from_sparse", printed = "989 sparse"', ', basis = "halved_from_sparse"')
@@ -182,6 +188,11 @@ def test_an_exemption_silences_its_rule_at_its_key_alone(edited: Edit) -> None:
         "step",
         "ridge",
     }
+
+
+def test_an_exemption_leaves_the_other_rules_at_its_key(edited: Edit) -> None:
+    slipped = edited("rtx-4090", ("int8 = {op_per_s = 660.6e12", "int8 = {op_per_s = 6606e12"))
+    assert rules(slipped, "peak.matrix.int8") == {"ridge"}
 
 
 def test_a_mark_that_exempts_nothing_is_told(edited: Edit) -> None:
