@@ -5,12 +5,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import sympy
 
 from fxcost.conditions import Condition, Pinned, SymbolRange, check_sizes
 from fxcost.evaluation import compile_expression, total
+
+if TYPE_CHECKING:
+    from fxcost.roofline import Crossover
 
 Quantity = sympy.Expr | int | Fraction
 """A formula, or its value at given sizes."""
@@ -196,6 +200,22 @@ class CostModel:
         """Number of operations counted, free and unknown."""
         return Counter(layer.coverage for layer in self.layers if layer.op != UNUSED) + Counter(free=self.free)
 
+    def by_module(self, depth: int | None = None) -> Mapping[str, Cost]:
+        """The cost of all that runs inside each module, by its path down to ``depth``; ``""`` is the whole model."""
+        inside: dict[str, list[Cost]] = {}
+        for layer in self.layers:
+            parts = layer.module.split(".") if layer.module else []
+            for length in range(len(parts[:depth]) + 1):
+                inside.setdefault(".".join(parts[:length]), []).append(layer.cost)
+        return {path: Cost.sum(costs) for path, costs in inside.items()}
+
+    def by_op(self) -> Mapping[str, Cost]:
+        """The cost of all calls of each operator."""
+        calls: dict[str, list[Cost]] = {}
+        for layer in self.layers:
+            calls.setdefault(layer.op, []).append(layer.cost)
+        return {op: Cost.sum(costs) for op, costs in calls.items()}
+
     def point(self, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
         """A size for each symbol: those given, then the usual ones. Raises `FxcostError` outside the formulas' range."""
         defaults = {name: fit(self.defaults[name], each) for name, each in self.symbols.items() if name in self.defaults}
@@ -222,6 +242,42 @@ class CostModel:
             for layer in self.layers
         )
         return replace(self, layers=layers, sizes=point)
+
+    # What follows leans on rooms built upon this one, which are imported when asked for.
+
+    def crossovers(
+        self, platform: str, *, precision: str | None = None, over: str = "B", at: Mapping[str, int] | None = None
+    ) -> "tuple[Crossover, ...]":
+        """For each layer, the sizes of ``over`` at which it is compute-bound on a platform named or read from a file."""
+        from fxcost import platforms, roofline
+
+        machine = roofline.machine_for(self, platforms.load_platform(platform), precision)
+        return roofline.crossovers(self, machine, over, at)
+
+    def save(self, path: "str | Path") -> None:
+        """Write the model as JSON that ``fxcost.load`` and every command read."""
+        from fxcost import saved
+
+        saved.save(self, path)
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for each layer; needs pandas."""
+        from fxcost import tables
+        from fxcost.reports import costs as report
+
+        return report.to_pandas(self)
+
+    def __str__(self) -> str:
+        from fxcost import tables
+        from fxcost.reports import costs as report
+
+        return tables.render(report.cost_report(self), "table")
+
+    def _repr_html_(self) -> str:
+        from fxcost import tables
+        from fxcost.reports import costs as report
+
+        return tables.render(report.cost_report(self), "html")
 
     def bits(self, own: int | None = None) -> Mapping[str, int]:
         """Bits of an element of each dtype; the model's own dtype takes ``own`` bits when given."""

@@ -16,7 +16,13 @@ class UnknownOperatorsError(FxcostError):
     exit_code = 3
 
 
+MOST_MATCHES = 6
+
+
 def near_matches(name: str, known: Iterable[str]) -> str:
     """A clause such as ``; near: resnet50, resnet34`` or nothing when nothing is near."""
-    found = get_close_matches(name.lower(), sorted(known), n=4, cutoff=0.6)
+    names = sorted(known)
+    holding = [each for each in names if name.lower() in each.lower()]
+    close = get_close_matches(name.lower(), names, n=MOST_MATCHES, cutoff=0.6)
+    found = list(dict.fromkeys([*close, *holding]))[:MOST_MATCHES]
     return f"; near: {', '.join(found)}" if found else ""

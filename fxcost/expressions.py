@@ -124,9 +124,9 @@ class _AsciiPrinter:
         return f"ceiling({self._quotient(argument) or self.sum(argument)})"
 
     def _quotient(self, expr: Expr, slash: str = "/") -> str:
-        """``(H - 1)/32`` for ``H/32 - 1/32``, or nothing where that would read back as something else."""
+        """``(H - 1)/32`` for ``H/32 - 1/32``, or nothing where there is no such number to divide by."""
         p, q = as_quotient(expr)
-        if q == 1 or Mul(Rational(1, q), p) != expr:
+        if q == 1:
             return ""
         numerator = self._factor(p) if isinstance(p, Add | floor) else self.sum(p)
         return f"{numerator}{slash}{_digits(q)}"

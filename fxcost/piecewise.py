@@ -306,9 +306,7 @@ def _power(base: Polynomial, exponent: int) -> Polynomial:
         raise NotPolynomialError
     if len(base) == 1:
         return [Fraction(base[0]) ** exponent]
-    if exponent * (len(base) - 1) > MAX_DEGREE:
-        raise NotPolynomialError
-    return _product([base] * exponent)
+    return _product([base] * min(exponent, MAX_DEGREE + 1))
 
 
 def _sum(parts: list[Polynomial]) -> Polynomial:

@@ -387,6 +387,14 @@ class _Converter:
         return build(*map(self, expr.args))
 
 
+def _floor_of_quotient(above: sympy.Expr, below: sympy.Expr) -> sympy.Expr:
+    """⌊above/below⌋; a floor inside, as strides one after the other make it, folds: ⌊(⌊x⌋ + c)/n⌋ = ⌊(x + c)/n⌋."""
+    shift, rest = above.as_coeff_Add()
+    if below.is_Integer and shift.is_Integer and isinstance(rest, sympy.floor):
+        return sympy.floor((rest.args[0] + shift) / below)
+    return sympy.floor(above / below)
+
+
 _PLAIN: dict[str, Any] = {
     "Add": sympy.Add,
     "Mul": sympy.Mul,
@@ -398,7 +406,7 @@ _PLAIN: dict[str, Any] = {
     "Min": sympy.Min,
     "floor": sympy.floor,
     "ceiling": sympy.ceiling,
-    "FloorDiv": lambda a, b: sympy.floor(a / b),
+    "FloorDiv": _floor_of_quotient,
     "CeilDiv": lambda a, b: sympy.ceiling(a / b),
     "CleanDiv": lambda a, b: a / b,
     "IntTrueDiv": lambda a, b: a / b,

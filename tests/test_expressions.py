@@ -1,10 +1,11 @@
 """Printing: every expression reads back equal from its text, and looks as a reader would write it."""
 
 import operator
+import re
 
 import pytest
 import sympy
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fxcost.expressions import ExpressionError, parse, symbol, to_pretty, to_text
@@ -48,9 +49,15 @@ def grown(parts: st.SearchStrategy[sympy.Expr]) -> st.SearchStrategy[sympy.Expr]
 trees = st.recursive(st.sampled_from([B, H, S, W]) | st.integers(-50, 50).map(sympy.Integer), grown, max_leaves=9)
 
 
+def folded(expr: sympy.Expr) -> bool:
+    """Whether every number is one number: sympy itself now and then leaves a ``Min(2, 3)`` inside a Max."""
+    return all(isinstance(node, sympy.Rational) or node.free_symbols for node in sympy.preorder_traversal(expr))
+
+
 @settings(max_examples=300, deadline=None)
 @given(trees)
 def test_every_expression_reads_back_equal(expr: sympy.Expr) -> None:
+    assume(folded(expr))
     assert parse(to_text(expr), NAMES) == expr
 
 
@@ -59,8 +66,8 @@ def test_every_expression_reads_back_equal(expr: sympy.Expr) -> None:
 def test_ascii_reads_back_equal_too(expr: sympy.Expr) -> None:
     """The ASCII look uses floor() for //, which the grammar also has; only its powers may exceed the parser's limit."""
     text = to_pretty(expr, ascii=True)
-    if "**9" not in text and "**1" not in text and "**2" not in text:
-        assert parse(text, NAMES) == expr
+    assume(folded(expr) and not re.search(r"\*\*(9|\d\d)", text))
+    assert parse(text, NAMES) == expr
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,375 @@
+"""The command line: parse, call, print."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fxcost.errors import FxcostError
+
+if TYPE_CHECKING:
+    from fxcost.costs import CostModel
+    from fxcost.roofline import Machine
+    from fxcost.tables import Report
+
+# Every command imports what it needs itself: `fxcost --help` is to answer at once.
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="What each layer of a PyTorch model costs, as a formula, and from which batch size on a machine stops being "
+    "limited by memory bandwidth. One multiply-add is 2 FLOPs. The model is left untouched, and no real data runs.",
+)
+
+
+class By(str, Enum):
+    """Rows of `fxcost trace`."""
+
+    layer = "layer"
+    module = "module"
+    op = "op"
+
+
+class Form(str, Enum):
+    """Forms of a printed report."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    json = "json"
+
+
+class Attention(str, Enum):
+    """How attention touches memory."""
+
+    fused = "fused"
+    math = "math"
+
+
+MODEL_HELP = (
+    "resnet50 (searched in torchvision, then timm), torchvision:NAME, timm:NAME, hf:REPO_OR_DIR_OR_CONFIG.json, "
+    "package.module:factory, path/to/file.py:factory, program.pt2, or a saved .json"
+)
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
+Symbolic = Annotated[
+    str | None,
+    typer.Option("--symbolic", "-s", metavar="H,W,B", help="Sizes kept as symbols; H%32 declares a multiple. Default: all the inputs have."),
+]
+Inputs = Annotated[
+    list[str] | None, typer.Option("--input", "-i", metavar="'x: float32[B,3,H,W]'", help="An input of the model, by name; repeat for more.")
+]
+At = Annotated[str | None, typer.Option("--at", metavar="B=8,H=224", help="Sizes to evaluate at; others take the model's usual ones.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model's factory; repeat for more.")]
+Budget = Annotated[float, typer.Option("--budget", metavar="SECONDS", min=1, help="Time a trace may take before image sizes are fixed.")]
+Plugins = Annotated[list[str] | None, typer.Option("--plugin", metavar="MODULE", help="A module with operator rules or passes; repeat for more.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit 3 when the model calls operators without a rule.")]
+AttentionOption = Annotated[Attention, typer.Option("--attention", help="math adds the score matrix to attention's traffic.")]
+CausalSkip = Annotated[bool, typer.Option("--causal-skip", help="Count only the pairs that a causal mask keeps.")]
+Platforms = Annotated[list[str], typer.Option("--platform", "-p", metavar="NAME", help="A machine of `fxcost platforms`, or a TOML file; repeat to compare.")]
+Precision = Annotated[str | None, typer.Option("--precision", metavar="fp16", help="Default: the model's own dtype.")]
+Format = Annotated[Form, typer.Option("--format", "-f", help="Form of the report.")]
+Top = Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Only the N most expensive rows.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of the terminal.")]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE.svg|png", help="Draw it too (needs fxcost[plot]).")]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The options that say how a model is built and traced."""
+
+    symbolic: str | None
+    inputs: list[str] | None
+    at: str | None
+    settings: list[str] | None
+    budget: float
+    plugins: list[str] | None
+    strict: bool
+    attention: Attention
+    causal_skip: bool
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    global _debug
+    _debug = debug
+
+
+_debug = False
+
+
+@app.command()
+def trace(
+    model: Model,
+    symbolic: Symbolic = None,
+    inputs: Inputs = None,
+    at: At = None,
+    by: Annotated[By, typer.Option("--by", help="What a row stands for.")] = By.layer,
+    depth: Annotated[int | None, typer.Option("--depth", metavar="N", min=0, help="Levels of the module tree (with --by module).")] = None,
+    top: Top = None,
+    form: Format = Form.table,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save the formulas (.json), or the report (other endings).")
+    ] = None,
+    settings: Settings = None,
+    budget: Budget = 60.0,
+    plugins: Plugins = None,
+    strict: Strict = False,
+    attention: AttentionOption = Attention.fused,
+    causal_skip: CausalSkip = False,
+) -> None:
+    """Cost of each layer as a formula: FLOPs, MACs, parameters, memory traffic."""
+    from fxcost.reports.costs import cost_report
+
+    asked = _Asked(symbolic, inputs, at, settings, budget, plugins, strict, attention, causal_skip)
+    costs = _costs(model, asked)
+    if depth is not None:
+        by = By.module
+    report = cost_report(costs, _point(costs, at), by=by.value, depth=depth, top=top)
+    if output is not None and output.suffix == ".json" and form is not Form.json:
+        costs.save(output)
+        _say(f"saved {output}: {len(costs.layers)} operations of {costs.ref}")
+        return
+    _print(report, form, output)
+
+
+@app.command()
+def crossover(
+    model: Model,
+    platform: Platforms,
+    over: Annotated[str, typer.Option("--over", metavar="B", help="The symbol to solve for.")] = "B",
+    at: At = None,
+    precision: Precision = None,
+    form: Format = Form.table,
+    output: Output = None,
+    symbolic: Symbolic = None,
+    inputs: Inputs = None,
+    settings: Settings = None,
+    budget: Budget = 60.0,
+    plugins: Plugins = None,
+    strict: Strict = False,
+    attention: AttentionOption = Attention.fused,
+    causal_skip: CausalSkip = False,
+) -> None:
+    """From which batch size (or resolution, or length) each layer is compute-bound: always, from a size on, or never."""
+    from fxcost.reports.roofline import crossover_report
+
+    costs = _costs(model, _Asked(symbolic, inputs, at, settings, budget, plugins, strict, attention, causal_skip))
+    machines = _machines(costs, platform, precision)
+    wide = form in (Form.table, Form.md)
+    _print(crossover_report(costs, machines, over, _point(costs, at), wide=wide), form, output)
+
+
+@app.command()
+def roofline(
+    model: Model,
+    platform: Platforms,
+    at: At = None,
+    precision: Precision = None,
+    plot: Plot = None,
+    top: Top = None,
+    form: Format = Form.table,
+    output: Output = None,
+    symbolic: Symbolic = None,
+    inputs: Inputs = None,
+    settings: Settings = None,
+    budget: Budget = 60.0,
+    plugins: Plugins = None,
+    strict: Strict = False,
+    attention: AttentionOption = Attention.fused,
+    causal_skip: CausalSkip = False,
+) -> None:
+    """Each layer on a machine at one point: intensity, bound, time."""
+    from fxcost.reports.roofline import roofline_report
+    from fxcost.roofline import layer_points
+
+    costs = _costs(model, _Asked(symbolic, inputs, at, settings, budget, plugins, strict, attention, causal_skip))
+    machines = _machines(costs, platform, precision)
+    point = _point(costs, at)
+    report = roofline_report(costs, machines, point, wide=form in (Form.table, Form.md), top=top)
+    if plot is not None:
+        from fxcost.plot import checked_path, plot_roofline
+
+        plot_roofline(checked_path(plot), report.heading[0], [(m, layer_points(costs, m, point)) for m in machines])
+        _say(f"drawn {plot}")
+    _print(report, form, output)
+
+
+@app.command()
+def sweep(
+    model: Model,
+    platform: Platforms,
+    over: Annotated[str, typer.Option("--over", metavar="B=1:1024:*2", help="Symbol and sizes: first:last:*factor, first:last:step, or a list.")],
+    at: At = None,
+    precision: Precision = None,
+    plot: Plot = None,
+    form: Format = Form.table,
+    output: Output = None,
+    symbolic: Symbolic = None,
+    inputs: Inputs = None,
+    settings: Settings = None,
+    budget: Budget = 60.0,
+    plugins: Plugins = None,
+    strict: Strict = False,
+    attention: AttentionOption = Attention.fused,
+    causal_skip: CausalSkip = False,
+) -> None:
+    """Time and throughput along batch sizes (or another symbol), and which layers change side."""
+    from fxcost.inputs import parse_sweep
+    from fxcost.reports.roofline import sweep_report
+    from fxcost.roofline import layer_points
+    from fxcost.roofline import sweep as swept_over
+
+    name, sizes = parse_sweep(over)
+    costs = _costs(model, _Asked(symbolic, inputs, at, settings, budget, plugins, strict, attention, causal_skip))
+    machines = _machines(costs, platform, precision)
+    point = _point(costs, at)
+    swept = [(machine, swept_over(costs, machine, name, sizes, point)) for machine in machines]
+    report = sweep_report(costs, name, swept, point)
+    if plot is not None:
+        from fxcost.plot import checked_path, plot_sweep
+
+        last = {**point, name: sizes[-1]}
+        roofs = [(machine, layer_points(costs, machine, last)) for machine in machines]
+        plot_sweep(checked_path(plot), report.heading[0], name, swept, roofs)
+        _say(f"drawn {plot}")
+    _print(report, form, output)
+
+
+@app.command()
+def platforms(
+    name: Annotated[str | None, typer.Argument(help="One machine, with every figure and its source.")] = None,
+    lint: Annotated[Path | None, typer.Option("--lint", metavar="FILE.toml", help="Check a machine of your own for slips; exit 4 if any.")] = None,
+    form: Format = Form.table,
+) -> None:
+    """The machines fxcost knows."""
+    from fxcost.platform_lint import lint as findings_of
+    from fxcost.platforms import load_platform, platform_names
+    from fxcost.reports.platforms import platform_report, platforms_report
+
+    if lint is not None:
+        findings = findings_of(load_platform(str(lint)))
+        print("\n".join(findings) if findings else f"{lint}: nothing found")
+        raise typer.Exit(4 if findings else 0)
+    if name is not None:
+        _print(platform_report(load_platform(name)), form, None)
+    else:
+        _print(platforms_report(map(load_platform, platform_names())), form, None)
+
+
+# From options to objects
+
+
+def _costs(model: str, asked: _Asked) -> "CostModel":
+    """The costs of a model reference, traced now, or of a saved file."""
+    if model.endswith(".json") and not model.startswith("hf:"):
+        for option, value in (("--symbolic", asked.symbolic), ("--input", asked.inputs), ("--set", asked.settings)):
+            if value:
+                raise FxcostError(f"{option} needs the model: {model} holds formulas that were traced already")
+        from fxcost.saved import load
+
+        return load(model)
+    from fxcost.inputs import parse_input, parse_sizes
+
+    specs = [parse_input(text) for text in asked.inputs or ()]
+    sizes = parse_sizes(asked.at or "")
+    with _progress(f"building and tracing {model} (up to {asked.budget:g} s a trace)"):
+        from fxcost.analysis import Request, trace_source
+        from fxcost.plugins import load_plugins
+        from fxcost.sources import load_source
+
+        passes = load_plugins(asked.plugins or ())
+        request = Request(
+            asked.symbolic, sizes, asked.budget, asked.attention.value, asked.causal_skip, asked.strict, passes
+        )
+        return trace_source(load_source(model, _settings(asked.settings), specs), request, _say)
+
+
+def _point(costs: "CostModel", at: str | None) -> dict[str, int]:
+    """The sizes of ``--at``; those of fixed symbols are checked and then left out."""
+    from fxcost.inputs import parse_sizes
+
+    sizes = parse_sizes(at or "")
+    for name, size in sizes.items():
+        if name not in costs.symbols and name not in costs.fixed:
+            known = ", ".join([*costs.symbols, *costs.fixed]) or "none"
+            raise FxcostError(f"--at {name}={size}: {costs.ref} has no symbol {name}; it has {known}")
+    return sizes
+
+
+def _machines(costs: "CostModel", names: list[str], precision: str | None) -> "list[Machine]":
+    from fxcost.platforms import load_platform
+    from fxcost.roofline import machine_for
+
+    return [machine_for(costs, load_platform(name), precision) for name in names]
+
+
+def _settings(texts: list[str] | None) -> dict[str, Any]:
+    """Read ``width=64``: a value that is no number, true, false or null is a text."""
+    settings: dict[str, Any] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise FxcostError(f"--set {text!r} is not of the form key=value")
+        settings[name] = value
+        with suppress(ValueError):
+            settings[name] = json.loads(value.lower() if value in ("True", "False") else value)
+    return settings
+
+
+def _print(report: "Report", form: Form, output: Path | None) -> None:
+    from fxcost.tables import render, show
+
+    if output is None:
+        show(report, form.value)
+        return
+    from fxcost.saved import write_aside
+
+    write_aside(output, (render(report, form.value) + "\n").encode())
+    _say(f"wrote {output}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _progress(text: str) -> Iterator[None]:
+    if not sys.stderr.isatty():
+        _say(f"{text} …")
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+def main() -> None:
+    """Run the command line; an error the user can mend is told in one or two lines."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8")  # pyright: ignore[reportAttributeAccessIssue]  # a text stream
+    try:
+        app()
+    except FxcostError as error:
+        _fail(error, str(error), error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001  # the last border: no traceback unless asked for
+        _fail(error, f"internal error, {type(error).__name__}: {error}\nPlease report it with what `fxcost --debug …` shows", 1)
+
+
+def _fail(error: Exception, text: str, code: int) -> None:
+    if _debug:
+        raise error
+    _say(f"fxcost: {text}")
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""What the commands print: costs, rooflines and platforms as tables."""

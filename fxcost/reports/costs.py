@@ -1,0 +1,238 @@
+"""Costs by layer, by module and by operator."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, Quantity
+from fxcost.errors import FxcostError
+from fxcost.reports.numbers import formula, merged_name, prefix_for, scaled, shape, share, sizes_text, symbol_lines
+from fxcost.saved import quantity_text
+from fxcost.tables import Cell, Column, Report
+
+By = Literal["layer", "module", "op"]
+
+READING = (
+    "FLOPs count one multiply-add as 2; MACs count the multiply-adds of contractions alone; "
+    "bytes are what each operation moves when it runs alone"
+)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One row before it is text: the same cost as formulas and as numbers."""
+
+    name: str
+    kind: str
+    count: int
+    where: str
+    formulas: Cost
+    values: Cost
+    marks: str = ""
+    first: LayerCost | None = None
+
+
+def cost_report(
+    model: CostModel,
+    at: Mapping[str, int] | None = None,
+    *,
+    by: By = "layer",
+    depth: int | None = None,
+    top: int | None = None,
+) -> Report:
+    """The model's costs as formulas and at one point, rows by layer, module tree, or operator."""
+    evaluated = model.at(at) if model.sizes is None else model
+    point = evaluated.sizes or {}
+    builders = {"layer": _layers, "module": _modules, "op": _operators}
+    lines = builders[by](model, evaluated, depth)
+    if top is not None:
+        lines = sorted(lines, key=lambda line: line.values.flops, reverse=True)[:top]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    columns, rows = _table(lines, evaluated, point, by)
+    return Report(
+        columns,
+        rows,
+        heading=(f"{model.ref}  ({model.mode}, {model.dtype}, rung {model.rung})", *symbol_lines(model)),
+        notes=(*total_lines(model, evaluated), READING, f"assumed: {'; '.join(model.assumptions)}"),
+        facts={"model": model.ref, "rung": model.rung, "at": dict(point), "fixed": {n: p.value for n, p in model.fixed.items()}},
+    )
+
+
+def total_lines(model: CostModel, evaluated: CostModel) -> tuple[str, ...]:
+    """The totals, as formulas and at the point, and what is missing from them."""
+    sums, values = model.total, evaluated.total
+    least = "≥ " if model.unknown else ""
+    moved = values.bytes_moved(evaluated.bits())
+    figures = (
+        f"{least}{_si(values.flops)}FLOPs, {least}{_si(values.macs)}MACs, "
+        f"{least}{_si(moved)}B moved in {model.dtype}, {values.params:,} parameters"
+    )
+    lines = [f"total at {sizes_text(evaluated.sizes or {})}: {figures}"]
+    if model.sizes is None and model.symbols:
+        lines += [f"FLOPs = {least}{formula(sums.flops)}", f"MACs = {least}{formula(sums.macs)}"]
+    counts = model.coverage
+    lines.append(f"operations: {counts['counted']} counted, {counts['free']} free, {counts['unknown']} unknown")
+    lines += [
+        f"unknown: {op} ×{len(names)} in {', '.join(names[:3])}{', …' if len(names) > 3 else ''}: its arithmetic is missing above"
+        for op, names in model.unknown.items()
+    ]
+    return tuple(lines)
+
+
+def _si(value: Quantity) -> str:
+    factor, prefix = prefix_for(value)
+    return f"{scaled(value, factor) or 0} {prefix}"
+
+
+def _layers(model: CostModel, evaluated: CostModel, depth: int | None) -> list[_Line]:
+    if depth is not None:
+        raise FxcostError("--depth cuts the module tree; add --by module")
+    groups: dict[Alike, list[tuple[LayerCost, LayerCost]]] = {}
+    for layer, values in zip(model.layers, evaluated.layers, strict=True):
+        groups.setdefault(alike(layer), []).append((layer, values))
+    return [_layer_line(group) for group in groups.values()]
+
+
+Alike = tuple[Any, ...]
+
+
+def alike(layer: LayerCost) -> Alike:
+    """Equal for layers that repeat exactly: the same operator on the same shapes at the same cost."""
+    cost = layer.cost
+    counts = (tuple((role, tuple(by.items())) for role, by in side.items()) for side in (cost.reads, cost.writes))
+    return (
+        *(layer.op, layer.module_type, layer.coverage, layer.shared, layer.outputs, layer.inputs),
+        *(cost.flops, cost.macs, cost.params, *counts),
+    )
+
+
+def _layer_line(group: list[tuple[LayerCost, LayerCost]]) -> _Line:
+    first, values = group[0]
+    marks = " (shared)" if first.shared else " (unused)" if first.op == UNUSED else ""
+    return _Line(
+        merged_name([layer.name for layer, _ in group]) + marks,
+        first.module_type or first.op.split(".")[1],
+        len(group),
+        shape(values.outputs[0]) if values.outputs else "",
+        first.cost,
+        values.cost,
+        "≥ " if first.coverage == "unknown" else "",
+        first,
+    )
+
+
+def _modules(model: CostModel, evaluated: CostModel, depth: int | None) -> list[_Line]:
+    sums, values = model.by_module(depth), evaluated.by_module(depth)
+    missing = {layer.module for layer in model.layers if layer.coverage == "unknown"}
+    lines: list[_Line] = []
+    for path in sorted(sums, key=_tree_order(model)):
+        indent = "  " * (path.count(".") + 1 if path else 0)
+        partial = any(m == path or m.startswith(f"{path}.") or not path for m in missing)
+        name = indent + path.rpartition(".")[2] if path else model.ref
+        lines.append(_Line(name, model.modules.get(path, ""), 1, path, sums[path], values[path], "≥ " if partial else ""))
+    return lines
+
+
+def _tree_order(model: CostModel) -> Any:
+    """Parents before children, children in the order they first run."""
+    first: dict[str, int] = {}
+    for index, layer in enumerate(model.layers):
+        parts = layer.module.split(".") if layer.module else []
+        for length in range(len(parts) + 1):
+            first.setdefault(".".join(parts[:length]), index)
+
+    def order(path: str) -> list[tuple[int, str]]:
+        parts = path.split(".") if path else []
+        return [(first[".".join(parts[: n + 1])], parts[n]) for n in range(len(parts))]
+
+    return order
+
+
+def _operators(model: CostModel, evaluated: CostModel, depth: int | None) -> list[_Line]:
+    if depth is not None:
+        raise FxcostError("--depth cuts the module tree; add --by module")
+    sums, values = model.by_op(), evaluated.by_op()
+    calls = {op: [layer for layer in model.layers if layer.op == op] for op in sums}
+    return [
+        _Line(op, calls[op][0].rule, len(calls[op]), calls[op][0].unit, sums[op], values[op], "≥ " if op in model.unknown else "")
+        for op in sums
+    ]
+
+
+def _table(
+    lines: list[_Line], evaluated: CostModel, point: Mapping[str, int], by: By
+) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+    total, bits = evaluated.total, evaluated.bits()
+    many = by == "layer"
+    flop_factor, flop_prefix = prefix_for(max((_all(line, line.values.flops, many) for line in lines), default=0))
+    byte_factor, byte_prefix = prefix_for(max((_all(line, line.values.bytes_moved(bits), many) for line in lines), default=0))
+    titles = {"layer": ("layer", "type", "output"), "module": ("module", "type", "path"), "op": ("operator", "rule", "unit")}[by]
+    suffix = " each" if many else ""
+    columns = (
+        Column(titles[0], titles[0], numeric=False),
+        Column(titles[1], titles[1], numeric=False),
+        Column("×N" if by != "op" else "calls", "count", hidden=by == "module"),
+        Column(titles[2], titles[2], numeric=False, hidden=by == "module"),
+        Column("operator", "operator", numeric=False, hidden=True),
+        Column("coverage", "coverage", numeric=False, hidden=True),
+        Column(f"params{suffix}", "params"),
+        Column(f"FLOPs{suffix}", "flops", numeric=False, folds=True),
+        Column("MACs", "macs", numeric=False, hidden=True),
+        Column(f"{flop_prefix}FLOPs at {sizes_text(point)}", "flops_at"),
+        Column(f"{flop_prefix}MACs", "macs_at"),
+        Column("bytes read", "bytes_read_at", hidden=True),
+        Column("bytes written", "bytes_written_at", hidden=True),
+        Column(f"{byte_prefix}B moved", "bytes_moved_at"),
+        Column("% FLOPs", "flops_share_percent"),
+    )
+    rows = tuple(
+        (
+            Cell(line.name),
+            Cell(line.kind),
+            Cell(f"×{line.count}" if many and line.count > 1 else str(line.count) if by == "op" else "", line.count),
+            Cell(line.where),
+            Cell(line.first.op if line.first else ""),
+            Cell(line.first.coverage if line.first else ""),
+            Cell(f"{line.values.params:,}" if line.values.params else "", line.values.params),
+            Cell(line.marks + formula(line.formulas.flops), quantity_text(line.formulas.flops)),
+            Cell(formula(line.formulas.macs), quantity_text(line.formulas.macs)),
+            Cell(line.marks + scaled(_all(line, line.values.flops, many), flop_factor), _all(line, line.values.flops, many)),
+            Cell(scaled(_all(line, line.values.macs, many), flop_factor), _all(line, line.values.macs, many)),
+            Cell("", _all(line, line.values.bytes_read(bits), many)),
+            Cell("", _all(line, line.values.bytes_written(bits), many)),
+            Cell(scaled(_all(line, line.values.bytes_moved(bits), many), byte_factor), _all(line, line.values.bytes_moved(bits), many)),
+            Cell(share(_all(line, line.values.flops, many), total.flops)),
+        )
+        for line in lines
+    )
+    return columns, rows
+
+
+def _all(line: _Line, each: Quantity, many: bool) -> Any:
+    """What all ``×N`` layers of a row take together."""
+    return each * line.count if many else each
+
+
+def to_pandas(model: CostModel) -> Any:
+    """A pandas DataFrame with a row for each layer: formulas as sympy expressions, or numbers once evaluated."""
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        raise FxcostError("pandas is not installed; pip install 'fxcost[pandas]'") from error
+    bits = model.bits()
+    return pandas.DataFrame(
+        {
+            "layer": layer.name,
+            "module": layer.module,
+            "module_type": layer.module_type,
+            "op": layer.op,
+            "unit": layer.unit,
+            "coverage": layer.coverage,
+            "params": layer.params,
+            "flops": layer.flops,
+            "macs": layer.macs,
+            "bytes_read": layer.cost.bytes_read(bits),
+            "bytes_written": layer.cost.bytes_written(bits),
+            **layer.extra,
+        }
+        for layer in model.layers
+    )

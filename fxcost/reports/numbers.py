@@ -1,0 +1,96 @@
+"""Numbers as people read them, with the unit in the column's header."""
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from itertools import groupby
+
+import sympy
+
+from fxcost.costs import CostModel, Quantity
+from fxcost.expressions import to_pretty
+
+PREFIXES = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"), (1, ""))
+
+
+def prefix_for(largest: Quantity | Fraction) -> tuple[int, str]:
+    """The SI factor and prefix in which the largest number of a column reads well."""
+    size = abs(Fraction(largest))  # pyright: ignore[reportArgumentType]  # a number by now
+    return next(((factor, prefix) for factor, prefix in PREFIXES if size >= factor), (1, ""))
+
+
+def scaled(value: Quantity | Fraction, factor: int) -> str:
+    """The number in units of ``factor``, three decimals; empty for zero, and what rounds to zero says so."""
+    number = Fraction(value) / factor  # pyright: ignore[reportArgumentType]  # a number by now
+    if not number:
+        return ""
+    if factor == 1 and number.denominator == 1:
+        return f"{int(number):,}"
+    if 0 < number < Fraction(1, 2000):
+        return "<0.001"
+    return f"{float(number):,.3f}"
+
+
+def share(part: Quantity | Fraction, whole: Quantity | Fraction) -> str:
+    """A percentage, one decimal; empty when there is no whole."""
+    return f"{float(100 * Fraction(part) / Fraction(whole)):.1f}" if whole else ""  # pyright: ignore[reportArgumentType]
+
+
+def decimal(value: Fraction | None, digits: int = 1) -> str:
+    """A rational to some decimals; a dash for none."""
+    return "–" if value is None else f"{float(value):,.{digits}f}"
+
+
+def formula(quantity: Quantity) -> str:
+    """A formula for the terminal, or a number with thousands set apart."""
+    return to_pretty(quantity) if isinstance(quantity, sympy.Expr) else f"{quantity:,}"
+
+
+def shape(sizes: Iterable[Quantity]) -> str:
+    """A shape such as ``1×64×112×112``; a scalar is ``scalar``."""
+    return "×".join(str(size) if not isinstance(size, sympy.Expr) else to_pretty(size) for size in sizes) or "scalar"
+
+
+def sizes_text(sizes: Mapping[str, int]) -> str:
+    """``B=1, H=224``; ``fixed sizes`` when there is no symbol."""
+    return ", ".join(f"{name}={size}" for name, size in sizes.items()) or "fixed sizes"
+
+
+def merged_name(names: list[str]) -> str:
+    """One name for layers that repeat: ``layer3.1-5.conv1``, ``h.0-11.attn``; else the first, and how many more."""
+    if len(names) == 1:
+        return names[0]
+    parts = [name.split(".") for name in names]
+    if len({len(p) for p in parts}) == 1:
+        merged = [_merged_part(list(dict.fromkeys(column))) for column in zip(*parts, strict=True)]
+        combinations = 1
+        for column in zip(*parts, strict=True):
+            combinations *= len(set(column))
+        if all(merged) and combinations == len(names):
+            return ".".join(part or "" for part in merged)
+    return f"{names[0]}, …"
+
+
+def _merged_part(values: list[str]) -> str | None:
+    if len(values) == 1:
+        return values[0]
+    if not all(value.isdecimal() for value in values):
+        return "{" + ",".join(values) + "}" if len(values) <= 4 else None
+    numbers = sorted(map(int, values))
+    runs = [list(run) for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
+    return ",".join(f"{run[0][1]}-{run[-1][1]}" if len(run) > 1 else str(run[0][1]) for run in runs)
+
+
+def symbol_lines(model: CostModel) -> tuple[str, ...]:
+    """Where the formulas hold: ranges, fixed sizes, conditions."""
+    lines = [f"{name}: {_range(model, name)}" for name in model.symbols]
+    head = (f"symbols  {'; '.join(lines)}",) if lines else ()
+    pins = tuple(f"fixed    {name}={pin.value}: {pin.where}" for name, pin in model.fixed.items())
+    holds = tuple(f"only where {c}" + (f" ({c.where})" if c.where else "") for c in model.conditions)
+    return head + pins + holds
+
+
+def _range(model: CostModel, name: str) -> str:
+    each = model.symbols[name]
+    upper = "or more" if each.high is None else f"to {each.high}"
+    multiple = f", a multiple of {each.multiple_of}" if each.multiple_of > 1 else ""
+    return f"{each.low} {upper}{multiple}"

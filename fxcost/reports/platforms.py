@@ -1,0 +1,85 @@
+"""Machines as tables: all of them, or one with every figure and its source."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from fxcost.figures import Figure
+from fxcost.platforms import Platform
+from fxcost.reports.numbers import decimal
+from fxcost.tables import Cell, Column, Report
+
+SHOWN = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8")
+
+
+def platforms_report(platforms: Iterable[Platform]) -> Report:
+    """One row for each machine: matrix peaks, bandwidth and ridge point."""
+    columns = (
+        Column("name", "name", numeric=False),
+        Column("machine", "title", numeric=False),
+        Column("year", "year"),
+        *(Column(f"{p} TFLOP/s", f"{p}_flop_per_s") for p in SHOWN),
+        Column("GB", "memory_bytes"),
+        Column("GB/s", "bandwidth_byte_per_s"),
+        Column("fp16 ridge FLOP/B", "fp16_ridge_flop_per_byte"),
+    )
+    notes = (
+        "Dense peaks of the matrix unit (int8: TOP/s); ~ marks a doubtful figure. Sources: fxcost platforms NAME",
+        "A machine of your own: a TOML file like these, named by its path; check it with fxcost platforms --lint FILE",
+    )
+    return Report(columns, tuple(map(_row, platforms)), notes=notes)
+
+
+def _row(platform: Platform) -> tuple[Cell, ...]:
+    memory = platform.memory
+    peaks = [platform.peak("matrix", p) if p in platform.precisions else None for p in SHOWN]
+    ridged = "fp16" in platform.precisions and memory is not None and memory.bandwidth is not None
+    ridge = platform.ridge("matrix", "fp16") if ridged else None
+    return (
+        Cell(platform.name),
+        Cell(platform.title),
+        Cell(str(platform.year), platform.year),
+        *(_figure(peak, 10**12) for peak in peaks),
+        _figure(memory.capacity if memory else None, 10**9),
+        _figure(memory.bandwidth if memory else None, 10**9),
+        Cell(decimal(ridge), ridge if ridge is not None else ""),
+    )
+
+
+def _figure(figure: Figure | None, factor: int) -> Cell:
+    if figure is None:
+        return Cell("", "")
+    return Cell(("~" if figure.doubtful else "") + _plain(figure.value / factor), float(figure.value))
+
+
+def _plain(value: Decimal) -> str:
+    return f"{value.quantize(Decimal('0.0001')).normalize():,f}"
+
+
+def platform_report(platform: Platform) -> Report:
+    """Every figure of one machine with its source and what is doubtful about it."""
+    columns = (
+        Column("figure", "figure", numeric=False),
+        Column("value", "value"),
+        Column("source", "source", numeric=False, folds=True),
+        Column("remark", "remark", numeric=False, folds=True),
+    )
+    rows = tuple(
+        (Cell(key), Cell(f"{figure.value:,}", float(figure.value)), Cell(figure.source), Cell(_remark(figure)))
+        for key, figure in platform.figures()
+    )
+    ridges = [f"{p} {decimal(platform.ridge('matrix', p))}" for p in platform.precisions] if _has_bandwidth(platform) else []
+    notes = (f"ridge points in FLOP/B, matrix unit: {', '.join(ridges)}",) if ridges else ()
+    heading = (f"{platform.name}: {platform.title} ({platform.arch or platform.kind}, {platform.year})",)
+    return Report(columns, rows, heading, (*notes, *platform.notes, *(f"sources disagree: {c}" for c in platform.conflicts)))
+
+
+def _has_bandwidth(platform: Platform) -> bool:
+    return platform.memory is not None and platform.memory.bandwidth is not None
+
+
+def _remark(figure: Figure) -> str:
+    marks = ["doubtful"] if figure.doubtful else []
+    marks += [f"{figure.basis.replace('_', ' ')}"] if figure.basis not in (None, "quoted") else []
+    marks += [f"printed as {figure.printed}"] if figure.printed else []
+    marks += [figure.note] if figure.note else []
+    return "; ".join(marks)

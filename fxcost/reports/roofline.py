@@ -1,0 +1,302 @@
+"""Crossovers, rooflines and sweeps on one machine or several."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from fxcost.costs import CostModel
+from fxcost.piecewise import IntegerSet
+from fxcost.reports.costs import Alike, alike
+from fxcost.reports.numbers import decimal, merged_name, prefix_for, scaled, share, sizes_text, symbol_lines
+from fxcost.roofline import Crossover, LayerPoint, Machine, SweepPoint, crossovers, layer_points
+from fxcost.tables import Cell, Column, Report
+
+STYLES = {"compute": "blue", "memory": "dark_orange", "always": "blue", "at": "blue", "within": "blue", "never": "dark_orange"}
+"""Blue and orange stay apart for every kind of colour vision; the word says the same."""
+
+LONGEST_LIST = 3
+NO_BEST_BATCH = (
+    "Under a roofline throughput never falls as the batch grows: the best batch is the largest that a latency or memory limit allows."
+)
+
+
+def machine_lines(machine: Machine) -> tuple[str, ...]:
+    """The numbers of a machine that a table rests on."""
+    matrix, vector = (machine.peak(unit) for unit in ("matrix", "vector"))
+    ridge = machine.ridge("matrix")
+    line = (
+        f"{machine.platform.name}  {machine.precision}: matrix {_rate(matrix)}FLOP/s, "
+        f"vector {_rate(vector)}FLOP/s, memory {_rate(machine.bandwidth)}B/s, ridge point {decimal(ridge)} FLOP/B"
+    )
+    doubts = [f"{key} is doubtful ({figure.source})" for key, figure in _used(machine) if figure.doubtful]
+    if vector is None:
+        doubts.append("its vector peak is not published, so layers on the vector unit are taken as memory-bound")
+    return (line, *(f"         {doubt}" for doubt in doubts))
+
+
+def _used(machine: Machine) -> list[tuple[str, Any]]:
+    platform, precision = machine.platform, machine.precision
+    used = [("matrix peak", platform.peak("matrix", precision)), ("vector peak", platform.peak("vector", precision))]
+    return [(name, figure) for name, figure in [*used, ("bandwidth", platform.bandwidth)] if figure is not None]
+
+
+def _rate(value: Fraction | None) -> str:
+    if value is None:
+        return "unpublished "
+    factor, prefix = prefix_for(value)
+    return f"{float(value / factor):,.4g} {prefix}"
+
+
+# Crossovers
+
+
+def crossover_report(
+    model: CostModel, machines: Sequence[Machine], over: str, at: Mapping[str, int] | None, *, wide: bool
+) -> Report:
+    """For each layer the sizes of ``over`` at which it is compute-bound: ``wide`` with a column for each machine."""
+    solved = [crossovers(model, machine, over, at) for machine in machines]
+    others = {name: size for name, size in model.point(at).items() if name != over}
+    heading = (
+        f"{model.ref}: compute-bound sizes of {over}" + (f" at {sizes_text(others)}" if others else ""),
+        *(line for machine in machines for line in machine_lines(machine)),
+        *(line for line in symbol_lines(model) if not line.startswith("symbols")),
+    )
+    facts = {"model": model.ref, "over": over, "at": others}
+    notes = tuple(_summary(machine, found, over) for machine, found in zip(machines, solved, strict=True))
+    if over == "B":
+        notes += (NO_BEST_BATCH,)
+    columns, rows = (_wide if wide else _long)(machines, solved, over)
+    return Report(columns, rows, heading, notes, facts)
+
+
+def _summary(machine: Machine, found: Sequence[Crossover], over: str) -> str:
+    counts = {outcome: sum(c.outcome == outcome for c in found) for outcome in ("always", "at", "within", "never", "unknown")}
+    words = {
+        "always": "compute-bound at any {0}",
+        "at": "from some {0} on",
+        "within": "in ranges of {0}",
+        "never": "at no {0}",
+        "unknown": "unknown",
+    }
+    told = ", ".join(f"{n} {words[outcome].format(over)}" for outcome, n in counts.items() if n)
+    largest = max((c.threshold for c in found if c.outcome == "at" and c.threshold), default=None)
+    last = f"; all that ever become so are from {over} = {largest:,} on" if largest else ""
+    return f"{machine.platform.name}: of {len(found)} operations {told}{last}."
+
+
+def _wide(
+    machines: Sequence[Machine], solved: Sequence[Sequence[Crossover]], over: str
+) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+    one = len(machines) == 1
+    columns = [
+        Column("layer", "layer", numeric=False),
+        Column("type", "type", numeric=False),
+        Column("×N", "count"),
+        Column("unit", "unit", numeric=False),
+    ]
+    columns += [Column("compute-bound" if one else m.platform.name, m.platform.name, numeric=False) for m in machines]
+    columns += [Column("intensity limit FLOP/B", "limit"), Column("ridge FLOP/B", "ridge")] if one else []
+    rows: list[tuple[Cell, ...]] = []
+    for group in _grouped(solved):
+        layers = [column[0].layer for column in group]
+        each = [Cell(outcome_text(c, over), style=STYLES.get(c.outcome, "")) for c in group[0]]
+        first = group[0][0]
+        rows.append(
+            (
+                Cell(merged_name([layer.name for layer in layers])),
+                Cell(layers[0].module_type or layers[0].op.split(".")[1]),
+                Cell(f"×{len(group)}" if len(group) > 1 else "", len(group)),
+                Cell(layers[0].unit),
+                *each,
+                *((Cell(decimal(first.limit, 2)), Cell(decimal(first.ridge))) if one else ()),
+            )
+        )
+    return tuple(columns), tuple(rows)
+
+
+def _grouped(solved: Sequence[Sequence[Crossover]]) -> list[list[tuple[Crossover, ...]]]:
+    """Layers that repeat together: each group holds, for each layer, its crossovers on all machines."""
+    groups: dict[Alike, list[tuple[Crossover, ...]]] = {}
+    for row in zip(*solved, strict=True):
+        groups.setdefault(alike(row[0].layer), []).append(row)
+    return list(groups.values())
+
+
+def _long(
+    machines: Sequence[Machine], solved: Sequence[Sequence[Crossover]], over: str
+) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+    columns = (
+        Column("platform", "platform", numeric=False),
+        Column("precision", "precision", numeric=False),
+        Column("layer", "layer", numeric=False),
+        Column("type", "type", numeric=False),
+        Column("unit", "unit", numeric=False),
+        Column("outcome", "outcome", numeric=False),
+        Column("compute-bound from", "compute_bound_from"),
+        Column("exact", "exact", numeric=False),
+        Column("intervals", "intervals", numeric=False),
+        Column("checked up to", "checked_up_to"),
+        Column("intensity limit FLOP/B", "intensity_limit_flop_per_byte"),
+        Column("ridge FLOP/B", "ridge_flop_per_byte"),
+    )
+    rows = tuple(
+        (
+            Cell(machine.platform.name),
+            Cell(machine.precision),
+            Cell(c.layer.name),
+            Cell(c.layer.module_type),
+            Cell(c.layer.unit),
+            Cell(c.outcome),
+            Cell("", c.threshold if c.threshold is not None else ""),
+            Cell("", str(c.exact) if c.exact is not None else ""),
+            Cell(intervals_text(c.where)),
+            Cell("", c.where.checked_up_to if c.where.checked_up_to is not None else ""),
+            Cell("", c.limit if c.limit is not None else ""),
+            Cell("", c.ridge if c.ridge is not None else ""),
+        )
+        for machine, found in zip(machines, solved, strict=True)
+        for c in found
+    )
+    return columns, rows
+
+
+def outcome_text(crossover: Crossover, over: str) -> str:
+    """The outcome in words: ``always``, ``from B = 346 (345.1)``, ``never``, or the intervals."""
+    if crossover.outcome == "at":
+        exact = f" ({float(crossover.exact):,.1f})" if crossover.exact is not None else ""
+        return f"from {over} = {crossover.threshold:,}{exact}" + _as_far_as(crossover.where)
+    if crossover.outcome == "within":
+        return f"{over} in {intervals_text(crossover.where)}" + _as_far_as(crossover.where)
+    if crossover.outcome == "unknown":
+        return "unknown" if crossover.layer.coverage == "unknown" else "vector peak unpublished"
+    if crossover.outcome == "never" and crossover.limit is not None:
+        return f"never (→ {decimal(crossover.limit, 2)} FLOP/B)" + _as_far_as(crossover.where)
+    return crossover.outcome + _as_far_as(crossover.where)
+
+
+def _as_far_as(where: IntegerSet) -> str:
+    return f", tried up to {where.checked_up_to:,}" if where.checked_up_to is not None else ""
+
+
+def intervals_text(where: IntegerSet) -> str:
+    """``97-128, 161-`` with the middle of a long list left out."""
+    told = [str(i.low) if i.high == i.low else f"{i.low}-{'' if i.high is None else i.high}" for i in where.intervals]
+    if len(told) > 2 * LONGEST_LIST:
+        told = [*told[:LONGEST_LIST], f"… {len(told) - 2 * LONGEST_LIST} more …", *told[-LONGEST_LIST:]]
+    return ", ".join(told)
+
+
+# Roofline at a point
+
+
+def roofline_report(
+    model: CostModel, machines: Sequence[Machine], at: Mapping[str, int] | None, *, wide: bool, top: int | None = None
+) -> Report:
+    """Each layer's intensity, bound and time at one point; rows of layers that repeat are merged when ``wide``."""
+    point = model.point(at)
+    rows: list[tuple[Cell, ...]] = []
+    notes: list[str] = []
+    for machine in machines:
+        points = layer_points(model, machine, at)
+        seconds = sum((p.seconds for p in points), Fraction(0))
+        groups = _grouped_points(points) if wide else [[p] for p in points]
+        if top is not None:
+            groups = sorted(groups, key=lambda g: sum((p.seconds for p in g), Fraction(0)), reverse=True)[:top]
+        rows += [_point_row(machine, group, seconds) for group in groups]
+        notes.append(_point_summary(machine, points, seconds, model.at(at)))
+    columns = (
+        Column("platform", "platform", numeric=False, hidden=len(machines) == 1),
+        Column("layer", "layer", numeric=False),
+        Column("type", "type", numeric=False),
+        Column("×N", "count"),
+        Column("unit", "unit", numeric=False),
+        Column("MFLOPs", "flops"),
+        Column("MB moved", "bytes_moved"),
+        Column("intensity FLOP/B", "intensity_flop_per_byte"),
+        Column("ridge FLOP/B", "ridge_flop_per_byte"),
+        Column("bound", "bound", numeric=False),
+        Column("µs", "seconds"),
+        Column("% time", "time_share_percent"),
+    )
+    heading = (f"{model.ref} at {sizes_text(point)}", *(line for m in machines for line in machine_lines(m)))
+    return Report(columns, tuple(rows), heading, tuple(notes), {"model": model.ref, "at": point})
+
+
+def _grouped_points(points: Iterable[LayerPoint]) -> list[list[LayerPoint]]:
+    groups: dict[Alike, list[LayerPoint]] = {}
+    for point in points:
+        groups.setdefault(alike(point.layer), []).append(point)
+    return list(groups.values())
+
+
+def _point_row(machine: Machine, group: list[LayerPoint], whole: Fraction) -> tuple[Cell, ...]:
+    first, count = group[0], len(group)
+    seconds = first.seconds * count
+    least = "≥ " if first.bound == "unknown" else ""
+    return (
+        Cell(machine.platform.name),
+        Cell(merged_name([p.layer.name for p in group])),
+        Cell(first.layer.module_type or first.layer.op.split(".")[1]),
+        Cell(f"×{count}" if count > 1 else "", count),
+        Cell(first.layer.unit),
+        Cell(least + scaled(first.flops * count, 10**6), first.flops * count),
+        Cell(least + scaled(first.bytes_moved * count, 10**6), first.bytes_moved * count),
+        Cell(decimal(first.intensity, 2), first.intensity),
+        Cell(decimal(machine.ridge(first.layer.unit)), machine.ridge(first.layer.unit)),
+        Cell(first.bound, style=STYLES.get(first.bound, "")),
+        Cell(f"{least}{float(seconds * 10**6):,.3f}", float(seconds)),
+        Cell(share(seconds, whole)),
+    )
+
+
+def _point_summary(machine: Machine, points: Sequence[LayerPoint], seconds: Fraction, evaluated: CostModel) -> str:
+    computing = sum((p.seconds for p in points if p.bound == "compute"), Fraction(0))
+    samples = (evaluated.sizes or {}).get("B", 1)
+    least = "≥ " if evaluated.unknown else ""
+    at_most = "≤ " if evaluated.unknown else ""
+    return (
+        f"{machine.platform.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(samples / seconds):,.5g} samples/s, "
+        f"{share(computing, seconds)} % of the time compute-bound; layers run one after the other at peak rates, so real time is longer."
+    )
+
+
+# Sweep
+
+
+def sweep_report(model: CostModel, over: str, swept: Sequence[tuple[Machine, Sequence[SweepPoint]]], at: Mapping[str, int] | None) -> Report:
+    """Time, throughput and changes of bound along the sizes of a symbol, on each machine."""
+    others = {n: s for n, s in model.point({**(at or {}), over: swept[0][1][0].size}).items() if n != over}
+    columns = (
+        Column("platform", "platform", numeric=False, hidden=len(swept) == 1),
+        Column(over, over),
+        Column("ms", "seconds"),
+        Column("samples/s", "samples_per_second"),
+        Column("% time compute-bound", "compute_time_share_percent"),
+        Column("to compute-bound", "to_compute_bound", numeric=False, folds=True),
+        Column("to memory-bound", "to_memory_bound", numeric=False, folds=True),
+    )
+    least, most = ("≥ ", "≤ ") if model.unknown else ("", "")
+    rows = tuple(
+        (
+            Cell(machine.platform.name),
+            Cell(f"{p.size:,}", p.size),
+            Cell(f"{least}{float(p.seconds * 1000):,.4g}", float(p.seconds)),
+            Cell(f"{most}{float(p.throughput):,.5g}", float(p.throughput)),
+            Cell(share(p.compute_seconds, p.seconds)),
+            Cell(_changed(p.to_compute), " ".join(p.to_compute)),
+            Cell(_changed(p.to_memory), " ".join(p.to_memory)),
+        )
+        for machine, points in swept
+        for p in points
+    )
+    heading = (
+        f"{model.ref} over {over}" + (f" at {sizes_text(others)}" if others else ""),
+        *(line for machine, _ in swept for line in machine_lines(machine)),
+    )
+    notes = ("Layers run one after the other at peak rates: times are lower bounds, throughputs upper bounds.",)
+    return Report(columns, rows, heading, (*notes, NO_BEST_BATCH) if over == "B" else notes, {"model": model.ref, "over": over, "at": others})
+
+
+def _changed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:LONGEST_LIST])
+    return f"{len(names)}: {shown}{', …' if len(names) > LONGEST_LIST else ''}" if names else ""

@@ -1,0 +1,279 @@
+"""The roofline of a model on a machine: bound, time and crossover of each layer, in exact rationals.
+
+A layer with F FLOPs and Q bytes takes max(F/π, Q/β) on a unit of peak π FLOP/s beside a memory of β byte/s; it is
+compute-bound where its intensity F/Q reaches the ridge π/β (Williams, Waterman and Patterson, CACM 52(4), 2009).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Literal
+
+import sympy
+
+from fxcost.costs import CostModel, LayerCost, Quantity, Unit
+from fxcost.errors import FxcostError, near_matches
+from fxcost.evaluation import substitute, total
+from fxcost.expressions import symbol
+from fxcost.piecewise import Interval, IntegerSet, coefficients, where_nonnegative
+from fxcost.platforms import PRECISION_BITS, Platform
+
+Bound = Literal["compute", "memory", "unknown"]
+Outcome = Literal["always", "at", "never", "within", "unknown"]
+
+PRECISION_OF_DTYPE: Mapping[str, str] = {
+    "float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16",
+    "float8_e4m3fn": "fp8", "float8_e5m2": "fp8", "int8": "int8",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A platform at one precision: the numbers a roofline needs, exact.
+
+    Raises `FxcostError` when built for a precision that the platform lacks.
+    """
+
+    platform: Platform
+    precision: str
+
+    def __post_init__(self) -> None:
+        self.peak("matrix")
+
+    @cached_property
+    def bandwidth(self) -> Fraction:
+        """Byte/s of main memory."""
+        return Fraction(self.platform.bandwidth.value)
+
+    def peak(self, unit: Unit) -> Fraction | None:
+        """Dense FLOP/s of a unit; None where the maker publishes none."""
+        figure = self.platform.peak(unit, self.precision)
+        return None if figure is None else Fraction(figure.value)
+
+    def ridge(self, unit: Unit) -> Fraction | None:
+        """The intensity in FLOP/byte from which a layer on the unit is compute-bound."""
+        return self.platform.ridge(unit, self.precision)
+
+    @property
+    def bits(self) -> int:
+        """Bits of one stored element at this precision."""
+        return PRECISION_BITS[self.precision]
+
+
+def machine_for(model: CostModel, platform: Platform, precision: str | None) -> Machine:
+    """The platform at ``precision``, or at the model's own dtype when none is named."""
+    own = PRECISION_OF_DTYPE.get(model.dtype)
+    if precision is None and own is None:
+        raise FxcostError(f"{model.ref} computes in {model.dtype}; name a precision of {platform.name} with --precision")
+    return Machine(platform, precision or str(own))
+
+
+@dataclass(frozen=True)
+class LayerPoint:
+    """One layer on a machine at given sizes."""
+
+    layer: LayerCost
+    flops: Fraction
+    bytes_moved: Fraction
+    seconds: Fraction
+    """A lower bound: peaks are never exceeded."""
+    bound: Bound
+
+    @property
+    def intensity(self) -> Fraction | None:
+        """FLOP/byte; None for a layer that moves nothing."""
+        return self.flops / self.bytes_moved if self.bytes_moved else None
+
+
+def layer_points(model: CostModel, machine: Machine, at: Mapping[str, int] | None = None) -> tuple[LayerPoint, ...]:
+    """Bound, intensity and time of each layer that runs, at sizes ``at``."""
+    evaluated = model.at(at)
+    bits = evaluated.bits(machine.bits)
+    return tuple(_point(layer, bits, machine) for layer in evaluated.layers if layer.coverage != "free")
+
+
+def _point(layer: LayerCost, bits: Mapping[str, int], machine: Machine) -> LayerPoint:
+    flops, moved = _number(layer.flops), _number(layer.cost.bytes_moved(bits))
+    peak = machine.peak(layer.unit)
+    computing = flops / peak if peak else Fraction(0)
+    moving = moved / machine.bandwidth
+    bound: Bound = "unknown" if layer.coverage == "unknown" else "compute" if computing >= moving and flops else "memory"
+    return LayerPoint(layer, flops, moved, max(computing, moving), bound)
+
+
+def _number(quantity: Quantity) -> Fraction:
+    return Fraction(quantity)  # pyright: ignore[reportArgumentType]  # evaluated: no formula is left
+
+
+# Crossover
+
+
+@dataclass(frozen=True)
+class Crossover:
+    """For which sizes of a symbol a layer is compute-bound."""
+
+    layer: LayerCost
+    outcome: Outcome
+    where: IntegerSet
+    """Every size at which the layer is compute-bound."""
+    exact: Fraction | None
+    """The rational size at which intensity equals the ridge, where cost is linear in the symbol."""
+    limit: Fraction | None
+    """The intensity in FLOP/byte that the layer approaches; None where it grows without end or was not found."""
+    ridge: Fraction | None
+
+    @property
+    def threshold(self) -> int | None:
+        """The first compute-bound size."""
+        return self.where.intervals[0].low if self.where.intervals else None
+
+
+def crossovers(
+    model: CostModel, machine: Machine, over: str = "B", at: Mapping[str, int] | None = None
+) -> tuple[Crossover, ...]:
+    """For each layer that runs, the sizes of ``over`` at which it is compute-bound; other symbols at ``at``.
+
+    With F = f·n and Q = w + a·n bytes the crossover is n* = R·w/(f − R·a) for the ridge R; in general it is a set of
+    intervals. Raises `FxcostError` for a symbol that the model does not have.
+    """
+    if over not in model.symbols:
+        if over in model.fixed:
+            raise FxcostError(f"{over} is fixed at {model.fixed[over].value} in {model.ref} ({model.fixed[over].where}); solve over {_names(model)}")
+        raise FxcostError(f"{model.ref} has no symbol {over}{near_matches(over, model.symbols)}; it has {_names(model)}")
+    if at and over in at:
+        raise FxcostError(f"--at gives {over} a size, and --over asks for every {over}; leave one out")
+    others = {name: size for name, size in model.point(at).items() if name != over}
+    solver = _Solver(model, machine, over, others)
+    return tuple(solver.solve(layer) for layer in model.layers if layer.coverage != "free")
+
+
+def _names(model: CostModel) -> str:
+    return ", ".join(model.symbols) or "none"
+
+
+class _Solver:
+    """Solves each distinct pair of formulas once: models repeat their layers."""
+
+    def __init__(self, model: CostModel, machine: Machine, over: str, others: Mapping[str, int]) -> None:
+        self.machine, self.others, self.over = machine, others, symbol(over)
+        self.bits = model.bits(machine.bits)
+        self.range = model.symbols[over]
+        self.known: dict[tuple[sympy.Expr, sympy.Expr, Unit], tuple[IntegerSet, Fraction | None, Fraction | None]] = {}
+
+    def solve(self, layer: LayerCost) -> Crossover:
+        ridge = self.machine.ridge(layer.unit)
+        if layer.coverage == "unknown" or ridge is None:
+            return Crossover(layer, "unknown", IntegerSet((), None), None, None, ridge)
+        flops = self._at_others(layer.flops)
+        moved = self._at_others(layer.cost.bytes_moved(self.bits))
+        key = (flops, moved, layer.unit)
+        if key not in self.known:
+            self.known[key] = self._solved(flops, moved, ridge)
+        where, exact, limit = self.known[key]
+        outcome = self._outcome(where)
+        return Crossover(layer, outcome, where, exact if outcome == "at" else None, limit, ridge)
+
+    def _at_others(self, quantity: Quantity) -> sympy.Expr:
+        return substitute(sympy.sympify(quantity) if isinstance(quantity, int) else quantity, self.others)  # pyright: ignore[reportArgumentType]
+
+    def _solved(
+        self, flops: sympy.Expr, moved: sympy.Expr, ridge: Fraction
+    ) -> tuple[IntegerSet, Fraction | None, Fraction | None]:
+        excess = total((flops, -sympy.Rational(ridge.numerator, ridge.denominator) * moved))
+        if flops == 0:
+            return IntegerSet((), None), None, Fraction(0)
+        allowed = self.range
+        where = where_nonnegative(excess, self.over, allowed.low, allowed.high, allowed.multiple_of)
+        line = coefficients(excess, self.over)
+        exact = -line[0] / line[1] if line is not None and len(line) == 2 else None
+        return where, exact, limit_ratio(flops, moved, self.over)
+
+    def _outcome(self, where: IntegerSet) -> Outcome:
+        if not where.intervals:
+            return "never"
+        first = where.intervals[0]
+        to_the_end = len(where.intervals) == 1 and self._reaches_end(first, where.checked_up_to)
+        if not to_the_end:
+            return "within"
+        smallest = -(-self.range.low // self.range.multiple_of) * self.range.multiple_of
+        return "always" if first.low == smallest else "at"
+
+    def _reaches_end(self, interval: Interval, checked_up_to: int | None) -> bool:
+        if interval.high is None:
+            return True
+        ends = [end for end in (self.range.high, checked_up_to) if end is not None]
+        return bool(ends) and interval.high + self.range.multiple_of > min(ends)
+
+
+def limit_ratio(above: sympy.Expr, below: sympy.Expr, variable: sympy.Symbol) -> Fraction | None:
+    """What ``above / below`` approaches as the symbol grows; None where it grows without end or is not told."""
+    up, down = _leading(above, variable), _leading(below, variable)
+    if up is None or down is None or up[0] > down[0]:
+        return None
+    return up[1] / down[1] if up[0] == down[0] else Fraction(0)
+
+
+def _leading(expr: sympy.Expr, variable: sympy.Symbol) -> tuple[int, Fraction] | None:
+    """Degree and coefficient that the expression grows with; floors grow as what they round."""
+    smooth = expr.replace(lambda e: isinstance(e, (sympy.floor, sympy.ceiling)), lambda e: e.args[0])  # pyright: ignore[reportArgumentType]
+    found = coefficients(sympy.expand(smooth) if smooth is not expr else expr, variable)
+    if found is None:
+        return None
+    degree = max((d for d, c in enumerate(found) if c), default=0)
+    return degree, Fraction(found[degree])
+
+
+# Sweep
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A whole model on a machine at one size of the swept symbol."""
+
+    size: int
+    seconds: Fraction
+    samples: int
+    """Inputs in one call: the batch size."""
+    compute_seconds: Fraction
+    """Time spent in compute-bound layers."""
+    to_compute: tuple[str, ...]
+    """Layers that were memory-bound at the size before and are compute-bound here."""
+    to_memory: tuple[str, ...]
+
+    @property
+    def throughput(self) -> Fraction:
+        """Samples per second, an upper bound."""
+        return self.samples / self.seconds
+
+    @property
+    def compute_share(self) -> Fraction:
+        """The share of time that is compute-bound."""
+        return self.compute_seconds / self.seconds
+
+
+def sweep(
+    model: CostModel, machine: Machine, over: str, sizes: Iterable[int], at: Mapping[str, int] | None = None
+) -> tuple[SweepPoint, ...]:
+    """Time, throughput and bounds of the model at each size of ``over``, layers run one after the other."""
+    if over not in model.symbols:
+        raise FxcostError(f"{model.ref} has no symbol {over}{near_matches(over, model.symbols)}; it has {_names(model)}")
+    points: list[SweepPoint] = []
+    before: Mapping[str, Bound] = {}
+    for size in sizes:
+        sized = {**(at or {}), over: size}
+        found = layer_points(model, machine, sized)
+        bounds: dict[str, Bound] = {point.layer.name: point.bound for point in found}
+        changed = {name: bound for name, bound in bounds.items() if before and before[name] != bound}
+        points.append(
+            SweepPoint(
+                size,
+                sum((p.seconds for p in found), Fraction(0)),
+                model.point(sized).get("B", 1),
+                sum((p.seconds for p in found if p.bound == "compute"), Fraction(0)),
+                tuple(name for name, bound in changed.items() if bound == "compute"),
+                tuple(name for name, bound in changed.items() if bound == "memory"),
+            )
+        )
+        before = bounds
+    return tuple(points)

@@ -1,0 +1,150 @@
+"""A report as rows and notes, and its forms: terminal table, Markdown, CSV, JSON, HTML."""
+
+import csv
+import html
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+Format = Literal["table", "md", "csv", "json", "html"]
+Value = str | int | float | Fraction | bool | None | list[Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its title with the unit, its key in CSV and JSON, and whether it holds numbers."""
+
+    title: str
+    key: str
+    numeric: bool = True
+    folds: bool = False
+    """Whether long cells may run over several lines; others are never cut."""
+    hidden: bool = False
+    """Whether only CSV and JSON show it."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a reader sees, and the exact value that CSV and JSON carry."""
+
+    text: str
+    value: Value = None
+    style: str = ""
+
+    @property
+    def exact(self) -> Value:
+        return self.text if self.value is None else self.value
+
+
+@dataclass(frozen=True)
+class Report:
+    """A table with lines before and after it."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    heading: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What JSON carries beside the rows."""
+
+
+def render(report: Report, form: Format) -> str:
+    """The report as text; a terminal table is plain here, see `show` for colour."""
+    if form == "table":
+        console = Console(file=io.StringIO(), width=WIDE, no_color=True, highlight=False)
+        _print_table(console, report)
+        return _trimmed(console.file.getvalue())  # pyright: ignore[reportAttributeAccessIssue]  # the StringIO above
+    return {"md": _markdown, "csv": _csv, "json": _json, "html": _html}[form](report)
+
+
+WIDE = 400
+"""Columns of a table that goes to no terminal: nothing wraps."""
+
+
+def show(report: Report, form: Format) -> None:
+    """Print the report: with colour and the terminal's width where there is a terminal."""
+    if form == "table" and sys.stdout.isatty():
+        _print_table(Console(highlight=False), report)
+    else:
+        print(render(report, form))
+
+
+def _print_table(console: Console, report: Report) -> None:
+    for line in report.heading:
+        console.print(Text(line))
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = [i for i, column in enumerate(report.columns) if not column.hidden]
+    for column in (report.columns[i] for i in shown):
+        table.add_column(
+            Text(column.title),
+            justify="right" if column.numeric else "left",
+            overflow="fold",
+            no_wrap=not column.folds and console.width >= WIDE,
+        )
+    for row in report.rows:
+        table.add_row(*(Text(row[i].text, style=row[i].style) for i in shown))
+    if report.rows:
+        console.print(table)
+    for line in report.notes:
+        console.print(Text(line))
+
+
+def _trimmed(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n")
+
+
+def _markdown(report: Report) -> str:
+    shown = [i for i, column in enumerate(report.columns) if not column.hidden]
+    lines = [*(f"{line}  " for line in report.heading), ""] if report.heading else []
+    lines.append(_pipes([report.columns[i].title for i in shown]))
+    lines.append(_pipes(["---:" if report.columns[i].numeric else "---" for i in shown]))
+    lines += [_pipes([row[i].text for i in shown]) for row in report.rows]
+    return "\n".join([*lines, *(["", *(f"{line}  " for line in report.notes)] if report.notes else [])])
+
+
+def _pipes(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _csv(report: Report) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(column.key for column in report.columns)
+    writer.writerows([_plain(cell.exact) for cell in row] for row in report.rows)
+    return text.getvalue().rstrip("\n")
+
+
+def _json(report: Report) -> str:
+    keys = [column.key for column in report.columns]
+    rows = [dict(zip(keys, (_plain(cell.exact) for cell in row), strict=True)) for row in report.rows]
+    return json.dumps({**report.facts, "notes": [*report.notes], "rows": rows}, indent=1, ensure_ascii=False)
+
+
+def _plain(value: Value) -> Any:
+    if isinstance(value, Fraction):
+        return value.numerator if value.denominator == 1 else float(value)
+    return value
+
+
+def _html(report: Report) -> str:
+    shown = [i for i, column in enumerate(report.columns) if not column.hidden]
+    head = "".join(f"<th>{html.escape(report.columns[i].title)}</th>" for i in shown)
+    body = "".join(
+        "<tr>" + "".join(_html_cell(report.columns[i], row[i]) for i in shown) + "</tr>" for row in report.rows
+    )
+    before, after = ("".join(f"<div>{html.escape(line)}</div>" for line in lines) for lines in (report.heading, report.notes))
+    return f"{before}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{after}"
+
+
+def _html_cell(column: Column, cell: Cell) -> str:
+    align = "right" if column.numeric else "left"
+    return f'<td style="text-align:{align}">{html.escape(cell.text)}</td>'

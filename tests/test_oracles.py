@@ -1,0 +1,244 @@
+"""Numbers from elsewhere: torch's own counter, torchvision's published operations, ledgers of known models."""
+
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from fxcost.analysis import Request, trace, trace_source
+from fxcost.costs import CostModel
+from fxcost.inputs import Arguments, InputSpec
+from fxcost.ops import rules
+from fxcost.sources import Source, load_source
+
+VISION = (
+    "resnet50", "vgg16", "mobilenet_v3_large", "densenet121", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t",
+    "deeplabv3_resnet50",
+)  # fmt: skip
+LANGUAGE: Mapping[str, Mapping[str, Any]] = {
+    "gpt2": {"model_type": "gpt2"},
+    "llama": {
+        "model_type": "llama", "num_hidden_layers": 3, "hidden_size": 256, "intermediate_size": 688, "vocab_size": 1000,
+        "num_attention_heads": 8, "num_key_value_heads": 2,
+    },
+    "bert": {"model_type": "bert", "num_hidden_layers": 3},
+    "t5": {"model_type": "t5", "num_layers": 2},
+    "mixtral": {
+        "model_type": "mixtral", "num_hidden_layers": 2, "hidden_size": 256, "intermediate_size": 512,
+        "vocab_size": 1000, "num_attention_heads": 8, "num_key_value_heads": 2,
+    },
+    "llama-2-7b": {
+        "model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 11008,
+        "vocab_size": 32000, "num_attention_heads": 32,
+    },
+}  # fmt: skip
+"""Configurations by their differences from the family's defaults; ``gpt2`` is the 124M model itself."""
+SYMBOLIC = {"swin_t": "B"}
+"""Swin pads and rolls windows by remainders of H and W, which take minutes to trace as symbols."""
+COUNTED = (*VISION, "gpt2", "llama", "bert", "t5", "mixtral")
+LARGEST = {"B": 9, "H": 300, "W": 300, "S": 300, "T": 300}
+
+each_model = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in COUNTED])
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model beside its costs."""
+
+    source: Source
+    costs: CostModel
+
+    @property
+    def module(self) -> torch.nn.Module:
+        assert self.source.module is not None
+        return self.source.module
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    def refer(name: str) -> str:
+        if name in VISION:
+            return f"torchvision:{name}"
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "config.json").write_text(json.dumps(LANGUAGE[name]))
+        return f"hf:{folder}"
+
+    return refer
+
+
+@pytest.fixture(scope="session")
+def subject(reference: Callable[[str], str]) -> Callable[[str], Subject]:
+    """Each model traced once a session."""
+    known: dict[str, Subject] = {}
+
+    def take(name: str) -> Subject:
+        if name not in known:
+            source = load_source(reference(name))
+            known[name] = Subject(source, trace_source(source, Request(SYMBOLIC.get(name)), warn=lambda text: None))
+        return known[name]
+
+    return take
+
+
+# torch's own counter
+
+
+@contextmanager
+def _as_plain_products() -> Iterator[None]:
+    """The counter sees matrix products only: fused attention and the encoder's fast path are one opaque call to it."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    with ExitStack() as stack:
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        yield
+
+
+def counted_by_torch(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, int]) -> int:
+    """FLOPs of one run on meta tensors by `FlopCounterMode`."""
+
+    def tensor(value: Any) -> Any:
+        if not isinstance(value, InputSpec):
+            return value
+        dims: list[int | str] = list(value.dims)
+        dtype = getattr(torch, value.dtype)
+        if value.name == "attention_mask":
+            # transformers asks a [B, S] mask whether all of it is set, which a meta tensor cannot say. It passes the
+            # four dimensions that attention itself takes through unread.
+            dims, dtype = ["B", 1, 1, "S"], torch.bool
+        return torch.ones([sizes[d] if isinstance(d, str) else d for d in dims], dtype=dtype, device="meta")
+
+    with _as_plain_products(), FlopCounterMode(display=False) as counter:
+        module(*map(tensor, arguments.args), **{name: tensor(v) for name, v in (arguments.kwargs or {}).items()})
+    return counter.get_total_flops()
+
+
+def disagreements(subject: Subject, many_sizes: list[dict[str, int]]) -> list[tuple[dict[str, int], int, int]]:
+    """Sizes at which our contractions and torch's differ: the sizes, ours, torch's."""
+    found: list[tuple[dict[str, int], int, int]] = []
+    for sizes in many_sizes:
+        at = subject.costs.at(sizes)
+        ours = sum(int(layer.flops) for layer in at.layers if layer.unit == "matrix")
+        assert ours == 2 * int(at.total.macs)
+        held = {name: pin.value for name, pin in subject.costs.fixed.items()}
+        theirs = counted_by_torch(subject.module, subject.source.arguments, {**held, **sizes})
+        if ours != theirs:
+            found.append((sizes, ours, theirs))
+    return found
+
+
+def drawn_sizes(costs: CostModel, seed: str) -> list[dict[str, int]]:
+    """Five sizes, batches distinct: the first with batch 1 and everything else odd, the others anywhere."""
+    draw = random.Random(seed)
+    smallest = {name: max(allowed.low, 1 if name == "B" else 17) for name, allowed in costs.symbols.items()}
+    batches = [1, *draw.sample(range(2, LARGEST["B"] + 1), 4)]
+    sizes = [{name: draw.randint(low, LARGEST[name]) for name, low in smallest.items()} | {"B": b} for b in batches]
+    return [{name: n // 2 * 2 + 1 for name, n in sizes[0].items()}, *sizes[1:]]
+
+
+@each_model
+def test_contractions_equal_torchs_own_count(name: str, subject: Callable[[str], Subject]) -> None:
+    model = subject(name)
+    if name == "mixtral":
+        # The counter does not know the operator that multiplies rows grouped by expert. As a batch of plain products,
+        # one for each pair of a token and an expert it is sent to, the same multiply-adds are in reach of it.
+        model.module.set_experts_implementation("batched_mm")  # pyright: ignore[reportCallIssue]
+    assert disagreements(model, drawn_sizes(model.costs, seed=name)) == []
+
+
+@each_model
+def test_no_operator_is_unknown(name: str, subject: Callable[[str], Subject]) -> None:
+    assert subject(name).costs.unknown == {}
+
+
+@each_model
+def test_parameters_are_the_modules_own(name: str, subject: Callable[[str], Subject]) -> None:
+    model = subject(name)
+    assert model.costs.total.params == sum(parameter.numel() for parameter in model.module.parameters())
+
+
+def test_a_wrong_rule_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above can fail: a convolution one multiply-add an output element short, at every size."""
+    with torch.device("meta"):
+        module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(2), torch.nn.Linear(7 * 7, 5))
+    source = Source("net", module, Arguments((InputSpec("x", "float32", ("B", 3, 9, 9)),)))
+    sizes = [{"B": 1}, {"B": 7}]
+    right = Subject(source, trace_source(source, Request(), warn=print))
+    assert disagreements(right, sizes) == []
+
+    def macs(call: rules.Call) -> Any:
+        return convolution.macs(call) - call.output.elements
+
+    convolution = rules._RULES["aten.conv2d"]
+    monkeypatch.setitem(rules._RULES, "aten.conv2d", replace(convolution, macs=macs, flops=lambda call: 2 * macs(call)))
+    wrong = Subject(source, trace_source(source, Request(), warn=print))
+    # One multiply-add short for each of 4 channels of 7 by 7 outputs, and two FLOPs each.
+    assert [(at, theirs - ours) for at, ours, theirs in disagreements(wrong, sizes)] == [
+        ({"B": batch}, 2 * batch * 4 * 7 * 7) for batch in (1, 7)
+    ]
+
+
+# Published figures
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in VISION])
+def test_torchvisions_published_figures(
+    name: str, subject: Callable[[str], Subject], reference: Callable[[str], str]
+) -> None:
+    """Each weight entry's GMACs to all printed decimals and its parameters, at the size the entry was measured at."""
+    costs = subject(name).costs
+    from torchvision.models import get_model_weights  # importable once a model has been loaded
+
+    entries = list(get_model_weights(name))
+    assert entries
+    published = {entry.name: (entry.meta["_ops"], entry.meta["num_params"]) for entry in entries}
+    measured: dict[str, tuple[float, int]] = {}
+    for entry in entries:
+        # Segmentation transforms crop nothing; torchvision measures those models at 520 by 520, their resize.
+        side = entry.transforms.keywords.get("crop_size") or entry.transforms.keywords["resize_size"]
+        sides = {"H": side, "W": side}
+        if "H" in costs.fixed and costs.fixed["H"].value != side:
+            # The end-to-end SWAG weights of ViT are of a model with more positions.
+            own = trace(reference(name), "B", at=sides, settings={"image_size": side})
+        else:
+            own = costs
+        total = own.at({"B": 1, **{n: side for n in own.symbols if n != "B"}}).total
+        measured[entry.name] = (round(int(total.macs) / 1e9, 3), total.params)
+    assert measured == published
+
+
+@pytest.mark.xdist_group("resnet50")
+def test_resnet50(subject: Callable[[str], Subject]) -> None:
+    """25.6 million parameters and 4.089 GMACs, as torchvision's page of the model prints them."""
+    total = subject("resnet50").costs.at(B=1, H=224, W=224).total
+    assert total.params == 25_557_032
+    assert f"{int(total.macs) / 1e9:.3f}" == "4.089"
+
+
+@pytest.mark.xdist_group("gpt2")
+def test_gpt2_ledger(subject: Callable[[str], Subject]) -> None:
+    """nanoGPT's ledger of GPT-2 124M at 1024 tokens: every matrix product of the forward pass, two FLOPs each."""
+    total = subject("gpt2").costs.at(B=1, S=1024).total
+    assert 2 * int(total.macs) == 291_648_307_200
+    assert total.params == 124_439_808
+
+
+@pytest.mark.xdist_group("llama-2-7b")
+def test_llama_2_7b_ledger(subject: Callable[[str], Subject]) -> None:
+    """calflops publishes 6,738,415,616 parameters and 850 GMACs at batch 1 and 128 tokens."""
+    total = subject("llama-2-7b").costs.at(B=1, S=128).total
+    assert total.params == 6_738_415_616
+    assert f"{int(total.macs) / 1e9:.0f}" == "850"
+    # A token meets q, k, v and o of 4096 by 4096, three matrices of 4096 by 11008, and 128 keys and values of 4096;
+    # then the vocabulary.
+    layer = 4 * 4096 * 4096 + 3 * 4096 * 11008 + 2 * 128 * 4096
+    assert int(total.macs) == 128 * (32 * layer + 4096 * 32000)
+    assert f"{2 * int(total.macs) / 1e9:.4f}" == "1700.0017"
