@@ -11,19 +11,27 @@ import sympy
 import torch
 from torch.fx import Graph, Node
 
-from fxcost.costs import UNUSED, Cost, CostModel, LayerCost
 from fxcost.conditions import Pinned, SymbolRange
+from fxcost.costs import UNUSED, Cost, CostModel, LayerCost
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
 from fxcost.evaluation import assume_multiple
 from fxcost.graph import LAYER, OUTPUTS, WEIGHT, operations, placeholders
-from fxcost.inputs import Arguments, InputSpec, describe, parse_symbolic
+from fxcost.inputs import Arguments, describe, parse_symbolic
 from fxcost.ops.rules import call_of
 from fxcost.passes.flops import FLOPS, flops_pass
 from fxcost.passes.parameters import PARAMETERS, parameters, unused_parameters
 from fxcost.passes.traffic import TRAFFIC, Attention, traffic_pass
 from fxcost.pipeline import Pass, Pipeline
 from fxcost.sources import Source, load_source
-from fxcost.tracing import TraceTimeout, Traced, conventional_spec, loaded_program, program_arguments, trace_module, trace_program
+from fxcost.tracing import (
+    Traced,
+    TraceTimeout,
+    conventional_spec,
+    loaded_program,
+    program_arguments,
+    trace_module,
+    trace_program,
+)
 
 DEFAULT_BUDGET = 60.0
 """Seconds a trace may take before sizes of images are fixed."""
@@ -56,18 +64,27 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
     multiples = _multiples(source, request.symbolic)
     sizes = _sizes(source, multiples, request.sizes or {})
     if program is not None:
-        traced, notes = trace_program(program, source.arguments.specs(), sizes, tuple(multiples)), ()
+        traced = trace_program(program, source.arguments.specs(), sizes, tuple(multiples))
     else:
-        traced, notes = _ladder(source, sizes, tuple(multiples), request.budget, warn)
+        traced = _ladder(source, sizes, tuple(multiples), request.budget, warn)
     for name in multiples:
-        if name in traced.fixed:
+        if name in traced.fixed and TIMED_OUT not in traced.fixed[name].where:
             pin = traced.fixed[name]
             warn(f"{name} is fixed at {pin.value}: {pin.where}")
-    Pipeline((parameters, flops_pass(causal_skip=request.causal_skip), traffic_pass(attention=request.attention), *request.passes)).run(traced.graph)
-    model = _collect(source, traced, sizes, _assumptions(request, traced.graph) + notes, request.passes)
+    Pipeline(
+        (
+            parameters,
+            flops_pass(causal_skip=request.causal_skip),
+            traffic_pass(attention=request.attention),
+            *request.passes,
+        )
+    ).run(traced.graph)
+    model = _collect(source, traced, sizes, _assumptions(request, traced.graph), request.passes)
     if request.strict and model.unknown:
         listed = "; ".join(f"{op} in {', '.join(names[:3])}" for op, names in model.unknown.items())
-        raise UnknownOperatorsError(f"{source.ref} calls operators without a rule: {listed}\nAdd rules with --plugin, or leave --strict out for lower bounds")
+        raise UnknownOperatorsError(
+            f"{source.ref} calls operators without a rule: {listed}\nAdd rules with --plugin, or leave --strict out for lower bounds"
+        )
     return _with_multiples(model, multiples)
 
 
@@ -88,43 +105,66 @@ def _sizes(source: Source, multiples: Mapping[str, int], given: Mapping[str, int
     known = source.arguments.symbols()
     for name in given:
         if name not in known:
-            raise FxcostError(f"--at {name}={given[name]}: no input has a symbol {name}; the inputs: {describe(source.arguments.specs())}")
+            raise FxcostError(
+                f"--at {name}={given[name]}: no input has a symbol {name}; the inputs: {describe(source.arguments.specs())}"
+            )
     sizes = {"B": 1, **source.defaults, **given}
     missing = [name for name in known if name not in sizes]
     if missing:
-        raise FxcostError(f"no usual size is known for {', '.join(missing)}; give one with --at {','.join(f'{m}=64' for m in missing)}")
+        raise FxcostError(
+            f"no usual size is known for {', '.join(missing)}; give one with --at {','.join(f'{m}=64' for m in missing)}"
+        )
     return {name: -(-sizes[name] // multiples.get(name, 1)) * multiples.get(name, 1) for name in known}
+
+
+TIMED_OUT = "tracing with it symbolic took longer than"
 
 
 def _ladder(
     source: Source, sizes: Mapping[str, int], symbolic: tuple[str, ...], budget: float, warn: Callable[[str], None]
-) -> tuple[Traced, tuple[str, ...]]:
+) -> Traced:
     """Trace with every symbol; past the budget once more with the image sizes fixed, and say so."""
-    assert source.module is not None
+    module = source.module
+    if module is None:
+        raise FxcostError(f"{source.ref} is no module to trace")
     try:
-        return trace_module(source.module, source.arguments, sizes, symbolic, budget), ()
+        return trace_module(module, source.arguments, sizes, symbolic, budget)
     except TraceTimeout as timeout:
         images = [name for name in symbolic if name in IMAGE_SIZES]
         if not images:
-            raise FxcostError(f"{timeout}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic") from None
-        at = ", ".join(f"{name}={sizes[name]}" for name in images)
-        note = f"{' and '.join(images)} fixed ({at}): tracing with them symbolic took longer than {budget:g} s"
-        warn(f"{note}.\nThe formulas below are in the other symbols; for other sizes trace again with --at {at.replace(', ', ',')}")
+            raise FxcostError(
+                f"{timeout}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic"
+            ) from None
+        at = " and ".join(f"{name}={sizes[name]}" for name in images)
+        warn(
+            f"{at} fixed: {TIMED_OUT} {budget:g} s; the formulas are in {', '.join(n for n in symbolic if n not in images) or 'no symbol'}.\n"
+            f"For other sizes trace again with --at {','.join(f'{name}=…' for name in images)}, or allow more time with --budget"
+        )
     rest = tuple(name for name in symbolic if name not in images)
-    traced = trace_module(source.module, source.arguments, sizes, rest, budget)
-    timed_out = {name: Pinned(sizes[name], f"tracing with it symbolic took longer than {budget:g} s") for name in images}
-    return replace(traced, fixed={**traced.fixed, **timed_out}), (note,)
+    traced = trace_module(module, source.arguments, sizes, rest, budget)
+    pins = {name: Pinned(sizes[name], f"{TIMED_OUT} {budget:g} s") for name in images}
+    return replace(traced, fixed={**traced.fixed, **pins})
 
 
 def _assumptions(request: Request, graph: Graph) -> tuple[str, ...]:
     notes = ["one multiply-add is 2 FLOPs", "each operation runs alone: inputs read once, outputs written once"]
     rules = {FLOPS[node].rule for node in operations(graph)}
     if "attention" in rules:
-        skipped = "masked pairs of causal attention are skipped" if request.causal_skip else "masked pairs of causal attention are counted"
-        kind = "fused: no score matrix in memory, softmax not counted" if request.attention == "fused" else "unfused: the score matrix goes through memory"
+        skipped = (
+            "masked pairs of causal attention are skipped"
+            if request.causal_skip
+            else "masked pairs of causal attention are counted"
+        )
+        kind = (
+            "fused: no score matrix in memory, softmax not counted"
+            if request.attention == "fused"
+            else "unfused: the score matrix goes through memory"
+        )
         notes += [f"attention is {kind}", skipped]
     if "grouped_matrix_product" in rules:
-        notes.append("rows sent to experts spread over as many experts as they can: min(experts, rows) experts' weights are read")
+        notes.append(
+            "rows sent to experts spread over as many experts as they can: min(experts, rows) experts' weights are read"
+        )
     return tuple(notes)
 
 
@@ -197,7 +237,15 @@ def _names(nodes: list[Node], modules: Mapping[str, str]) -> list[str]:
 def _unused(name: str, count: int, modules: Mapping[str, str]) -> LayerCost:
     module = name.rpartition(".")[0]
     return LayerCost(
-        name, module, modules.get(module, ""), UNUSED, "vector", "free", "", Cost(params=count), "no operation uses this parameter"
+        name,
+        module,
+        modules.get(module, ""),
+        UNUSED,
+        "vector",
+        "free",
+        "",
+        Cost(params=count),
+        "no operation uses this parameter",
     )
 
 

@@ -61,23 +61,52 @@ MODEL_HELP = (
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
 Symbolic = Annotated[
     str | None,
-    typer.Option("--symbolic", "-s", metavar="H,W,B", help="Sizes kept as symbols; H%32 declares a multiple. Default: all the inputs have."),
+    typer.Option(
+        "--symbolic",
+        "-s",
+        metavar="H,W,B",
+        help="Sizes kept as symbols; H%32 declares a multiple. Default: all the inputs have.",
+    ),
 ]
 Inputs = Annotated[
-    list[str] | None, typer.Option("--input", "-i", metavar="'x: float32[B,3,H,W]'", help="An input of the model, by name; repeat for more.")
+    list[str] | None,
+    typer.Option(
+        "--input", "-i", metavar="'x: float32[B,3,H,W]'", help="An input of the model, by name; repeat for more."
+    ),
 ]
-At = Annotated[str | None, typer.Option("--at", metavar="B=8,H=224", help="Sizes to evaluate at; others take the model's usual ones.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model's factory; repeat for more.")]
-Budget = Annotated[float, typer.Option("--budget", metavar="SECONDS", min=1, help="Time a trace may take before image sizes are fixed.")]
-Plugins = Annotated[list[str] | None, typer.Option("--plugin", metavar="MODULE", help="A module with operator rules or passes; repeat for more.")]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="B=8,H=224", help="Sizes to evaluate at; others take the model's usual ones."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model's factory; repeat for more."),
+]
+Budget = Annotated[
+    float,
+    typer.Option("--budget", metavar="SECONDS", min=1, help="Time a trace may take before image sizes are fixed."),
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="MODULE", help="A module with operator rules or passes; repeat for more."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 3 when the model calls operators without a rule.")]
-AttentionOption = Annotated[Attention, typer.Option("--attention", help="math adds the score matrix to attention's traffic.")]
+AttentionOption = Annotated[
+    Attention, typer.Option("--attention", help="math adds the score matrix to attention's traffic.")
+]
 CausalSkip = Annotated[bool, typer.Option("--causal-skip", help="Count only the pairs that a causal mask keeps.")]
-Platforms = Annotated[list[str], typer.Option("--platform", "-p", metavar="NAME", help="A machine of `fxcost platforms`, or a TOML file; repeat to compare.")]
+Platforms = Annotated[
+    list[str],
+    typer.Option(
+        "--platform", "-p", metavar="NAME", help="A machine of `fxcost platforms`, or a TOML file; repeat to compare."
+    ),
+]
 Precision = Annotated[str | None, typer.Option("--precision", metavar="fp16", help="Default: the model's own dtype.")]
 Format = Annotated[Form, typer.Option("--format", "-f", help="Form of the report.")]
 Top = Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Only the N most expensive rows.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of the terminal.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of the terminal.")
+]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE.svg|png", help="Draw it too (needs fxcost[plot]).")]
 
 
@@ -112,11 +141,16 @@ def trace(
     inputs: Inputs = None,
     at: At = None,
     by: Annotated[By, typer.Option("--by", help="What a row stands for.")] = By.layer,
-    depth: Annotated[int | None, typer.Option("--depth", metavar="N", min=0, help="Levels of the module tree (with --by module).")] = None,
+    depth: Annotated[
+        int | None, typer.Option("--depth", metavar="N", min=0, help="Levels of the module tree (with --by module).")
+    ] = None,
     top: Top = None,
     form: Format = Form.table,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save the formulas (.json), or the report (other endings).")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Save the formulas (.json), or the report (other endings)."
+        ),
     ] = None,
     settings: Settings = None,
     budget: Budget = 60.0,
@@ -206,7 +240,12 @@ def roofline(
 def sweep(
     model: Model,
     platform: Platforms,
-    over: Annotated[str, typer.Option("--over", metavar="B=1:1024:*2", help="Symbol and sizes: first:last:*factor, first:last:step, or a list.")],
+    over: Annotated[
+        str,
+        typer.Option(
+            "--over", metavar="B=1:1024:*2", help="Symbol and sizes: first:last:*factor, first:last:step, or a list."
+        ),
+    ],
     at: At = None,
     precision: Precision = None,
     plot: Plot = None,
@@ -246,7 +285,10 @@ def sweep(
 @app.command()
 def platforms(
     name: Annotated[str | None, typer.Argument(help="One machine, with every figure and its source.")] = None,
-    lint: Annotated[Path | None, typer.Option("--lint", metavar="FILE.toml", help="Check a machine of your own for slips; exit 4 if any.")] = None,
+    lint: Annotated[
+        Path | None,
+        typer.Option("--lint", metavar="FILE.toml", help="Check a machine of your own for slips; exit 4 if any."),
+    ] = None,
     form: Format = Form.table,
 ) -> None:
     """The machines fxcost knows."""
@@ -348,7 +390,7 @@ def _progress(text: str) -> Iterator[None]:
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(text):
+    with Console(file=sys.stderr).status(text):
         yield
 
 
@@ -365,7 +407,11 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(1)
     except Exception as error:  # noqa: BLE001  # the last border: no traceback unless asked for
-        _fail(error, f"internal error, {type(error).__name__}: {error}\nPlease report it with what `fxcost --debug …` shows", 1)
+        _fail(
+            error,
+            f"internal error, {type(error).__name__}: {error}\nPlease report it with what `fxcost --debug …` shows",
+            1,
+        )
 
 
 def _fail(error: Exception, text: str, code: int) -> None:

@@ -158,7 +158,9 @@ def _narrowed(old: SymbolRange, condition: Condition, name: str) -> SymbolRange 
     if condition.relation == "==":
         return _of_equality(old, condition, name)
     if condition.relation == "!=":
-        return SymbolRange(old.low + 1, old.high, old.multiple_of) if _differs_only_at(difference, name, old.low) else None
+        return (
+            SymbolRange(old.low + 1, old.high, old.multiple_of) if _differs_only_at(difference, name, old.low) else None
+        )
     way = direction(difference)
     if way == 1:
         low = _first(lambda size: condition.holds({name: size}), old.low)
@@ -170,7 +172,11 @@ def _narrowed(old: SymbolRange, condition: Condition, name: str) -> SymbolRange 
 
 
 def _differs_only_at(difference: sympy.Expr, name: str, low: int) -> bool:
-    return direction(difference) == 1 and evaluate(difference, {name: low}) == 0 and evaluate(difference, {name: low + 1}) > 0
+    return (
+        direction(difference) == 1
+        and evaluate(difference, {name: low}) == 0
+        and evaluate(difference, {name: low + 1}) > 0
+    )
 
 
 def _first(holds: Callable[[int], bool], low: int) -> int:
@@ -211,7 +217,9 @@ def check_sizes(
     for name, size in sizes.items():
         if name in fixed:
             if fixed[name] != size:
-                raise FxcostError(f"{name}={size}: {name} is fixed at {fixed[name]} in these formulas; trace again for another size")
+                raise FxcostError(
+                    f"{name}={size}: {name} is fixed at {fixed[name]} in these formulas; trace again for another size"
+                )
         elif name not in symbols:
             known = ", ".join([*symbols, *fixed]) or "none"
             raise FxcostError(f"{name}={size}: these formulas have no symbol {name}; they have {known}")

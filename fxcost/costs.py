@@ -115,9 +115,7 @@ def _sum_counts(many: Iterable[Counts]) -> Counts:
 
 
 def _bytes(counts: Counts, bits: Mapping[str, int]) -> Quantity:
-    each = [
-        (n, bits[dtype]) for by_dtype in counts.values() for dtype, n in by_dtype.items()
-    ]
+    each = [(n, bits[dtype]) for by_dtype in counts.values() for dtype, n in by_dtype.items()]
     if any(isinstance(n, sympy.Expr) for n, _ in each):
         return total(n * sympy.Rational(width, 8) for n, width in each)  # pyright: ignore[reportOperatorIssue]
     whole = sum((Fraction(n) * width / 8 for n, width in each), Fraction(0))  # pyright: ignore[reportArgumentType]
@@ -218,7 +216,9 @@ class CostModel:
 
     def point(self, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
         """A size for each symbol: those given, then the usual ones. Raises `FxcostError` outside the formulas' range."""
-        defaults = {name: fit(self.defaults[name], each) for name, each in self.symbols.items() if name in self.defaults}
+        defaults = {
+            name: fit(self.defaults[name], each) for name, each in self.symbols.items() if name in self.defaults
+        }
         chosen = {**defaults, **(sizes or {})}
         check_sizes(chosen, self.symbols, self.conditions, {name: pin.value for name, pin in self.fixed.items()})
         return {name: chosen[name] for name in self.symbols}
@@ -262,7 +262,6 @@ class CostModel:
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for each layer; needs pandas."""
-        from fxcost import tables
         from fxcost.reports import costs as report
 
         return report.to_pandas(self)

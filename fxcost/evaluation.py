@@ -25,9 +25,10 @@ _UNEVALUATED: tuple[Function, ...] = (Mod, Min, Max)
 
 
 def apply(function: Function, *arguments: Expr) -> Expr:
-    """The function of these arguments; raises ZeroDivisionError where sympy would answer with an infinity.
+    """The function of these arguments, which must be built here and not by sympy's own floor, ceiling, Mod, Min or Max.
 
-    Mod, Min and Max of symbols stay as written: sympy would factor and compare their arguments, without a bound on time.
+    Mod, Min and Max of symbols stay as written: sympy would factor and compare their arguments without a bound on time,
+    and sympy 1.14 makes 1 of ``Min(1/(x*y), 1)``. Raises ZeroDivisionError where sympy would answer with an infinity.
     """
     first, last = arguments[0], arguments[-1]
     if (function is Pow and first == 0 and last.is_negative) or (function is Mod and last == 0):
@@ -40,7 +41,11 @@ def apply(function: Function, *arguments: Expr) -> Expr:
 
 
 def _rounded(function: Function, argument: Expr) -> Expr:
-    """A floor or ceiling with its whole terms taken out, as sympy's own but without its slow and inexact float attempts."""
+    """A floor or ceiling with its whole terms taken out.
+
+    sympy's own constructors are slow, try floating point, and trust ``is_integer``, which sympy 1.14 answers with True
+    for ``y*(2*x + 64)/6``.
+    """
     terms = Add.make_args(argument)
     whole = [term for term in terms if _is_whole(term)]
     rest = argument if not whole else Add(*(term for term in terms if not _is_whole(term)))
@@ -48,9 +53,15 @@ def _rounded(function: Function, argument: Expr) -> Expr:
     return Add(rounded, *whole)
 
 
-def _is_whole(term: Expr) -> bool:
-    coefficient, rest = split_coefficient(term)
-    return coefficient.q == 1 and bool(rest.is_integer)
+def _is_whole(expr: Expr) -> bool:
+    """Whether every part is an integer, so that the value is one at all sizes; False says nothing."""
+    if isinstance(expr, Integer | floor | ceiling):
+        return True
+    if isinstance(expr, Symbol):
+        return bool(expr.is_integer)
+    if isinstance(expr, Pow):
+        return _is_whole(expr.base) and isinstance(expr.exp, Integer) and bool(expr.exp.is_positive)
+    return isinstance(expr, Add | Mul | Mod | Min | Max) and all(map(_is_whole, cast(tuple[Expr, ...], expr.args)))
 
 
 def split_coefficient(term: Expr) -> tuple[Rational, Expr]:
@@ -206,10 +217,10 @@ def _reduced(function: Function, *arguments: Expr) -> Expr:
         return apply(function, *arguments)
     argument, divisor = arguments[0], arguments[1] if function is Mod else Integer(1)
     step = apply(Pow, divisor, Integer(-1))
-    if Mul(argument, step).is_integer:
+    if _is_whole(Mul(argument, step)):
         return Integer(0) if function is Mod else argument
     terms = [expanded for term in Add.make_args(argument) for expanded in Add.make_args(_multiplied_out(term))]
-    whole = [bool(Mul(term, step).is_integer) for term in terms]
+    whole = [_is_whole(Mul(term, step)) for term in terms]
     if not any(whole):
         return apply(function, *arguments)
     rest = Add(*(term for term, is_whole in zip(terms, whole, strict=True) if not is_whole))

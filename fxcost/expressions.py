@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 from sympy import Add, Expr, Integer, Max, Min, Mod, Mul, Rational, Symbol, ceiling, floor
 
 from fxcost.evaluation import (
+    apply,
     as_quotient,
     assume_multiple,
     compile_expression,
@@ -23,6 +24,7 @@ from fxcost.piecewise import coefficients
 
 __all__ = [
     "ExpressionError",
+    "apply",
     "assume_multiple",
     "coefficients",
     "compile_expression",

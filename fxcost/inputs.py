@@ -60,7 +60,9 @@ def parse_input(text: str) -> InputSpec:
         raise FxcostError(f"--input {text!r} is not of the form 'name: dtype[dims]', such as 'x: float32[B,3,H,W]'")
     name, dtype, dims = match.groups()
     if dtype not in DTYPES:
-        raise FxcostError(f"--input {name}: unknown dtype {dtype!r}{near_matches(dtype, DTYPES)}; one of {', '.join(DTYPES)}")
+        raise FxcostError(
+            f"--input {name}: unknown dtype {dtype!r}{near_matches(dtype, DTYPES)}; one of {', '.join(DTYPES)}"
+        )
     return InputSpec(name, dtype, tuple(_dim(name, d.strip()) for d in dims.split(",") if d.strip()))
 
 

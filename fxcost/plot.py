@@ -30,7 +30,13 @@ def checked_path(path: Path) -> Path:
     return path
 
 
-def plot_sweep(path: Path, title: str, over: str, swept: Sequence[tuple[Machine, Sequence[SweepPoint]]], roofs: Sequence[tuple[Machine, Sequence[LayerPoint]]]) -> None:
+def plot_sweep(
+    path: Path,
+    title: str,
+    over: str,
+    swept: Sequence[tuple[Machine, Sequence[SweepPoint]]],
+    roofs: Sequence[tuple[Machine, Sequence[LayerPoint]]],
+) -> None:
     """Throughput and time along the sizes, and below the roofline with the layers at the last size."""
     figure = _matplotlib()(figsize=(11, 8), layout="constrained")
     figure.suptitle(title)

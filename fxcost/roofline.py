@@ -16,7 +16,7 @@ from fxcost.costs import CostModel, LayerCost, Quantity, Unit
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import substitute, total
 from fxcost.expressions import symbol
-from fxcost.piecewise import Interval, IntegerSet, coefficients, where_nonnegative
+from fxcost.piecewise import IntegerSet, Interval, coefficients, where_nonnegative
 from fxcost.platforms import PRECISION_BITS, Platform
 
 Bound = Literal["compute", "memory", "unknown"]
@@ -65,7 +65,9 @@ def machine_for(model: CostModel, platform: Platform, precision: str | None) -> 
     """The platform at ``precision``, or at the model's own dtype when none is named."""
     own = PRECISION_OF_DTYPE.get(model.dtype)
     if precision is None and own is None:
-        raise FxcostError(f"{model.ref} computes in {model.dtype}; name a precision of {platform.name} with --precision")
+        raise FxcostError(
+            f"{model.ref} computes in {model.dtype}; name a precision of {platform.name} with --precision"
+        )
     return Machine(platform, precision or str(own))
 
 
@@ -98,7 +100,9 @@ def _point(layer: LayerCost, bits: Mapping[str, int], machine: Machine) -> Layer
     peak = machine.peak(layer.unit)
     computing = flops / peak if peak else Fraction(0)
     moving = moved / machine.bandwidth
-    bound: Bound = "unknown" if layer.coverage == "unknown" else "compute" if computing >= moving and flops else "memory"
+    bound: Bound = (
+        "unknown" if layer.coverage == "unknown" else "compute" if computing >= moving and flops else "memory"
+    )
     return LayerPoint(layer, flops, moved, max(computing, moving), bound)
 
 
@@ -139,8 +143,12 @@ def crossovers(
     """
     if over not in model.symbols:
         if over in model.fixed:
-            raise FxcostError(f"{over} is fixed at {model.fixed[over].value} in {model.ref} ({model.fixed[over].where}); solve over {_names(model)}")
-        raise FxcostError(f"{model.ref} has no symbol {over}{near_matches(over, model.symbols)}; it has {_names(model)}")
+            raise FxcostError(
+                f"{over} is fixed at {model.fixed[over].value} in {model.ref} ({model.fixed[over].where}); solve over {_names(model)}"
+            )
+        raise FxcostError(
+            f"{model.ref} has no symbol {over}{near_matches(over, model.symbols)}; it has {_names(model)}"
+        )
     if at and over in at:
         raise FxcostError(f"--at gives {over} a size, and --over asks for every {over}; leave one out")
     others = {name: size for name, size in model.point(at).items() if name != over}
@@ -257,7 +265,9 @@ def sweep(
 ) -> tuple[SweepPoint, ...]:
     """Time, throughput and bounds of the model at each size of ``over``, layers run one after the other."""
     if over not in model.symbols:
-        raise FxcostError(f"{model.ref} has no symbol {over}{near_matches(over, model.symbols)}; it has {_names(model)}")
+        raise FxcostError(
+            f"{model.ref} has no symbol {over}{near_matches(over, model.symbols)}; it has {_names(model)}"
+        )
     points: list[SweepPoint] = []
     before: Mapping[str, Bound] = {}
     for size in sizes:

@@ -213,7 +213,9 @@ def _document(path: Path) -> Any:
     if not isinstance(version, int):
         raise FxcostError(f"{path} is not a saved model: it has no schema_version")
     if version > SCHEMA_VERSION:
-        raise FxcostError(f"{path} has schema_version {version}, newer than {SCHEMA_VERSION}, the newest this fxcost reads; update fxcost")
+        raise FxcostError(
+            f"{path} has schema_version {version}, newer than {SCHEMA_VERSION}, the newest this fxcost reads; update fxcost"
+        )
     return document
 
 
@@ -238,7 +240,8 @@ class _Reader:
             mode=saved.model.mode,
             rung=saved.model.rung,
             dtype=saved.model.dtype,
-            free=saved.coverage.free - sum(layer.coverage == "free" and layer.op != "(unused)" for layer in saved.layers),
+            free=saved.coverage.free
+            - sum(layer.coverage == "free" and layer.op != "(unused)" for layer in saved.layers),
             tool=saved.tool,
         )
 

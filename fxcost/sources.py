@@ -41,7 +41,11 @@ def load_source(ref: str, settings: Mapping[str, Any] | None = None, inputs: Ite
     """
     settings = dict(settings or {})
     kind, _, name = ref.partition(":")
-    builders: dict[str, Callable[[str, dict[str, Any]], Source]] = {"torchvision": _torchvision, "timm": _timm, "hf": _huggingface}
+    builders: dict[str, Callable[[str, dict[str, Any]], Source]] = {
+        "torchvision": _torchvision,
+        "timm": _timm,
+        "hf": _huggingface,
+    }
     if ref.endswith(".pt2"):
         source = _program(ref)
     elif kind in builders and name:
@@ -57,7 +61,9 @@ def with_inputs(source: Source, inputs: tuple[InputSpec, ...]) -> Source:
     """The source called with the user's inputs in the place of the usual ones, if there are any."""
     if not inputs:
         if not source.arguments.specs() and source.program is None:
-            raise FxcostError(f"{source.ref} says nothing of its inputs; give each with --input 'x: float32[B,3,H,W]'{_wants(source)}")
+            raise FxcostError(
+                f"{source.ref} says nothing of its inputs; give each with --input 'x: float32[B,3,H,W]'{_wants(source)}"
+            )
         return source
     if source.module is None:
         return replace(source, arguments=Arguments(inputs))
@@ -76,7 +82,9 @@ def with_inputs(source: Source, inputs: tuple[InputSpec, ...]) -> Source:
 def _wants(source: Source) -> str:
     if source.module is None:
         return ""
-    names = [p.name for p in inspect.signature(source.module.forward).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    names = [
+        p.name for p in inspect.signature(source.module.forward).parameters.values() if p.kind is not p.VAR_KEYWORD
+    ]
     return f"; its forward takes {', '.join(names)}"
 
 
@@ -87,7 +95,9 @@ def _build(factory: Callable[..., Any], settings: Mapping[str, Any], ref: str) -
             module = factory(**settings)
     except TypeError as error:
         if settings:
-            raise FxcostError(f"{ref} does not take {', '.join(f'--set {k}={v}' for k, v in settings.items())}: {error}") from error
+            raise FxcostError(
+                f"{ref} does not take {', '.join(f'--set {k}={v}' for k, v in settings.items())}: {error}"
+            ) from error
         raise
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error):
@@ -148,7 +158,9 @@ def _bare(ref: str, settings: dict[str, Any]) -> Source:
     timm = _zoo("timm")
     if timm.is_model(ref):
         return _timm(ref, settings)
-    raise FxcostError(f"no model is named {ref!r}{near_matches(ref, {*models.list_models(), *timm.list_models()})}; references look like {FORMS}")
+    raise FxcostError(
+        f"no model is named {ref!r}{near_matches(ref, {*models.list_models(), *timm.list_models()})}; references look like {FORMS}"
+    )
 
 
 def _torchvision(name: str, settings: dict[str, Any]) -> Source:
@@ -206,7 +218,11 @@ def _huggingface(name: str, settings: dict[str, Any]) -> Source:
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         path = Path(name)
         said = str(error).strip().splitlines()[0][:160]
-        hint = "the file is no model configuration" if path.exists() else "no such file or directory here, and no such model could be fetched from the hub"
+        hint = (
+            "the file is no model configuration"
+            if path.exists()
+            else "no such file or directory here, and no such model could be fetched from the hub"
+        )
         raise FxcostError(f"{ref}: {hint}: {said}") from error
     unknown = [key for key in settings if not hasattr(config, key)]
     if unknown:
@@ -218,7 +234,9 @@ def _huggingface(name: str, settings: dict[str, Any]) -> Source:
         module = module.to(config.dtype) if not _is_tied(module) else _retied(module, config.dtype)
     takes = inspect.signature(module.forward).parameters
     arguments = Arguments((), _huggingface_inputs(module, config, takes))
-    positions = next((n for key in ("max_position_embeddings", "n_positions") if (n := getattr(config, key, None))), LONGEST_DEFAULT)
+    positions = next(
+        (n for key in ("max_position_embeddings", "n_positions") if (n := getattr(config, key, None))), LONGEST_DEFAULT
+    )
     length = min(int(positions), LONGEST_DEFAULT)
     size = getattr(config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
@@ -255,7 +273,9 @@ def _huggingface_inputs(module: Any, config: Any, takes: Mapping[str, Any]) -> d
     tokens = ("B", "S")
     inputs: dict[str, Any] = {}
     if module.main_input_name == "pixel_values":
-        inputs["pixel_values"] = InputSpec("pixel_values", "float32", ("B", getattr(config, "num_channels", 3), "H", "W"))
+        inputs["pixel_values"] = InputSpec(
+            "pixel_values", "float32", ("B", getattr(config, "num_channels", 3), "H", "W")
+        )
     elif module.main_input_name == "input_ids":
         inputs["input_ids"] = InputSpec("input_ids", "int64", tokens)
         if "attention_mask" in takes:

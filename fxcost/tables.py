@@ -141,7 +141,9 @@ def _html(report: Report) -> str:
     body = "".join(
         "<tr>" + "".join(_html_cell(report.columns[i], row[i]) for i in shown) + "</tr>" for row in report.rows
     )
-    before, after = ("".join(f"<div>{html.escape(line)}</div>" for line in lines) for lines in (report.heading, report.notes))
+    before, after = (
+        "".join(f"<div>{html.escape(line)}</div>" for line in lines) for lines in (report.heading, report.notes)
+    )
     return f"{before}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{after}"
 
 

@@ -23,10 +23,16 @@ per_input(
     aten.histc, aten.count_nonzero,
     reason="one addition or comparison for each element reduced",
 )  # fmt: skip
-per_input(2, aten.norm, aten.linalg_vector_norm, reason="a square and an addition for each element; the root is one a row")
+per_input(
+    2, aten.norm, aten.linalg_vector_norm, reason="a square and an addition for each element; the root is one a row"
+)
 per_input(4, aten.var, aten.std, aten.var_mean, reason="mean, subtract, square, sum for each element reduced")
-per_input(6, aten.logsumexp, reason="maximum, subtract, exp, sum for each element, and their log and sum, at most one each")
-per_output(1, aten.cumsum, aten.cumprod, aten.diff, reason="one addition, product or difference for each output element")
+per_input(
+    6, aten.logsumexp, reason="maximum, subtract, exp, sum for each element, and their log and sum, at most one each"
+)
+per_output(
+    1, aten.cumsum, aten.cumprod, aten.diff, reason="one addition, product or difference for each output element"
+)
 
 
 def _given(call: Call, *names: str) -> int:
@@ -38,7 +44,12 @@ def mean(call: Call) -> sympy.Expr:
     return call.tensors[0][1].elements + call.output.elements
 
 
-@op(aten.layer_norm, aten.group_norm, aten.native_layer_norm, reason="mean, subtract, square, variance, scale; then weight and bias")
+@op(
+    aten.layer_norm,
+    aten.group_norm,
+    aten.native_layer_norm,
+    reason="mean, subtract, square, variance, scale; then weight and bias",
+)
 def standardization(call: Call) -> sympy.Expr:
     return (STANDARDIZE + _given(call, "weight", "bias")) * call.output.elements
 
@@ -48,7 +59,11 @@ def root_mean_square(call: Call) -> sympy.Expr:
     return (RMS + _given(call, "weight")) * call.output.elements
 
 
-@op(aten.batch_norm, aten.instance_norm, reason="with running statistics one multiply-add for each element; with the batch's own, as layer norm")
+@op(
+    aten.batch_norm,
+    aten.instance_norm,
+    reason="with running statistics one multiply-add for each element; with the batch's own, as layer norm",
+)
 def batch_norm(call: Call) -> sympy.Expr:
     own_statistics = call["training"] if "training" in call.arguments else call["use_input_stats"]
     factor = STANDARDIZE + _given(call, "weight", "bias") if own_statistics else BATCH_NORM_EVAL
@@ -96,7 +111,9 @@ def _visited(size: sympy.Expr, windows: sympy.Expr) -> sympy.Expr:
     return size + sympy.Add(*shared)
 
 
-per_output(0, aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_nearest3d, reason="copies the nearest element")
+per_output(
+    0, aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_nearest3d, reason="copies the nearest element"
+)
 per_output(3, aten.upsample_linear1d, reason="two products and an addition for each output element")
 per_output(7, aten.upsample_bilinear2d, reason="four products and three additions for each output element")
 per_output(15, aten.upsample_trilinear3d, reason="eight products and seven additions for each output element")

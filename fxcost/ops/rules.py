@@ -84,8 +84,6 @@ def _value(argument: Any) -> Any:
     return argument
 
 
-
-
 def nothing(_call: Call) -> sympy.Expr:
     """Zero."""
     return sympy.Integer(0)
@@ -134,7 +132,9 @@ def register(rule: Rule, *operators: OpOverload | OpOverloadPacket | str) -> Non
     """Make ``rule`` the rule of the operators; a second rule for one is an error."""
     for name in map(str, operators):
         if name in _RULES:
-            raise FxcostError(f"operator {name} has the rule {_RULES[name].name!r} already; {rule.name!r} cannot replace it")
+            raise FxcostError(
+                f"operator {name} has the rule {_RULES[name].name!r} already; {rule.name!r} cannot replace it"
+            )
         _RULES[name] = rule
 
 
@@ -155,7 +155,9 @@ def op(*operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: An
     return wrap
 
 
-def contraction(*operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any) -> Callable[[Amount], Amount]:
+def contraction(
+    *operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any
+) -> Callable[[Amount], Amount]:
     """Register the function of a `Call` that gives an operator's multiply-adds, run on the matrix unit."""
 
     def wrap(macs: Amount) -> Amount:
@@ -175,7 +177,9 @@ def per_output(factor: int, *operators: OpOverload | OpOverloadPacket | str, rea
 
 def per_input(factor: int, *operators: OpOverload | OpOverloadPacket | str, reason: str) -> None:
     """Register operators that do ``factor`` arithmetic operations for each element of their first input."""
-    register(Rule(f"{factor} per input", "vector", lambda call: factor * call.tensors[0][1].elements, reason), *operators)
+    register(
+        Rule(f"{factor} per input", "vector", lambda call: factor * call.tensors[0][1].elements, reason), *operators
+    )
 
 
 def movement(name: str, *operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any) -> None:

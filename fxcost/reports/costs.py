@@ -53,7 +53,12 @@ def cost_report(
         rows,
         heading=(f"{model.ref}  ({model.mode}, {model.dtype}, rung {model.rung})", *symbol_lines(model)),
         notes=(*total_lines(model, evaluated), READING, f"assumed: {'; '.join(model.assumptions)}"),
-        facts={"model": model.ref, "rung": model.rung, "at": dict(point), "fixed": {n: p.value for n, p in model.fixed.items()}},
+        facts={
+            "model": model.ref,
+            "rung": model.rung,
+            "at": dict(point),
+            "fixed": {n: p.value for n, p in model.fixed.items()},
+        },
     )
 
 
@@ -128,7 +133,9 @@ def _modules(model: CostModel, evaluated: CostModel, depth: int | None) -> list[
         indent = "  " * (path.count(".") + 1 if path else 0)
         partial = any(m == path or m.startswith(f"{path}.") or not path for m in missing)
         name = indent + path.rpartition(".")[2] if path else model.ref
-        lines.append(_Line(name, model.modules.get(path, ""), 1, path, sums[path], values[path], "≥ " if partial else ""))
+        lines.append(
+            _Line(name, model.modules.get(path, ""), 1, path, sums[path], values[path], "≥ " if partial else "")
+        )
     return lines
 
 
@@ -153,7 +160,15 @@ def _operators(model: CostModel, evaluated: CostModel, depth: int | None) -> lis
     sums, values = model.by_op(), evaluated.by_op()
     calls = {op: [layer for layer in model.layers if layer.op == op] for op in sums}
     return [
-        _Line(op, calls[op][0].rule, len(calls[op]), calls[op][0].unit, sums[op], values[op], "≥ " if op in model.unknown else "")
+        _Line(
+            op,
+            calls[op][0].rule,
+            len(calls[op]),
+            calls[op][0].unit,
+            sums[op],
+            values[op],
+            "≥ " if op in model.unknown else "",
+        )
         for op in sums
     ]
 
@@ -164,8 +179,14 @@ def _table(
     total, bits = evaluated.total, evaluated.bits()
     many = by == "layer"
     flop_factor, flop_prefix = prefix_for(max((_all(line, line.values.flops, many) for line in lines), default=0))
-    byte_factor, byte_prefix = prefix_for(max((_all(line, line.values.bytes_moved(bits), many) for line in lines), default=0))
-    titles = {"layer": ("layer", "type", "output"), "module": ("module", "type", "path"), "op": ("operator", "rule", "unit")}[by]
+    byte_factor, byte_prefix = prefix_for(
+        max((_all(line, line.values.bytes_moved(bits), many) for line in lines), default=0)
+    )
+    titles = {
+        "layer": ("layer", "type", "output"),
+        "module": ("module", "type", "path"),
+        "op": ("operator", "rule", "unit"),
+    }[by]
     suffix = " each" if many else ""
     columns = (
         Column(titles[0], titles[0], numeric=False),
@@ -195,11 +216,17 @@ def _table(
             Cell(f"{line.values.params:,}" if line.values.params else "", line.values.params),
             Cell(line.marks + formula(line.formulas.flops), quantity_text(line.formulas.flops)),
             Cell(formula(line.formulas.macs), quantity_text(line.formulas.macs)),
-            Cell(line.marks + scaled(_all(line, line.values.flops, many), flop_factor), _all(line, line.values.flops, many)),
+            Cell(
+                line.marks + scaled(_all(line, line.values.flops, many), flop_factor),
+                _all(line, line.values.flops, many),
+            ),
             Cell(scaled(_all(line, line.values.macs, many), flop_factor), _all(line, line.values.macs, many)),
             Cell("", _all(line, line.values.bytes_read(bits), many)),
             Cell("", _all(line, line.values.bytes_written(bits), many)),
-            Cell(scaled(_all(line, line.values.bytes_moved(bits), many), byte_factor), _all(line, line.values.bytes_moved(bits), many)),
+            Cell(
+                scaled(_all(line, line.values.bytes_moved(bits), many), byte_factor),
+                _all(line, line.values.bytes_moved(bits), many),
+            ),
             Cell(share(_all(line, line.values.flops, many), total.flops)),
         )
         for line in lines

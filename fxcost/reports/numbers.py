@@ -1,5 +1,6 @@
 """Numbers as people read them, with the unit in the column's header."""
 
+import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from itertools import groupby
@@ -71,11 +72,22 @@ def merged_name(names: list[str]) -> str:
 
 
 def _merged_part(values: list[str]) -> str | None:
+    """``0-11`` for the numbers 0 to 11, ``{bn1,bn2}`` for a few words, ``layer_{0-3}`` for words with a number."""
     if len(values) == 1:
         return values[0]
-    if not all(value.isdecimal() for value in values):
-        return "{" + ",".join(values) + "}" if len(values) <= 4 else None
-    numbers = sorted(map(int, values))
+    matches = [re.fullmatch(r"(.*?)(\d+)", value) for value in values]
+    stems = {match[1] for match in matches if match}
+    if None not in matches and len(stems) == 1 and (len(values) > MOST_WORDS or stems == {""}):
+        stem = stems.pop()
+        numbers = _runs(sorted(int(match[2]) for match in matches if match))
+        return f"{stem}{{{numbers}}}" if stem else numbers
+    return "{" + ",".join(values) + "}" if len(values) <= MOST_WORDS else None
+
+
+MOST_WORDS = 4
+
+
+def _runs(numbers: list[int]) -> str:
     runs = [list(run) for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
     return ",".join(f"{run[0][1]}-{run[-1][1]}" if len(run) > 1 else str(run[0][1]) for run in runs)
 

@@ -67,10 +67,14 @@ def platform_report(platform: Platform) -> Report:
         (Cell(key), Cell(f"{figure.value:,}", float(figure.value)), Cell(figure.source), Cell(_remark(figure)))
         for key, figure in platform.figures()
     )
-    ridges = [f"{p} {decimal(platform.ridge('matrix', p))}" for p in platform.precisions] if _has_bandwidth(platform) else []
+    ridges = (
+        [f"{p} {decimal(platform.ridge('matrix', p))}" for p in platform.precisions] if _has_bandwidth(platform) else []
+    )
     notes = (f"ridge points in FLOP/B, matrix unit: {', '.join(ridges)}",) if ridges else ()
     heading = (f"{platform.name}: {platform.title} ({platform.arch or platform.kind}, {platform.year})",)
-    return Report(columns, rows, heading, (*notes, *platform.notes, *(f"sources disagree: {c}" for c in platform.conflicts)))
+    return Report(
+        columns, rows, heading, (*notes, *platform.notes, *(f"sources disagree: {c}" for c in platform.conflicts))
+    )
 
 
 def _has_bandwidth(platform: Platform) -> bool:

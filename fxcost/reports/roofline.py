@@ -11,13 +11,18 @@ from fxcost.reports.numbers import decimal, merged_name, prefix_for, scaled, sha
 from fxcost.roofline import Crossover, LayerPoint, Machine, SweepPoint, crossovers, layer_points
 from fxcost.tables import Cell, Column, Report
 
-STYLES = {"compute": "blue", "memory": "dark_orange", "always": "blue", "at": "blue", "within": "blue", "never": "dark_orange"}
+STYLES = {
+    "compute": "blue",
+    "memory": "dark_orange",
+    "always": "blue",
+    "at": "blue",
+    "within": "blue",
+    "never": "dark_orange",
+}
 """Blue and orange stay apart for every kind of colour vision; the word says the same."""
 
 LONGEST_LIST = 3
-NO_BEST_BATCH = (
-    "Under a roofline throughput never falls as the batch grows: the best batch is the largest that a latency or memory limit allows."
-)
+NO_BEST_BATCH = "Under a roofline throughput never falls as the batch grows: the best batch is the largest that a latency or memory limit allows."
 
 
 def machine_lines(machine: Machine) -> tuple[str, ...]:
@@ -70,7 +75,9 @@ def crossover_report(
 
 
 def _summary(machine: Machine, found: Sequence[Crossover], over: str) -> str:
-    counts = {outcome: sum(c.outcome == outcome for c in found) for outcome in ("always", "at", "within", "never", "unknown")}
+    counts = {
+        outcome: sum(c.outcome == outcome for c in found) for outcome in ("always", "at", "within", "never", "unknown")
+    }
     words = {
         "always": "compute-bound at any {0}",
         "at": "from some {0} on",
@@ -263,7 +270,9 @@ def _point_summary(machine: Machine, points: Sequence[LayerPoint], seconds: Frac
 # Sweep
 
 
-def sweep_report(model: CostModel, over: str, swept: Sequence[tuple[Machine, Sequence[SweepPoint]]], at: Mapping[str, int] | None) -> Report:
+def sweep_report(
+    model: CostModel, over: str, swept: Sequence[tuple[Machine, Sequence[SweepPoint]]], at: Mapping[str, int] | None
+) -> Report:
     """Time, throughput and changes of bound along the sizes of a symbol, on each machine."""
     others = {n: s for n, s in model.point({**(at or {}), over: swept[0][1][0].size}).items() if n != over}
     columns = (
@@ -294,7 +303,13 @@ def sweep_report(model: CostModel, over: str, swept: Sequence[tuple[Machine, Seq
         *(line for machine, _ in swept for line in machine_lines(machine)),
     )
     notes = ("Layers run one after the other at peak rates: times are lower bounds, throughputs upper bounds.",)
-    return Report(columns, rows, heading, (*notes, NO_BEST_BATCH) if over == "B" else notes, {"model": model.ref, "over": over, "at": others})
+    return Report(
+        columns,
+        rows,
+        heading,
+        (*notes, NO_BEST_BATCH) if over == "B" else notes,
+        {"model": model.ref, "over": over, "at": others},
+    )
 
 
 def _changed(names: Sequence[str]) -> str:

@@ -1,0 +1,23 @@
+"""From a model to a traced graph; the one folder that sees torch.export and symbolic sizes of torch."""
+
+from fxcost.tracing.capture import (
+    TraceTimeout,
+    conventional_spec,
+    loaded_program,
+    program_arguments,
+    trace_module,
+    trace_program,
+)
+from fxcost.tracing.reading import Traced
+from fxcost.tracing.sizes import TraceError
+
+__all__ = [
+    "TraceError",
+    "TraceTimeout",
+    "Traced",
+    "conventional_spec",
+    "loaded_program",
+    "program_arguments",
+    "trace_module",
+    "trace_program",
+]

@@ -1,0 +1,192 @@
+"""From a module, or an exported program, to a graph of ATen operations with symbolic shapes."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
+# Torch's symbolic sizes are private and untyped; this folder is the border that keeps them from the rest.
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.export import Dim, ExportedProgram
+from torch.export import export as torch_export
+from torch.fx.experimental import _config as shape_config
+from torch.fx.experimental import symbolic_shapes
+from torch.utils import _pytree as pytree
+
+from fxcost.budget import BudgetExceeded, time_budget
+from fxcost.errors import FxcostError
+from fxcost.graph import placeholders
+from fxcost.inputs import Arguments, InputSpec
+from fxcost.tracing.reading import Traced, read_program, tensor_inputs, with_live_tensors
+from fxcost.tracing.sizes import SMALLEST_EXAMPLE, TraceError, guard_places, hint_of, user_place
+
+
+class TraceTimeout(FxcostError):
+    """The trace took longer than its budget."""
+
+
+def trace_module(
+    module: torch.nn.Module,
+    arguments: Arguments,
+    sizes: Mapping[str, int],
+    symbolic: tuple[str, ...],
+    budget_seconds: float,
+) -> Traced:
+    """Export ``module`` with the sizes named in ``symbolic`` kept as symbols, the others fixed at ``sizes``.
+
+    The module is left exactly as it was found. Raises `TraceTimeout` past the budget, `TraceError` when
+    the model cannot run at these sizes or decides on values of its data.
+    """
+    example = {name: max(size, SMALLEST_EXAMPLE) if name in symbolic else size for name, size in sizes.items()}
+    call = _Call(module, arguments, example)
+    dims = [
+        {axis: Dim.AUTO for axis, dim in enumerate(spec.dims) if dim in symbolic} or None for spec in arguments.specs()
+    ]
+    with _as_found(module), _export_settings():
+        try:
+            with time_budget(budget_seconds):
+                program = torch_export(call, (call.tensors,), dynamic_shapes=(dims,), strict=False)
+        except BudgetExceeded:
+            raise TraceTimeout(
+                f"tracing with {', '.join(symbolic) or 'no symbol'} took longer than {budget_seconds:g} s"
+            ) from None
+        except Exception as error:
+            raise _explain(error, example) from error
+    return read_program(program, arguments.specs(), sizes, symbolic, prefix="model", bounds={})
+
+
+def trace_program(
+    program: ExportedProgram, inputs: tuple[InputSpec, ...], sizes: Mapping[str, int], symbolic: tuple[str, ...]
+) -> Traced:
+    """Read an exported program; sizes that it holds fixed stay fixed, and are reported."""
+    with _export_settings():
+        program = with_live_tensors(program)
+    bounds = {raw: (ends.lower, ends.upper) for raw, ends in program.range_constraints.items()}
+    return read_program(program, inputs, sizes, symbolic, prefix="", bounds=bounds)
+
+
+class _Call(torch.nn.Module):
+    """Calls the model with a flat list of tensors, so that any nesting of inputs exports alike."""
+
+    def __init__(self, model: torch.nn.Module, arguments: Arguments, example: Mapping[str, int]) -> None:
+        super().__init__()
+        self.model = model
+        self.training = model.training
+        device = next((p.device for p in model.parameters()), torch.device("meta"))
+        is_spec = lambda leaf: isinstance(leaf, InputSpec)  # noqa: E731
+        leaves, self.structure = pytree.tree_flatten((arguments.args, dict(arguments.kwargs or {})), is_leaf=is_spec)
+        self.leaves = leaves
+        self.tensors = [_example_tensor(leaf, example, device) for leaf in leaves if is_spec(leaf)]
+
+    def forward(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        given = iter(tensors)
+        filled = [next(given) if isinstance(leaf, InputSpec) else leaf for leaf in self.leaves]
+        args, kwargs = pytree.tree_unflatten(filled, self.structure)
+        return list(_tensors_of(self.model(*args, **kwargs)))
+
+
+def _example_tensor(spec: InputSpec, example: Mapping[str, int], device: torch.device) -> torch.Tensor:
+    shape = [example[dim] if isinstance(dim, str) else dim for dim in spec.dims]
+    return torch.zeros(shape, dtype=getattr(torch, spec.dtype), device=device)
+
+
+def _tensors_of(output: Any) -> Iterator[torch.Tensor]:
+    # A tensor that is not found here would be removed with all that computes it, and its cost with it.
+    for leaf in pytree.tree_leaves(output):
+        if isinstance(leaf, torch.Tensor):
+            yield leaf
+        elif hasattr(leaf, "__dict__") and not isinstance(leaf, (type, torch.dtype)):
+            yield from _tensors_of(vars(leaf))
+        elif not isinstance(
+            leaf, (int, float, str, bool, complex, type(None), torch.SymInt, torch.dtype, torch.device)
+        ):
+            raise TraceError(f"the model returns a {type(leaf).__name__}, which cannot be searched for tensors")
+
+
+@contextmanager
+def _as_found(module: torch.nn.Module) -> Iterator[None]:
+    """Trace in eval mode; put back every submodule's mode, the random state and the attention setting."""
+    modes = {each: each.training for each in module.modules()}
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            module.eval()
+            torch.backends.mha.set_fastpath_enabled(False)
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for each, training in modes.items():
+            each.training = training
+
+
+@contextmanager
+def _export_settings() -> Iterator[None]:
+    with ExitStack() as stack:
+        # Without it a batch of 1 is outside every formula, and `if batch > 1` in a model leaves no guard behind.
+        stack.enter_context(mock.patch.object(shape_config, "backed_size_oblivious", True))
+        stack.enter_context(mock.patch.object(symbolic_shapes.ShapeEnv, "_get_sloc", guard_places))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        stack.callback(logging.disable, logging.NOTSET)
+        # A failed export prints its whole graph, thousands of lines; a model may print too.
+        stack.enter_context(redirect_stdout(io.StringIO()))
+        stack.enter_context(redirect_stderr(io.StringIO()))
+        yield
+
+
+def _explain(error: Exception, example: Mapping[str, int]) -> FxcostError:
+    """The trace's failure in two lines: what happened, and what to do."""
+    if isinstance(error, FxcostError):
+        return error
+    if isinstance(error, symbolic_shapes.GuardOnDataDependentSymNode) or "data-dependent" in str(error).lower():
+        return TraceError(
+            f"the model decides by the values of its data{user_place(error)}, so its cost is no formula of its input sizes.\n"
+            "Trace the part before that, such as its backbone, through a factory of your own: path/to/file.py:factory"
+        )
+    at = ", ".join(f"{name}={size}" for name, size in example.items()) or "its inputs"
+    said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
+    return TraceError(
+        f"the model does not run at {at}: {type(error).__name__}: {said[:200]}\nTry other sizes with --at, or other inputs with --input{user_place(error)}"
+    )
+
+
+def loaded_program(path: Path) -> ExportedProgram:
+    """Read a ``.pt2`` file, which runs as Python does: only for files the user named as a model.
+
+    Raises `TraceError` when it is no exported program.
+    """
+    try:
+        return torch.export.load(path)
+    except Exception as error:
+        raise TraceError(
+            f"{path} is not a program saved by torch.export.save: {str(error).splitlines()[0][:160]}"
+        ) from error
+
+
+def program_arguments(program: ExportedProgram) -> Arguments:
+    """The inputs of an exported program, dimensions by convention: batch and image size, or batch and sequence."""
+    names = set(program.graph_signature.user_inputs)
+    nodes = tensor_inputs([n for n in placeholders(program.graph) if n.name in names])
+    return Arguments(tuple(conventional_spec(node.name, node.meta["val"]) for node in nodes))
+
+
+def conventional_spec(name: str, tensor: torch.Tensor) -> InputSpec:
+    """Name a tensor's dimensions: ``B,3,H,W`` for images, ``B,S`` for tokens, ``B`` first for anything else."""
+    shape = [hint_of(size) for size in tensor.shape]
+    dims: list[int | str] = list(shape)
+    if dims:
+        dims[0] = "B"
+    if len(dims) == 4 and tensor.is_floating_point():
+        dims[2:] = ["H", "W"]
+    elif len(dims) == 2 and not tensor.is_floating_point():
+        dims[1] = "S"
+    return InputSpec(name, str(tensor.dtype).removeprefix("torch."), tuple(dims))

@@ -1,0 +1,133 @@
+"""An exported program as an annotated graph: tensors with their storages, sizes, weights, and the layers that call."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
+# Torch's symbolic sizes are private and untyped; this folder is the border that keeps them from the rest.
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sympy
+import torch
+from torch.export import ExportedProgram
+from torch.fx import Graph, Node
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.fx.node import map_arg
+
+from fxcost.conditions import Condition, Pinned, SymbolRange
+from fxcost.graph import LAYER, OUTPUTS, PARAMETER, SIZE, WEIGHT, Layer, TensorSpec, operations, placeholders
+from fxcost.inputs import InputSpec
+from fxcost.tracing.sizes import Converter, Naming, TraceError, hint_of
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A traced graph, annotated with `OUTPUTS`, `SIZE`, `LAYER`, `WEIGHT`, and where its formulas hold."""
+
+    graph: Graph
+    symbols: Mapping[str, SymbolRange]
+    fixed: Mapping[str, Pinned]
+    conditions: tuple[Condition, ...]
+    modules: Mapping[str, str]
+    program: ExportedProgram
+    """Keeps the traced tensors alive: `TensorSpec.storage` is meaningful only while they are."""
+
+
+def read_program(
+    program: ExportedProgram,
+    inputs: tuple[InputSpec, ...],
+    sizes: Mapping[str, int],
+    symbolic: tuple[str, ...],
+    prefix: str,
+    bounds: Mapping[sympy.Symbol, tuple[sympy.Expr, sympy.Expr]],
+) -> Traced:
+    signature = program.graph_signature
+    environment = _shape_environment(program)
+    user_inputs = [n for n in placeholders(program.graph) if n.name in signature.user_inputs]
+    naming = Naming(environment, bounds, symbolic, sizes)
+    for node, spec in zip(tensor_inputs(user_inputs), inputs, strict=True):
+        naming.read(node.meta["val"], spec.dims)
+    convert = Converter(naming.names)
+    modules: dict[str, str] = {}
+    weights = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    for node in program.graph.nodes:
+        _annotate(node, convert, modules, prefix)
+        if node.op == "placeholder" and node.name in weights:
+            node.meta[WEIGHT.name] = weights[node.name].removeprefix(prefix).removeprefix(".")
+            if node.name in signature.inputs_to_parameters:
+                node.meta[PARAMETER.name] = node.meta["val"].numel()
+    ranges, conditions = naming.validity(convert)
+    return Traced(program.graph, ranges, naming.fixed, conditions, modules, program)
+
+
+def tensor_inputs(nodes: list[Node]) -> list[Node]:
+    return [node for node in nodes if isinstance(node.meta.get("val"), torch.Tensor)]
+
+
+def _shape_environment(program: ExportedProgram) -> ShapeEnv | None:
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor) and getattr(value, "fake_mode", None) is not None:
+            return value.fake_mode.shape_env  # pyright: ignore[reportAttributeAccessIssue]  # fake tensors have one
+    return None
+
+
+def _annotate(node: Node, convert: Converter, modules: dict[str, str], prefix: str) -> None:
+    value = node.meta.get("val")
+    tensors = value if isinstance(value, (list, tuple)) else (value,)
+    node.meta[OUTPUTS.name] = tuple(_spec(t, convert) for t in tensors if isinstance(t, torch.Tensor))
+    if isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool):
+        node.meta[SIZE.name] = convert(value)
+    if node.op == "call_function":
+        node.meta[LAYER.name] = _layer(node, modules, prefix)
+
+
+def _spec(tensor: torch.Tensor, convert: Converter) -> TensorSpec:
+    return TensorSpec(
+        shape=tuple(map(convert, tensor.shape)),
+        strides=tuple(map(convert, tensor.stride())),
+        dtype=str(tensor.dtype).removeprefix("torch."),
+        storage=tensor.untyped_storage()._cdata,
+        offset=convert(tensor.storage_offset()),
+        overlapping=_overlaps(tensor),
+    )
+
+
+def _overlaps(tensor: torch.Tensor) -> bool:
+    dims = [(hint_of(size), hint_of(stride)) for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
+    reach, indices = 1, 1
+    for size, stride in dims:
+        if stride and size:
+            reach, indices = reach + (size - 1) * stride, indices * size
+    return indices > reach
+
+
+def _layer(node: Node, modules: dict[str, str], prefix: str) -> Layer:
+    layer = Layer("", "")
+    for path, kind in (node.meta.get("nn_module_stack") or {}).values():
+        if path == kind or not (path == prefix or path.startswith(f"{prefix}.") or not prefix):
+            continue
+        name = re.sub(r"@\d+", "", path.removeprefix(prefix).removeprefix("."))
+        type_name = (kind if isinstance(kind, str) else kind.__qualname__).rpartition(".")[2]
+        layer = Layer(name, type_name)
+        modules.setdefault(name, type_name)
+    return layer
+
+
+def with_live_tensors(program: ExportedProgram) -> ExportedProgram:
+    """Run the program once more on its own symbolic tensors: a file keeps sizes, but not which tensors alias."""
+    environment = _shape_environment(program)
+    values = {n: n.meta.get("val") for n in placeholders(program.graph)}
+    mode = next((v.fake_mode for v in values.values() if isinstance(v, torch.Tensor)), None)
+    if environment is None or mode is None:
+        raise TraceError("the program has no traced tensors; export it again with torch.export")
+    for node in operations(program.graph):
+        args, kwargs = map_arg((node.args, dict(node.kwargs)), lambda n: values[n])
+        with mode:
+            values[node] = node.meta["val"] = node.target(*args, **kwargs)  # pyright: ignore[reportCallIssue]  # an operator
+    return program

@@ -1,0 +1,252 @@
+"""Torch's symbolic sizes as the user's symbols: their names, the ranges and conditions they were traced under."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
+# Torch's symbolic sizes are private and untyped; this folder is the border that keeps them from the rest.
+
+import os
+import sys
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from traceback import FrameSummary
+from typing import Any
+
+import sympy
+import torch
+from torch._guards import SLoc
+from torch.fx.experimental import symbolic_shapes
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+from fxcost.conditions import Condition, Pinned, SymbolRange, tighten
+from fxcost.errors import FxcostError
+from fxcost.expressions import symbol
+
+SMALLEST_EXAMPLE = 2
+"""Sizes 0 and 1 are special to tracing: broadcasting would be taken for a fact about the model."""
+
+
+class TraceError(FxcostError):
+    """The model cannot be traced with these inputs."""
+
+
+def place_of(sloc: Any) -> str:
+    location = sloc.framework_loc
+    if location is None or isinstance(location, str) or location.filename in TorchFiles():
+        return ""
+    line = (location.line or "").strip()
+    return f"{_short(location.filename)}:{location.lineno}" + (f": {line}" if line else "")
+
+
+def user_place(error: BaseException) -> str:
+    """Where in code outside torch the error arose: `` (roi_heads.py:702, in postprocess)``."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_filename not in TorchFiles():
+            place = f" ({_short(code.co_filename)}:{trace.tb_lineno}, in {code.co_name})"
+        trace = trace.tb_next
+    return place
+
+
+def _short(filename: str) -> str:
+    return "/".join(Path(filename).parts[-3:])
+
+
+def guard_places(_environment: ShapeEnv, framework_loc: str | None = None) -> SLoc:
+    """Where a guard comes from: the line outside torch, and the place in torch that asked.
+
+    Stands in for torch's own search, which stops at the first of the two.
+    """
+    frame, origin = sys._getframe(1), None  # pyright: ignore[reportPrivateUsage]  # as traceback.extract_stack does
+    plumbing = symbolic_shapes.uninteresting_files()
+    while frame is not None and frame.f_code.co_filename in TorchFiles():
+        if origin is None and frame.f_code.co_filename not in plumbing:
+            origin = f"{frame.f_code.co_filename.removeprefix(TorchFiles.root)} {frame.f_code.co_name}"
+        frame = frame.f_back
+    user = FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name) if frame else None
+    return SLoc(user, origin or framework_loc)
+
+
+IN_A_KERNEL = "_ops.py __call__"
+"""Where a guard comes from that an operator's own kernel asked for."""
+
+
+def _is_about_layout(guard: Any, origin: str | None) -> bool:
+    """Whether a guard only asks if a size is 1, inside a kernel: for the strides of its result, not for what runs."""
+    asks_for_one = isinstance(guard, (sympy.Gt, sympy.Ne)) and 1 in guard.args
+    return origin == IN_A_KERNEL and asks_for_one
+
+
+class TorchFiles:
+    """Source files of torch itself, which never are the place in the user's code that a guard comes from."""
+
+    root = str(Path(torch.__file__).parent) + os.sep
+
+    def __contains__(self, filename: str) -> bool:
+        return filename.startswith((self.root, "<")) or filename == __file__
+
+
+class Naming:
+    """Which of the user's letters each symbol of torch stands for, and which letters the model pins."""
+
+    def __init__(
+        self,
+        environment: ShapeEnv | None,
+        bounds: Mapping[sympy.Symbol, tuple[sympy.Expr, sympy.Expr]],
+        symbolic: tuple[str, ...],
+        sizes: Mapping[str, int],
+    ) -> None:
+        self.environment = environment
+        self.symbolic = symbolic
+        self.sizes = {n: max(size, SMALLEST_EXAMPLE) for n, size in sizes.items()}
+        self.bounds = bounds
+        self.names: dict[sympy.Symbol, sympy.Expr] = {}
+        self.fixed = {n: Pinned(size, "not named in --symbolic") for n, size in sizes.items() if n not in symbolic}
+        self.tied: list[tuple[str, sympy.Expr]] = []
+
+    def read(self, value: torch.Tensor, dims: tuple[int | str, ...]) -> None:
+        """Learn from one input: its traced sizes beside the user's dimensions."""
+        for size, dim in zip(value.shape, dims, strict=True):
+            if not isinstance(dim, str) or dim not in self.symbolic:
+                continue
+            raw = size.node._expr if isinstance(size, torch.SymInt) else None
+            if raw is not None and raw.is_Symbol:
+                self.names[raw] = symbol(dim)
+            if raw is None or size.node.expr.is_Integer:
+                self.fixed[dim] = Pinned(int(size), self._place_of_pin(raw, dim, int(size)))
+            elif size.node.expr != raw:
+                self.tied.append((dim, size.node.expr))
+
+    def _place_of_pin(self, raw: sympy.Symbol | None, dim: str, size: int) -> str:
+        for guard in self.environment.guards if self.environment else ():
+            if raw is not None and raw in guard.expr.free_symbols and (place := place_of(guard.sloc)):
+                return place
+        return f"the model was exported for {dim}={size} only"
+
+    def validity(self, convert: "Converter") -> tuple[dict[str, SymbolRange], tuple[Condition, ...]]:
+        """Each free symbol's range, and the relations the trace took for granted that the ranges do not imply."""
+        pins = {name: pin.value for name, pin in self.fixed.items()}
+        convert.pin(pins)
+        found = [Condition(symbol(dim), "==", convert(expr), "two inputs' sizes must agree") for dim, expr in self.tied]
+        for guard in self.environment.guards if self.environment else ():
+            if not _is_about_layout(guard.expr, guard.sloc.maybe_user_loc):
+                found += _conditions(guard.expr, convert, place_of(guard.sloc), self.sizes)
+        ranges = {name: SymbolRange() for name in self.symbolic if name not in self.fixed}
+        for raw, name in self.names.items():
+            if raw in self.bounds and str(name) in ranges:
+                ranges[str(name)] = SymbolRange(
+                    max(_integer(self.bounds[raw][0]) or 1, 1), _integer(self.bounds[raw][1])
+                )
+        return tighten(ranges, list(dict.fromkeys(found)))
+
+
+def _integer(bound: sympy.Expr) -> int | None:
+    return int(bound) if bound.is_Integer else None
+
+
+def _conditions(guard: Any, convert: "Converter", where: str, example: Mapping[str, int]) -> list[Condition]:
+    if isinstance(guard, sympy.And):
+        return [c for part in guard.args for c in _conditions(part, convert, where, example)]
+    flips = {sympy.Le: ">=", sympy.Lt: ">"}
+    keeps = {sympy.Ge: ">=", sympy.Gt: ">", sympy.Eq: "==", sympy.Ne: "!="}
+    for kind, relation in (*flips.items(), *keeps.items()):
+        if isinstance(guard, kind):
+            left, right = convert(guard.lhs), convert(guard.rhs)
+            if kind in flips:
+                left, right = right, left
+            return [Condition(left, relation, right, where)]  # pyright: ignore[reportArgumentType]  # one of the four
+    if guard in (sympy.true, True):
+        return []
+    if isinstance(guard, sympy.Or):
+        # Any part that held is enough to keep; keeping one narrows where the formulas hold, and never widens it.
+        for part in guard.args:
+            kept = _conditions(part, convert, where, example)
+            if all(condition.holds(example) for condition in kept):
+                return kept
+    raise TraceError(
+        f"the model was traced under {guard} ({where}), a kind of condition that cannot be kept with the formulas"
+    )
+
+
+class Converter:
+    """Torch's sizes, with its own floors and remainders, as plain sympy in the user's symbols."""
+
+    def __init__(self, names: Mapping[sympy.Symbol, sympy.Expr]) -> None:
+        self.names = names
+        self.pins: dict[str, int] = {}
+        self.cache: dict[sympy.Basic, sympy.Expr] = {}
+
+    def pin(self, pins: Mapping[str, int]) -> None:
+        """From here on put these sizes in the place of their letters."""
+        self.pins = {name: value for name, value in pins.items()}
+        self.cache = {}
+
+    def __call__(self, size: Any) -> sympy.Expr:
+        if isinstance(size, torch.SymInt):
+            size = size.node.expr
+        if isinstance(size, int):
+            return sympy.Integer(size)
+        found = self.cache.get(size)
+        if found is None:
+            found = self.cache[size] = self._convert(size)
+        return found
+
+    def _convert(self, expr: Any) -> sympy.Expr:
+        if expr.is_Rational:
+            return expr
+        if expr.is_Float:
+            exact = Fraction(float(expr))
+            return sympy.Rational(exact.numerator, exact.denominator)
+        if isinstance(expr, sympy.Symbol):
+            name = self.names.get(expr)
+            if name is None:
+                raise TraceError(
+                    f"a size of the model depends on the values of its data ({expr}), so no formula of its input sizes gives it"
+                )
+            return sympy.Integer(self.pins[str(name)]) if str(name) in self.pins else name
+        build = _PLAIN.get(type(expr).__name__)
+        if build is None:
+            raise TraceError(f"a size of the model is {expr}; {type(expr).__name__} has no exact formula here")
+        return build(*map(self, expr.args))
+
+
+def _floor_of_quotient(above: sympy.Expr, below: sympy.Expr) -> sympy.Expr:
+    """⌊above/below⌋; a floor inside, as strides one after the other make it, folds: ⌊(⌊x⌋ + c)/n⌋ = ⌊(x + c)/n⌋."""
+    shift, rest = above.as_coeff_Add()
+    if below.is_Integer and shift.is_Integer and isinstance(rest, sympy.floor):
+        return sympy.floor((rest.args[0] + shift) / below)
+    return sympy.floor(above / below)
+
+
+_PLAIN: dict[str, Any] = {
+    "Add": sympy.Add,
+    "Mul": sympy.Mul,
+    "Pow": sympy.Pow,
+    "PowByNatural": sympy.Pow,
+    "Mod": sympy.Mod,
+    "PythonMod": sympy.Mod,
+    "Max": sympy.Max,
+    "Min": sympy.Min,
+    "floor": sympy.floor,
+    "ceiling": sympy.ceiling,
+    "FloorDiv": _floor_of_quotient,
+    "CeilDiv": lambda a, b: sympy.ceiling(a / b),
+    "CleanDiv": lambda a, b: a / b,
+    "IntTrueDiv": lambda a, b: a / b,
+    "FloatTrueDiv": lambda a, b: a / b,
+    "FloorToInt": sympy.floor,
+    "CeilToInt": sympy.ceiling,
+    "TruncToInt": sympy.floor,
+    "ToFloat": lambda a: a,
+    "Identity": lambda a: a,
+}
+"""Torch's size functions by name; sizes are never negative, so truncation is a floor."""
+
+
+def hint_of(size: Any) -> int:
+    return (
+        int(size.node.hint)
+        if isinstance(size, torch.SymInt) and size.node.hint is not None
+        else (size if isinstance(size, int) else 1)
+    )
