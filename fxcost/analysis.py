@@ -1,5 +1,9 @@
 """From a model to its `CostModel`: build, trace down the ladder, run the passes, collect the rows."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# sympy and torch are typed in part.
+
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping

@@ -2,10 +2,12 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +32,7 @@ app = typer.Typer(
 )
 
 
-class By(str, Enum):
+class By(StrEnum):
     """Rows of `fxcost trace`."""
 
     layer = "layer"
@@ -38,7 +40,7 @@ class By(str, Enum):
     op = "op"
 
 
-class Form(str, Enum):
+class Form(StrEnum):
     """Forms of a printed report."""
 
     table = "table"
@@ -47,7 +49,7 @@ class Form(str, Enum):
     json = "json"
 
 
-class Attention(str, Enum):
+class Attention(StrEnum):
     """How attention touches memory."""
 
     fused = "fused"
@@ -127,11 +129,10 @@ class _Asked:
 
 @app.callback()
 def _options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
-    global _debug
-    _debug = debug
+    _debugging.set(debug)
 
 
-_debug = False
+_debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 
 
 @app.command()
@@ -383,7 +384,7 @@ def _say(text: str) -> None:
 
 
 @contextmanager
-def _progress(text: str) -> Iterator[None]:
+def _progress(text: str) -> Generator[None]:
     if not sys.stderr.isatty():
         _say(f"{text} …")
         yield
@@ -397,8 +398,8 @@ def _progress(text: str) -> Iterator[None]:
 def main() -> None:
     """Run the command line; an error the user can mend is told in one or two lines."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8")  # pyright: ignore[reportAttributeAccessIssue]  # a text stream
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")
     try:
         app()
     except FxcostError as error:
@@ -415,7 +416,7 @@ def main() -> None:
 
 
 def _fail(error: Exception, text: str, code: int) -> None:
-    if _debug:
+    if _debugging.get():
         raise error
     _say(f"fxcost: {text}")
     sys.exit(code)

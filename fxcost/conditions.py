@@ -1,5 +1,9 @@
 """Where formulas hold: a symbol's range, and the relations between sizes that the model was traced under."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# sympy and torch are typed in part.
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -198,7 +202,7 @@ def _of_equality(old: SymbolRange, condition: Condition, name: str) -> SymbolRan
     if left == right:
         return old
     if isinstance(right, sympy.Min) and str(left) == name and left in right.args:
-        bounds = [int(bound) for bound in right.args if bound.is_Integer]
+        bounds = [int(str(bound)) for bound in right.args if bound.is_Integer]
         highs = [*bounds, *([] if old.high is None else [old.high])]
         return SymbolRange(old.low, min(highs), old.multiple_of) if len(bounds) == len(right.args) - 1 else None
     if left == 0 and isinstance(right, sympy.Mod) and str(right.args[0]) == name and right.args[1].is_Integer:

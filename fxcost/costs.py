@@ -1,7 +1,7 @@
 """What a model costs, layer by layer: frozen, symbolic or evaluated, with no torch inside."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 Quantity = sympy.Expr | int | Fraction
 """A formula, or its value at given sizes."""
+
+
+def number(quantity: Quantity) -> Fraction:
+    """The value of an evaluated quantity."""
+    return quantity if isinstance(quantity, Fraction) else Fraction(int(quantity))
+
 
 Counts = Mapping[str, Mapping[str, Quantity]]
 """Element counts by role (``weight``, ``activation``), then by dtype."""
@@ -39,8 +45,8 @@ class Cost:
     flops: Quantity = 0
     macs: Quantity = 0
     params: int = 0
-    reads: Counts = field(default_factory=dict)
-    writes: Counts = field(default_factory=dict)
+    reads: Counts = field(default_factory=dict[str, Mapping[str, Quantity]])
+    writes: Counts = field(default_factory=dict[str, Mapping[str, Quantity]])
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost.sum((self, other))
@@ -69,7 +75,7 @@ class Cost:
         """Bytes written when an element of each dtype takes so many bits."""
         return _bytes(self.writes, bits)
 
-    def map(self, function: "Mapper") -> "Cost":
+    def map(self, function: "Callable[[Quantity], Quantity]") -> "Cost":
         """The same cost with ``function`` applied to each quantity."""
         return Cost(
             function(self.flops),
@@ -118,7 +124,7 @@ def _bytes(counts: Counts, bits: Mapping[str, int]) -> Quantity:
     each = [(n, bits[dtype]) for by_dtype in counts.values() for dtype, n in by_dtype.items()]
     if any(isinstance(n, sympy.Expr) for n, _ in each):
         return total(n * sympy.Rational(width, 8) for n, width in each)  # pyright: ignore[reportOperatorIssue]
-    whole = sum((Fraction(n) * width / 8 for n, width in each), Fraction(0))  # pyright: ignore[reportArgumentType]
+    whole = sum((number(n) * width / 8 for n, width in each), Fraction(0))
     return int(whole) if whole.denominator == 1 else whole
 
 
@@ -139,7 +145,7 @@ class LayerCost:
     """Whether it uses a parameter that an earlier operation used."""
     inputs: tuple[tuple[Quantity, ...], ...] = ()
     outputs: tuple[tuple[Quantity, ...], ...] = ()
-    extra: Mapping[str, Quantity] = field(default_factory=dict)
+    extra: Mapping[str, Quantity] = field(default_factory=dict[str, Quantity])
     """What passes of third parties found, by the name of the annotation."""
 
     @property
@@ -161,13 +167,13 @@ class CostModel:
 
     ref: str
     layers: tuple[LayerCost, ...]
-    symbols: Mapping[str, SymbolRange] = field(default_factory=dict)
-    defaults: Mapping[str, int] = field(default_factory=dict)
+    symbols: Mapping[str, SymbolRange] = field(default_factory=dict[str, SymbolRange])
+    defaults: Mapping[str, int] = field(default_factory=dict[str, int])
     """A usual size of each symbol, used where the user gives none."""
-    fixed: Mapping[str, Pinned] = field(default_factory=dict)
+    fixed: Mapping[str, Pinned] = field(default_factory=dict[str, Pinned])
     conditions: tuple[Condition, ...] = ()
     assumptions: tuple[str, ...] = ()
-    modules: Mapping[str, str] = field(default_factory=dict)
+    modules: Mapping[str, str] = field(default_factory=dict[str, str])
     """The class at each module path."""
     mode: str = "eval"
     rung: str = "exact"
@@ -175,7 +181,7 @@ class CostModel:
     """The floating-point dtype of the model's weights, which ``precision`` stands in for."""
     free: int = 0
     """Number of operations that neither compute nor move anything."""
-    tool: Mapping[str, str] = field(default_factory=dict)
+    tool: Mapping[str, str] = field(default_factory=dict[str, str])
     sizes: Mapping[str, int] | None = None
     """The sizes this model was evaluated at; None while it is symbolic."""
 

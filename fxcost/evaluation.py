@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from functools import lru_cache, partial
 from math import lcm, prod
+from operator import itemgetter
 from typing import Any, cast
 
 from sympy import Add, Dummy, Expr, Integer, Max, Min, Mod, Mul, Pow, Rational, Symbol, ceiling, floor
@@ -87,8 +88,9 @@ def evaluate(expr: Expr, sizes: Sizes) -> Number:
 def compile_expression(expr: Expr) -> Callable[[Sizes], Number]:
     """A function from sizes to the exact value, built once per expression.
 
-    It raises FxcostError for a symbol without a size, a size that is not a positive int, and a division by zero; building
-    it raises FxcostError for anything but sums, products, whole powers, floor, ceiling, Mod, Min and Max of rationals.
+    The function raises FxcostError for a symbol without a size, a size that is not a positive int, and a division by
+    zero. Building it raises FxcostError for anything but sums, products, whole powers, floor, ceiling, Mod, Min and Max
+    of rationals and symbols.
     """
     body = _compiled(expr)
     names = symbol_names(expr)
@@ -126,32 +128,38 @@ def _lowest(value: Number) -> Number:
 def _compiled(expr: Expr) -> Callable[[Sizes], Number]:
     if isinstance(expr, Rational):
         number = rational(expr)
-        return lambda sizes: number
+        return lambda _: number
     if isinstance(expr, Symbol):
-        name = expr.name
-        return lambda sizes: sizes[name]
-    arguments = cast(tuple[Expr, ...], expr.args)
+        return itemgetter(expr.name)
     if isinstance(expr, Add | Mul):
         return _compiled_ratio(expr)
-    if isinstance(expr, Pow) and isinstance(arguments[1], Integer):
-        base, exponent = _compiled(arguments[0]), int(arguments[1])
-        if exponent < 0:
-            return lambda sizes: Fraction(base(sizes)) ** exponent
-        return lambda sizes: base(sizes) ** exponent
     if isinstance(expr, floor | ceiling):
-        p, q = as_quotient(arguments[0])
-        inner = _compiled(p)
-        if isinstance(expr, floor):
-            return lambda sizes: inner(sizes) // q
-        return lambda sizes: -(-inner(sizes) // q)
-    parts = [_compiled(argument) for argument in arguments]
-    if isinstance(expr, Mod):
-        dividend, divisor = parts
-        return lambda sizes: dividend(sizes) % divisor(sizes)
+        return _compiled_rounding(expr)
+    return _compiled_call(expr)
+
+
+def _compiled_call(expr: Expr) -> Callable[[Sizes], Number]:
+    if not isinstance(expr, Mod | Min | Max) and not (isinstance(expr, Pow) and isinstance(expr.exp, Integer)):
+        raise FxcostError(f"a cost expression cannot hold {type(expr).__name__}: its value would not be exact")
+    parts = [_compiled(argument) for argument in cast(tuple[Expr, ...], expr.args)]
     if isinstance(expr, Min | Max):
         choose = min if isinstance(expr, Min) else max
         return lambda sizes: choose([part(sizes) for part in parts])
-    raise FxcostError(f"a cost expression cannot hold {type(expr).__name__}: its value would not be exact")
+    first, second = parts
+    if isinstance(expr, Mod):
+        return lambda sizes: first(sizes) % second(sizes)
+    exponent = int(cast(Integer, expr.exp))
+    if exponent < 0:
+        return lambda sizes: Fraction(first(sizes)) ** exponent
+    return lambda sizes: first(sizes) ** exponent
+
+
+def _compiled_rounding(expr: floor | ceiling) -> Callable[[Sizes], Number]:
+    p, q = as_quotient(expr.args[0])
+    inner = _compiled(p)
+    if isinstance(expr, floor):
+        return lambda sizes: inner(sizes) // q
+    return lambda sizes: -(-inner(sizes) // q)
 
 
 def _compiled_ratio(expr: Expr) -> Callable[[Sizes], Number]:
@@ -171,7 +179,7 @@ def rational(value: Rational) -> Number:
 
 
 def substitute(expr: Expr, sizes: Sizes) -> Expr:
-    """The expression with these symbols replaced by numbers; errors as ``compile_expression`` for a wrong size or zero."""
+    """The expression with these symbols replaced by numbers; raises FxcostError for a wrong size or a zero divisor."""
     return _replaced(expr, {free: Integer(sizes[free.name]) for free in _named(expr, sizes)}, apply)
 
 
@@ -212,7 +220,7 @@ def _rebuilt(expr: Expr, leaves: Mapping[Any, Expr], build: Function) -> Expr:
 
 
 def _reduced(function: Function, *arguments: Expr) -> Expr:
-    """As ``apply``, with whole terms taken out of floor, ceiling and Mod even where they show only when multiplied out."""
+    """As ``apply``, with whole terms taken out of a floor, ceiling or Mod even where they show only multiplied out."""
     if function not in (floor, ceiling, Mod):
         return apply(function, *arguments)
     argument, divisor = arguments[0], arguments[1] if function is Mod else Integer(1)

@@ -53,7 +53,7 @@ def to_text(expr: Expr) -> str:
     return text
 
 
-def to_pretty(expr: Expr, ascii: bool = False) -> str:
+def to_pretty(expr: Expr, ascii: bool = False) -> str:  # the word that users know
     """The expression for a reader: ``2·B·S²·⌊(H−1)/32⌋``, or ``2*B*S**2*floor((H - 1)/32)`` in ASCII."""
     return _AsciiPrinter().sum(expr) if ascii else _UnicodePrinter().sum(expr, space=" ")
 

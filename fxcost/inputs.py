@@ -1,9 +1,9 @@
 """Inputs and sizes as users write them: ``x: float32[B,3,H,W]``, ``H%32,W,B``, ``B=8,H=224``."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from fxcost.errors import FxcostError, near_matches
 
@@ -46,11 +46,15 @@ class Arguments:
 def _leaves(value: Any) -> Iterator[InputSpec]:
     if isinstance(value, InputSpec):
         yield value
-    elif isinstance(value, Mapping):
-        yield from _leaves(list(value.values()))
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _leaves(each)
+    for each in children(value):
+        yield from _leaves(each)
+
+
+def children(value: Any) -> Iterable[Any]:
+    """What a list, tuple or mapping holds; nothing for anything else."""
+    if isinstance(value, Mapping):
+        return cast("Mapping[Any, Any]", value).values()
+    return cast("Iterable[Any]", value) if isinstance(value, (list, tuple)) else ()
 
 
 def parse_input(text: str) -> InputSpec:

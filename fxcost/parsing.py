@@ -45,8 +45,8 @@ def parse(text: str, names: Collection[str]) -> Expr:
     """The expression that a text in the grammar of a saved file stands for.
 
     The grammar is Python's arithmetic on integers and the declared names: ``+ - * / // ** ( )`` and
-    ``floor ceiling Mod Min Max``. Nothing is evaluated as code. Raises ExpressionError for anything else, for a division
-    by zero, and for a text, nesting, integer or power beyond the limits of this module.
+    ``floor ceiling Mod Min Max``. Nothing runs as code. Raises ExpressionError for anything else, for a division by
+    zero, and for a text, nesting, integer or power beyond the limits of this module.
     """
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"an expression of {len(text)} characters; at most {MAX_LENGTH} are read")
@@ -168,24 +168,24 @@ class _Parser:
             raise self._error("division by zero") from None
 
     def _atom(self) -> _Part:
-        token, position = self._tokens[self._next]
-        if token.isdecimal():
-            if len(token) > MAX_DIGITS:
-                raise self._error(f"an integer of {len(token)} digits (at most {MAX_DIGITS})")
+        word, position = self._tokens[self._next]
+        if word.isdecimal():
+            if len(word) > MAX_DIGITS:
+                raise self._error(f"an integer of {len(word)} digits (at most {MAX_DIGITS})")
             self._next += 1
-            value = int(token)
+            value = int(word)
             return _Part(Integer(value), 0, value.bit_length())
-        if token == "(":
+        if word == "(":
             return self._group(1)[0]
-        if not _NAME.fullmatch(token):
+        if not _NAME.fullmatch(word):
             raise self._unexpected("a number, a name or '('")
         self._next += 1
-        if token in FUNCTIONS:
-            return self._function(token, position)
-        if token not in self._names:
-            known = near_matches(token[:40], self._names) or f"; declared: {', '.join(sorted(self._names)) or 'none'}"
-            raise self._error(f"unknown name {token[:40]!r}{known}", position)
-        return _Part(symbol(token), 0, SYMBOL_BITS)
+        if word in FUNCTIONS:
+            return self._function(word, position)
+        if word not in self._names:
+            known = near_matches(word[:40], self._names) or f"; declared: {', '.join(sorted(self._names)) or 'none'}"
+            raise self._error(f"unknown name {word[:40]!r}{known}", position)
+        return _Part(symbol(word), 0, SYMBOL_BITS)
 
     def _function(self, name: str, position: int) -> _Part:
         least, most = _ARITY[name]

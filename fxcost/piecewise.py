@@ -6,7 +6,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, product
 from math import comb, lcm
 from typing import cast
 
@@ -19,7 +19,7 @@ Polynomial = list[Number]  # lowest degree first, never empty
 
 MAX_DEGREE = 32
 MAX_PERIOD = 4096  # residue classes solved one by one; beyond, sizes are enumerated
-MAX_INTERVALS = 65_536
+MAX_PERIODIC = 1 << 18  # sizes in one stretch on which some classes hold and others do not
 HORIZON = 65_536  # the largest size enumerated
 
 
@@ -92,36 +92,39 @@ class _Runs:
 def _proven(expr: Expr, symbol: Symbol, first: int, step: int) -> list[Interval] | None:
     """The solution among ``step * n``, n from ``first`` on without end, or None where this method has no proof.
 
-    On each residue class n = first + r + P*q the floors vanish and a polynomial in q is left.
+    On each residue class n = first + r + P*q the floors vanish and a polynomial in q is left. Between two values of q
+    at which some class changes its sign, every block of P sizes is like the next.
     """
     try:
         classes = _classes(expr, symbol, first, step)
     except NotPolynomialError:
         return None
-    period = len(classes)
+    period, flips = len(classes), _flips(classes)
+    holds = [False] * period
+    runs = _Runs()
+    for q, following in zip(flips, [*list(flips)[1:], None], strict=True):
+        for residue in flips[q]:
+            holds[residue] = not holds[residue]
+        if all(holds):
+            runs.add(first + period * q, None if following is None else first + period * following - 1)
+        elif any(holds):
+            if following is None or (following - q) * period > MAX_PERIODIC:
+                return None
+            blocks = range(first + period * q, first + period * following, period)
+            for start, (low, high) in product(blocks, _true_runs(holds)):
+                runs.add(start + low, start + high)
+    return runs.found
+
+
+def _flips(classes: list[Polynomial]) -> dict[int, list[int]]:
+    """For each q at which the sign of some class changes, in order, the residues of those classes."""
     flips: dict[int, list[int]] = {0: []}
     for residue, in_class in enumerate(classes):
         for span in nonnegative_runs(_whole(in_class), 0, None):
             flips.setdefault(span.low, []).append(residue)
             if span.high is not None:
                 flips.setdefault(span.high + 1, []).append(residue)
-    holds = [False] * period
-    runs = _Runs()
-    cuts = sorted(flips)
-    for cut, following in zip(cuts, [*cuts[1:], None], strict=True):
-        for residue in flips[cut]:
-            holds[residue] = not holds[residue]
-        start = first + period * cut
-        if all(holds):
-            runs.add(start, None if following is None else first + period * following - 1)
-        elif any(holds):
-            blocks = _true_runs(holds)
-            if following is None or (following - cut) * len(blocks) + len(runs.found) > MAX_INTERVALS:
-                return None
-            for q in range(cut, following):
-                for low, high in blocks:
-                    runs.add(first + period * q + low, first + period * q + high)
-    return runs.found
+    return dict(sorted(flips.items()))
 
 
 def _true_runs(flags: list[bool]) -> list[tuple[int, int]]:
@@ -129,7 +132,7 @@ def _true_runs(flags: list[bool]) -> list[tuple[int, int]]:
     return [(run[0], run[-1]) for run in runs]
 
 
-class _NeedsPeriod(Exception):
+class _NeedsPeriodError(Exception):
     """A floor does not vanish until the period is this many times longer."""
 
     def __init__(self, factor: int) -> None:
@@ -145,7 +148,7 @@ def _classes(expr: Expr, symbol: Symbol, first: int, step: int) -> list[Polynomi
                 polynomial(expr, symbol, [step * (first + residue), step * period], _on_class)
                 for residue in range(period)
             ]
-        except _NeedsPeriod as needs:
+        except _NeedsPeriodError as needs:
             period *= needs.factor
     raise NotPolynomialError
 
@@ -167,7 +170,7 @@ def _rounded_down(argument: Polynomial) -> Polynomial:
     """The floor at every whole q: whole coefficients stay and the constant is rounded."""
     factor = lcm(*(coefficient.denominator for coefficient in argument[1:]))
     if factor > 1:
-        raise _NeedsPeriod(factor)
+        raise _NeedsPeriodError(factor)
     return [argument[0] // 1, *argument[1:]]
 
 
@@ -273,7 +276,7 @@ class NotPolynomialError(Exception):
     """The expression is no polynomial of a degree up to MAX_DEGREE."""
 
 
-def _no_function(expr: Expr, arguments: list[Polynomial]) -> Polynomial:
+def _no_function(_expr: Expr, _arguments: list[Polynomial]) -> Polynomial:
     raise NotPolynomialError
 
 

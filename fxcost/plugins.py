@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Iterable
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, cast
 
 from fxcost.errors import FxcostError
 from fxcost.pipeline import Pass
@@ -26,7 +26,7 @@ def load_plugins(modules: Iterable[str] = ()) -> tuple[Pass[Any], ...]:
     return tuple({each.provides.name: each for each in passes}.values())
 
 
-def _checked(name: str, value: object) -> Pass[Any]:
+def _checked(name: str, value: Any) -> Pass[Any]:
     if not isinstance(value, Pass):
         raise FxcostError(f"plugin {name} of the entry points {PASSES} is a {type(value).__name__}, not a fxcost.Pass")
-    return value
+    return cast("Pass[Any]", value)

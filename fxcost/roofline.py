@@ -4,6 +4,10 @@ A layer with F FLOPs and Q bytes takes max(F/π, Q/β) on a unit of peak π FLOP
 compute-bound where its intensity F/Q reaches the ridge π/β (Williams, Waterman and Patterson, CACM 52(4), 2009).
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# sympy and torch are typed in part.
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,7 +16,7 @@ from typing import Literal
 
 import sympy
 
-from fxcost.costs import CostModel, LayerCost, Quantity, Unit
+from fxcost.costs import CostModel, LayerCost, Quantity, Unit, number
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import substitute, total
 from fxcost.expressions import symbol
@@ -96,7 +100,7 @@ def layer_points(model: CostModel, machine: Machine, at: Mapping[str, int] | Non
 
 
 def _point(layer: LayerCost, bits: Mapping[str, int], machine: Machine) -> LayerPoint:
-    flops, moved = _number(layer.flops), _number(layer.cost.bytes_moved(bits))
+    flops, moved = number(layer.flops), number(layer.cost.bytes_moved(bits))
     peak = machine.peak(layer.unit)
     computing = flops / peak if peak else Fraction(0)
     moving = moved / machine.bandwidth
@@ -104,10 +108,6 @@ def _point(layer: LayerCost, bits: Mapping[str, int], machine: Machine) -> Layer
         "unknown" if layer.coverage == "unknown" else "compute" if computing >= moving and flops else "memory"
     )
     return LayerPoint(layer, flops, moved, max(computing, moving), bound)
-
-
-def _number(quantity: Quantity) -> Fraction:
-    return Fraction(quantity)  # pyright: ignore[reportArgumentType]  # evaluated: no formula is left
 
 
 # Crossover

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import sympy
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -118,11 +118,11 @@ def write_aside(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(aside, 0o666 & ~_umask())
-        os.replace(aside, path)
+        Path(aside).chmod(0o666 & ~_umask())
+        Path(aside).replace(path)
     except BaseException as error:
         with suppress(OSError):
-            os.unlink(aside)
+            Path(aside).unlink()
         if isinstance(error, OSError):
             raise FxcostError(f"cannot write {path}: {error.strerror}") from error
         raise
@@ -209,14 +209,14 @@ def _document(path: Path) -> Any:
         raise FxcostError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise FxcostError(f"{path} is not a saved model: {str(error)[:120] or type(error).__name__}") from error
-    version = document.get("schema_version") if isinstance(document, dict) else None
+    version = cast("dict[str, Any]", document).get("schema_version") if isinstance(document, dict) else None
     if not isinstance(version, int):
         raise FxcostError(f"{path} is not a saved model: it has no schema_version")
     if version > SCHEMA_VERSION:
         raise FxcostError(
             f"{path} has schema_version {version}, newer than {SCHEMA_VERSION}, the newest this fxcost reads; update fxcost"
         )
-    return document
+    return cast("dict[str, Any]", document)
 
 
 class _Reader:

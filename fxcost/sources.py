@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from fxcost.errors import FxcostError, near_matches
-from fxcost.inputs import Arguments, InputSpec, describe
+from fxcost.inputs import Arguments, InputSpec, children, describe
 
 BATCH = 1
 """The batch size taken where none is given."""
@@ -30,7 +30,7 @@ class Source:
     ref: str
     module: torch.nn.Module | None
     arguments: Arguments
-    defaults: Mapping[str, int] = field(default_factory=dict)
+    defaults: Mapping[str, int] = field(default_factory=dict[str, int])
     program: Path | None = None
 
 
@@ -142,7 +142,9 @@ def _declare_torchvision_operators() -> None:
         for loaded in [m for m in sys.modules if m.partition(".")[0] == "torchvision"]:
             del sys.modules[loaded]
         for operator in ("nms", "qnms"):
-            _DECLARED.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            _DECLARED.define(  # pyright: ignore[reportUnknownMemberType]  # torch leaves its result open
+                f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
         importlib.import_module("torchvision")
 
 
@@ -178,7 +180,7 @@ def _torchvision(name: str, settings: dict[str, Any]) -> Source:
         usual |= {"init_weights": False}
     module = _build(builder, {**usual, **settings}, f"torchvision:{name}")
     family = builder.__module__
-    size = _torchvision_size(models.get_model_weights(name))
+    size = _torchvision_size(list(models.get_model_weights(name)))
     if ".detection." in family:
         arguments = Arguments(([InputSpec("image", "float32", (3, "H", "W"))],))
     elif ".video." in family:
@@ -192,11 +194,11 @@ def _torchvision(name: str, settings: dict[str, Any]) -> Source:
     return _source(f"torchvision:{name}", module, arguments, defaults)
 
 
-def _torchvision_size(weights: Any) -> tuple[int, int]:
+def _torchvision_size(weights: list[Any]) -> tuple[int, int]:
     """The crop that the model's published weights were measured at; 520 for segmentation, where they only resize."""
-    keywords = getattr(getattr(weights, "DEFAULT", next(iter(weights))).transforms, "keywords", {})
+    keywords: dict[str, Any] = getattr(weights[0].transforms, "keywords", {}) if weights else {}
     size = keywords.get("crop_size") or keywords.get("resize_size") or 224
-    return (int(size), int(size)) if isinstance(size, int) else (int(size[0]), int(size[-1]))
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[-1]))
 
 
 def _timm(name: str, settings: dict[str, Any]) -> Source:
@@ -265,7 +267,7 @@ def _huggingface_class(transformers: ModuleType, config: Any) -> Any:
         mapping = getattr(transformers, f"{task}_MAPPING")
         if type(config) in mapping:
             found = mapping[type(config)]
-            return found[0] if isinstance(found, (list, tuple)) else found
+            return next(iter(children(found)), found)
     raise FxcostError(f"transformers has no model for a {type(config).__name__}; name one in its 'architectures'")
 
 

@@ -5,7 +5,7 @@ import html
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
@@ -53,16 +53,17 @@ class Report:
     rows: tuple[tuple[Cell, ...], ...]
     heading: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What JSON carries beside the rows."""
 
 
 def render(report: Report, form: Format) -> str:
     """The report as text; a terminal table is plain here, see `show` for colour."""
     if form == "table":
-        console = Console(file=io.StringIO(), width=WIDE, no_color=True, highlight=False)
+        text = io.StringIO()
+        console = Console(file=text, width=WIDE, no_color=True, highlight=False)
         _print_table(console, report)
-        return _trimmed(console.file.getvalue())  # pyright: ignore[reportAttributeAccessIssue]  # the StringIO above
+        return _trimmed(text.getvalue())
     return {"md": _markdown, "csv": _csv, "json": _json, "html": _html}[form](report)
 
 

@@ -127,9 +127,10 @@ def test_rounding_beside_whole_terms_stays_exact() -> None:
 
 
 def test_what_sympy_itself_gets_wrong_is_right() -> None:
-    """sympy 1.14 takes every y·(2x + 64)/6 for an integer, and 1 for the lesser of 1/(x·y) and 1."""
+    """By sympy 1.14, every y·(2x + 64)/6 is an integer, and the lesser of 1/(x·y) and 1 is 1."""
     assert evaluate(parse("H*(2*B + 64)//6", NAMES), {"B": 2, "H": 1}) == 11  # 68/6 = 11.3
     assert evaluate(parse("Min(1/(B*H), 1)", NAMES), {"B": 4, "H": 5}) == Fraction(1, 20)
+    assert evaluate(parse("1//B + floor(H**-2)", NAMES), {"B": 4, "H": 5}) == 0
 
 
 def test_a_whole_multiple_is_taken_out_only_where_proven() -> None:

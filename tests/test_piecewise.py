@@ -133,13 +133,23 @@ def test_bounds_cut_the_set() -> None:
 
 
 def test_classes_that_never_settle_are_enumerated_and_say_so() -> None:
-    """n is even for ever, so no finite list of intervals is the whole answer."""
+    """Every other n is even for ever, so no finite list of intervals is the whole answer."""
     even = where_nonnegative(2 * floor(n / 2) - n, n)
     assert even.checked_up_to == HORIZON
     assert even.intervals[:2] == (Interval(2, 2), Interval(4, 4))
     assert len(even.intervals) == HORIZON // 2
     assert where_nonnegative(2 * floor(n / 2) - n, n, high=9).checked_up_to is None
     assert where_nonnegative(2 * floor(n / 2) - n, n, high=HORIZON + 1).checked_up_to == HORIZON
+
+
+def test_classes_that_settle_only_far_out_are_enumerated_and_say_so() -> None:
+    """Even n hold up to 10⁹ and odd n never: half a billion intervals, which nobody wants in a list."""
+    expr = 10**9 - n - 10**10 * sympy.Mod(n, 2)
+    found = where_nonnegative(expr, n)
+    assert found.checked_up_to == HORIZON
+    assert found.intervals[-1] == Interval(HORIZON, HORIZON)
+    near = where_nonnegative(expr.subs(10**9, 10**3), n)
+    assert near == IntegerSet(tuple(Interval(even, even) for even in range(2, 1001, 2)), None)
 
 
 def test_a_minimum_is_enumerated_and_claims_no_more_than_it_tried() -> None:
@@ -173,7 +183,8 @@ def test_a_demanding_inequality_is_proven_within_two_seconds(text: str) -> None:
     assert time.process_time() - start < 2
     expr = parse(text, ["n"])
     assert interval.high is None
-    assert holds(expr, interval.low) and not holds(expr, interval.low - 1)
+    assert holds(expr, interval.low)
+    assert not holds(expr, interval.low - 1)
 
 
 def test_what_cannot_be_solved_is_refused() -> None:

@@ -1,5 +1,9 @@
 """Multiply-adds of convolutions, matrix products and attention."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# sympy and torch are typed in part.
+
 from collections.abc import Mapping
 
 import sympy

@@ -1,5 +1,9 @@
 """Operators that move data without arithmetic, and those that do nothing at all."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# sympy and torch are typed in part.
+
 from collections.abc import Mapping
 
 import sympy
@@ -35,7 +39,7 @@ movement(
     "allocation", aten.empty, aten.empty_like, aten.new_empty, aten.empty_strided, aten.new_empty_strided,
     reason="reserves memory and moves nothing",
     reads=lambda call: {name: sympy.Integer(0) for name, _ in call.tensors},
-    writes=lambda call: {"output": sympy.Integer(0)},
+    writes=lambda _: {"output": sympy.Integer(0)},
 )  # fmt: skip
 
 
@@ -55,7 +59,7 @@ movement(
 movement(
     "overwrite", aten.copy_,
     reason="writes over its target without reading it",
-    reads=lambda call: {"self": sympy.Integer(0)},
+    reads=lambda _: {"self": sympy.Integer(0)},
 )  # fmt: skip
 
 

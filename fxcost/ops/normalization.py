@@ -1,5 +1,11 @@
 """Arithmetic of normalizations, softmax, pooling, reductions and interpolation."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# sympy and torch are typed in part.
+
+from typing import Any
+
 import sympy
 import torch
 
@@ -74,7 +80,7 @@ def _spatial_dims(call: Call) -> int:
     return int(call.operator.partition("pool")[2][0])
 
 
-def _window(size: object, dims: int) -> sympy.Expr:
+def _window(size: Any, dims: int) -> sympy.Expr:
     sizes = size if isinstance(size, tuple) else (size,)
     return sympy.Mul(*(sizes * dims if len(sizes) == 1 else sizes))
 

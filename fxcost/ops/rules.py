@@ -11,6 +11,7 @@ from torch.fx import Node
 
 from fxcost.errors import FxcostError
 from fxcost.graph import OUTPUTS, SIZE, TensorSpec
+from fxcost.inputs import children
 
 MULTIPLY_ADD = 2
 """FLOPs of one multiply-add."""
@@ -54,9 +55,8 @@ class Call:
 def _tensors(value: Any) -> Iterator[TensorSpec]:
     if isinstance(value, TensorSpec):
         yield value
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _tensors(each)
+    for each in children(value):
+        yield from _tensors(each)
 
 
 def call_of(node: Node) -> Call | None:
@@ -65,10 +65,14 @@ def call_of(node: Node) -> Call | None:
     if not isinstance(operator, OpOverload):
         return None
     schema = operator._schema.arguments  # pyright: ignore[reportPrivateUsage]  # the only way to argument names
-    values = dict(zip((a.name for a in schema), node.args)) | dict(node.kwargs)
+    given: tuple[Any, ...] = node.args
+    values: dict[str, Any] = {**{a.name: value for a, value in zip(schema, given, strict=False)}, **node.kwargs}
+    arguments: dict[str, Any] = {
+        a.name: _value(values[a.name]) if a.name in values else a.default_value for a in schema
+    }
     return Call(
-        operator=str(operator),
-        arguments={a.name: _value(values[a.name]) if a.name in values else a.default_value for a in schema},
+        operator=str(node.target),
+        arguments=arguments,
         outputs=OUTPUTS[node],
         writes_to=frozenset(a.name for a in schema if a.alias_info is not None and a.alias_info.is_write),
     )
@@ -80,7 +84,7 @@ def _value(argument: Any) -> Any:
             return SIZE[argument]
         return OUTPUTS[argument][0] if len(OUTPUTS[argument]) == 1 else OUTPUTS[argument]
     if isinstance(argument, (list, tuple)):
-        return tuple(map(_value, argument))
+        return tuple(map(_value, children(argument)))
     return argument
 
 

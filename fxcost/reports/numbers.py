@@ -7,7 +7,7 @@ from itertools import groupby
 
 import sympy
 
-from fxcost.costs import CostModel, Quantity
+from fxcost.costs import CostModel, Quantity, number
 from fxcost.expressions import to_pretty
 
 PREFIXES = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"), (1, ""))
@@ -15,25 +15,25 @@ PREFIXES = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k
 
 def prefix_for(largest: Quantity | Fraction) -> tuple[int, str]:
     """The SI factor and prefix in which the largest number of a column reads well."""
-    size = abs(Fraction(largest))  # pyright: ignore[reportArgumentType]  # a number by now
+    size = abs(number(largest))
     return next(((factor, prefix) for factor, prefix in PREFIXES if size >= factor), (1, ""))
 
 
 def scaled(value: Quantity | Fraction, factor: int) -> str:
     """The number in units of ``factor``, three decimals; empty for zero, and what rounds to zero says so."""
-    number = Fraction(value) / factor  # pyright: ignore[reportArgumentType]  # a number by now
-    if not number:
+    amount = number(value) / factor
+    if not amount:
         return ""
-    if factor == 1 and number.denominator == 1:
-        return f"{int(number):,}"
-    if 0 < number < Fraction(1, 2000):
+    if factor == 1 and amount.denominator == 1:
+        return f"{int(amount):,}"
+    if 0 < amount < Fraction(1, 2000):
         return "<0.001"
-    return f"{float(number):,.3f}"
+    return f"{float(amount):,.3f}"
 
 
 def share(part: Quantity | Fraction, whole: Quantity | Fraction) -> str:
     """A percentage, one decimal; empty when there is no whole."""
-    return f"{float(100 * Fraction(part) / Fraction(whole)):.1f}" if whole else ""  # pyright: ignore[reportArgumentType]
+    return f"{float(100 * number(part) / number(whole)):.1f}" if whole else ""
 
 
 def decimal(value: Fraction | None, digits: int = 1) -> str:

@@ -70,7 +70,7 @@ def crossover_report(
     notes = tuple(_summary(machine, found, over) for machine, found in zip(machines, solved, strict=True))
     if over == "B":
         notes += (NO_BEST_BATCH,)
-    columns, rows = (_wide if wide else _long)(machines, solved, over)
+    columns, rows = _wide(machines, solved, over) if wide else _long(machines, solved)
     return Report(columns, rows, heading, notes, facts)
 
 
@@ -130,7 +130,7 @@ def _grouped(solved: Sequence[Sequence[Crossover]]) -> list[list[tuple[Crossover
 
 
 def _long(
-    machines: Sequence[Machine], solved: Sequence[Sequence[Crossover]], over: str
+    machines: Sequence[Machine], solved: Sequence[Sequence[Crossover]]
 ) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
     columns = (
         Column("platform", "platform", numeric=False),

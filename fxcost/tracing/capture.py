@@ -7,7 +7,7 @@
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def _tensors_of(output: Any) -> Iterator[torch.Tensor]:
 
 
 @contextmanager
-def _as_found(module: torch.nn.Module) -> Iterator[None]:
+def _as_found(module: torch.nn.Module) -> Generator[None]:
     """Trace in eval mode; put back every submodule's mode, the random state and the attention setting."""
     modes = {each: each.training for each in module.modules()}
     fast_path = torch.backends.mha.get_fastpath_enabled()
@@ -127,7 +127,7 @@ def _as_found(module: torch.nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _export_settings() -> Iterator[None]:
+def _export_settings() -> Generator[None]:
     with ExitStack() as stack:
         # Without it a batch of 1 is outside every formula, and `if batch > 1` in a model leaves no guard behind.
         stack.enter_context(mock.patch.object(shape_config, "backed_size_oblivious", True))

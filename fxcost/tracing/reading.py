@@ -123,7 +123,7 @@ def with_live_tensors(program: ExportedProgram) -> ExportedProgram:
     """Run the program once more on its own symbolic tensors: a file keeps sizes, but not which tensors alias."""
     environment = _shape_environment(program)
     values = {n: n.meta.get("val") for n in placeholders(program.graph)}
-    mode = next((v.fake_mode for v in values.values() if isinstance(v, torch.Tensor)), None)
+    mode = next((getattr(v, "fake_mode", None) for v in values.values() if isinstance(v, torch.Tensor)), None)
     if environment is None or mode is None:
         raise TraceError("the program has no traced tensors; export it again with torch.export")
     for node in operations(program.graph):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from traceback import FrameSummary
-from typing import Any
+from typing import Any, cast
 
 import sympy
 import torch
@@ -107,7 +107,7 @@ class Naming:
 
     def read(self, value: torch.Tensor, dims: tuple[int | str, ...]) -> None:
         """Learn from one input: its traced sizes beside the user's dimensions."""
-        for size, dim in zip(value.shape, dims, strict=True):
+        for size, dim in zip(cast("tuple[Any, ...]", value.shape), dims, strict=True):
             if not isinstance(dim, str) or dim not in self.symbolic:
                 continue
             raw = size.node._expr if isinstance(size, torch.SymInt) else None
@@ -179,7 +179,7 @@ class Converter:
 
     def pin(self, pins: Mapping[str, int]) -> None:
         """From here on put these sizes in the place of their letters."""
-        self.pins = {name: value for name, value in pins.items()}
+        self.pins = dict(pins)
         self.cache = {}
 
     def __call__(self, size: Any) -> sympy.Expr:

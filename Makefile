@@ -1,0 +1,48 @@
+# make setup   a virtual environment with everything, in .venv
+# make demo    ResNet-50's formulas, and its crossovers on an H100
+# make test    lint, types, tests, and the built wheel outside this folder
+# make bench   the time to trace, beside other counters
+# make goldens write the golden files of the formulas anew; read the difference before committing it
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test lint types unit wheel bench goldens
+.DELETE_ON_ERROR:
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "fxcost needs Python 3.11 or newer"'
+	$(PYTHON) -m venv .venv
+	# torch first and alone: another package's range would bring a newer one with gigabytes of CUDA
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps torchvision
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[zoo,plot,pandas,test]'
+	touch $@
+
+demo: setup
+	$(BIN)/fxcost trace resnet50 --symbolic H,W,B --by module --depth 2
+	$(BIN)/fxcost crossover resnet50 --platform h100-sxm5-80gb --precision fp16
+
+test: lint types unit wheel
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/pyright
+
+unit: setup
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+wheel: setup
+	$(BIN)/python tests/wheel.py
+
+bench: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python bench/trace.py
+
+goldens: setup
+	$(BIN)/pytest -n 2 --dist loadgroup tests/test_goldens.py --regen-all
