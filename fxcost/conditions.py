@@ -12,7 +12,7 @@ from typing import Literal
 import sympy
 
 from fxcost.errors import FxcostError
-from fxcost.evaluation import evaluate
+from fxcost.evaluation import apply, evaluate
 from fxcost.expressions import to_pretty
 
 Relation = Literal["==", "!=", ">=", ">"]
@@ -67,7 +67,7 @@ class Condition:
 
     def implied(self, lows: Mapping[str, int]) -> bool:
         """Whether the relation is true at every size from ``lows`` up, as far as a bound on each term can tell."""
-        difference = self.left - self.right
+        difference = settle(self.left, lows) - settle(self.right, lows)
         if self.relation == "==":
             return difference == 0
         above = lower_bound(difference, lows)
@@ -112,6 +112,27 @@ def lower_bound(expr: sympy.Expr, lows: Mapping[str, int]) -> Fraction | None:
     if isinstance(expr, (sympy.Max, sympy.Min)):
         return max(known) if isinstance(expr, sympy.Max) else min(known)
     return None
+
+
+def settle(expr: sympy.Expr, lows: Mapping[str, int]) -> sympy.Expr:
+    """The same size without the arguments of a Min or Max that never win when each symbol is at least ``lows``."""
+    if not expr.has(sympy.Min, sympy.Max):
+        return expr
+    arguments = [settle(argument, lows) for argument in expr.args]  # pyright: ignore[reportArgumentType]
+    if isinstance(expr, (sympy.Min, sympy.Max)):
+        sign = 1 if isinstance(expr, sympy.Min) else -1
+        for argument in list(arguments):
+            rivals = [other for other in arguments if other is not argument]
+            if any(_never_negative(sign * (argument - other), lows) for other in rivals):
+                arguments.remove(argument)
+        if len(arguments) == 1:
+            return arguments[0]
+    return apply(type(expr), *arguments)
+
+
+def _never_negative(expr: sympy.Expr, lows: Mapping[str, int]) -> bool:
+    bound = lower_bound(expr, lows)
+    return bound is not None and bound >= 0
 
 
 def direction(expr: sympy.Expr) -> int | None:

@@ -24,5 +24,5 @@ def near_matches(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     holding = [each for each in names if name.lower() in each.lower()]
     close = get_close_matches(name.lower(), names, n=MOST_MATCHES, cutoff=0.6)
-    found = list(dict.fromkeys([*close, *holding]))[:MOST_MATCHES]
+    found = list(dict.fromkeys([*holding, *close]))[:MOST_MATCHES]
     return f"; near: {', '.join(found)}" if found else ""

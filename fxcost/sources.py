@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import json
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -98,14 +99,21 @@ def _build(factory: Callable[..., Any], settings: Mapping[str, Any], ref: str) -
             raise FxcostError(
                 f"{ref} does not take {', '.join(f'--set {k}={v}' for k, v in settings.items())}: {error}"
             ) from error
-        raise
+        raise FxcostError(_raised(ref, error)) from error
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error):
-            raise
+            raise FxcostError(_raised(ref, error)) from error
         module = factory(**settings)
+    except Exception as error:
+        raise FxcostError(_raised(ref, error)) from error
     if not isinstance(module, torch.nn.Module):
         raise FxcostError(f"{ref} gives a {type(module).__name__}, not a torch.nn.Module")
     return _on_one_device(module)
+
+
+def _raised(ref: str, error: BaseException) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{ref} raised {type(error).__name__}: {str(error)[:200]} ({Path(frame.filename).name}:{frame.lineno})"
 
 
 def _on_one_device(module: torch.nn.Module) -> torch.nn.Module:
@@ -310,7 +318,10 @@ def _file_module(path: Path) -> ModuleType:
         raise FxcostError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise FxcostError(_raised(str(path), error)) from error
     return module
 
 

@@ -100,7 +100,9 @@ def test_looks(expr: sympy.Expr, text: str, pretty: str, plain: str) -> None:
 
 
 def test_batch_comes_first_then_the_alphabet_then_floors() -> None:
-    assert to_pretty(7 * floor(H / 3) * W * symbol("A") * B) == "7·B·A·W·⌊H/3⌋"
+    expr = 7 * floor(H / 3) * W * symbol("A") * B * (S + 1)
+    assert to_pretty(expr) == "7·B·A·W·(S+1)·⌊H/3⌋"
+    assert to_text(expr) == "7*B*A*W*(H//3)*(S + 1)"
 
 
 @pytest.mark.parametrize("foreign", [sympy.sqrt(B), 2**B, sympy.Float(1.5) * B, sympy.pi, sympy.oo, sympy.nan])

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import sympy
 import torch
 
+from fxcost.evaluation import apply
 from fxcost.ops.rules import Call, contraction
 
 aten = torch.ops.aten
@@ -68,7 +69,7 @@ def attention(call: Call) -> sympy.Expr:
 def _experts_touched(call: Call) -> Mapping[str, sympy.Expr]:
     weight_name, rows = _weight_name(call), call.tensors[0][1].shape[0]
     experts, *matrix = call[weight_name].shape
-    return {weight_name: sympy.Min(experts, rows) * sympy.Mul(*matrix)}
+    return {weight_name: apply(sympy.Min, experts, rows) * sympy.Mul(*matrix)}
 
 
 def _weight_name(call: Call) -> str:

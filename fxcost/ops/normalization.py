@@ -9,6 +9,7 @@ from typing import Any
 import sympy
 import torch
 
+from fxcost.evaluation import apply
 from fxcost.ops.rules import Call, op, per_input, per_output
 
 aten = torch.ops.aten
@@ -113,7 +114,7 @@ def _visited(size: sympy.Expr, windows: sympy.Expr) -> sympy.Expr:
     if not windows.is_Integer:
         return size + windows - 1
     count = int(windows)
-    shared = (sympy.ceiling(i * size / count) - sympy.floor(i * size / count) for i in range(1, count))
+    shared = (apply(sympy.ceiling, i * size / count) - apply(sympy.floor, i * size / count) for i in range(1, count))
     return size + sympy.Add(*shared)
 
 

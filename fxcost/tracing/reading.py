@@ -49,6 +49,8 @@ def read_program(
     for node, spec in zip(tensor_inputs(user_inputs), inputs, strict=True):
         naming.read(node.meta["val"], spec.dims)
     convert = Converter(naming.names)
+    ranges, conditions = naming.validity(convert)
+    convert.assume(ranges)
     modules: dict[str, str] = {}
     weights = {
         **signature.inputs_to_parameters,
@@ -61,7 +63,6 @@ def read_program(
             node.meta[WEIGHT.name] = weights[node.name].removeprefix(prefix).removeprefix(".")
             if node.name in signature.inputs_to_parameters:
                 node.meta[PARAMETER.name] = node.meta["val"].numel()
-    ranges, conditions = naming.validity(convert)
     return Traced(program.graph, ranges, naming.fixed, conditions, modules, program)
 
 

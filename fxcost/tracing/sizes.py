@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from traceback import FrameSummary
 from typing import Any, cast
@@ -18,9 +19,9 @@ from torch._guards import SLoc
 from torch.fx.experimental import symbolic_shapes
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from fxcost.conditions import Condition, Pinned, SymbolRange, tighten
+from fxcost.conditions import Condition, Pinned, SymbolRange, settle, tighten
 from fxcost.errors import FxcostError
-from fxcost.expressions import symbol
+from fxcost.expressions import apply, symbol
 
 SMALLEST_EXAMPLE = 2
 """Sizes 0 and 1 are special to tracing: broadcasting would be taken for a fact about the model."""
@@ -175,11 +176,17 @@ class Converter:
     def __init__(self, names: Mapping[sympy.Symbol, sympy.Expr]) -> None:
         self.names = names
         self.pins: dict[str, int] = {}
+        self.lows: Mapping[str, int] = {}
         self.cache: dict[sympy.Basic, sympy.Expr] = {}
 
     def pin(self, pins: Mapping[str, int]) -> None:
         """From here on put these sizes in the place of their letters."""
         self.pins = dict(pins)
+        self.cache = {}
+
+    def assume(self, ranges: Mapping[str, SymbolRange]) -> None:
+        """From here on drop what the ranges make idle in a Min or Max."""
+        self.lows = {name: each.low for name, each in ranges.items()}
         self.cache = {}
 
     def __call__(self, size: Any) -> sympy.Expr:
@@ -208,15 +215,15 @@ class Converter:
         build = _PLAIN.get(type(expr).__name__)
         if build is None:
             raise TraceError(f"a size of the model is {expr}; {type(expr).__name__} has no exact formula here")
-        return build(*map(self, expr.args))
+        return settle(build(*map(self, expr.args)), self.lows)
 
 
 def _floor_of_quotient(above: sympy.Expr, below: sympy.Expr) -> sympy.Expr:
     """⌊above/below⌋; a floor inside, as strides one after the other make it, folds: ⌊(⌊x⌋ + c)/n⌋ = ⌊(x + c)/n⌋."""
     shift, rest = above.as_coeff_Add()
     if below.is_Integer and shift.is_Integer and isinstance(rest, sympy.floor):
-        return sympy.floor((rest.args[0] + shift) / below)
-    return sympy.floor(above / below)
+        return apply(sympy.floor, (rest.args[0] + shift) / below)
+    return apply(sympy.floor, above / below)
 
 
 _PLAIN: dict[str, Any] = {
@@ -224,20 +231,20 @@ _PLAIN: dict[str, Any] = {
     "Mul": sympy.Mul,
     "Pow": sympy.Pow,
     "PowByNatural": sympy.Pow,
-    "Mod": sympy.Mod,
-    "PythonMod": sympy.Mod,
-    "Max": sympy.Max,
-    "Min": sympy.Min,
-    "floor": sympy.floor,
-    "ceiling": sympy.ceiling,
+    "Mod": partial(apply, sympy.Mod),
+    "PythonMod": partial(apply, sympy.Mod),
+    "Max": partial(apply, sympy.Max),
+    "Min": partial(apply, sympy.Min),
+    "floor": partial(apply, sympy.floor),
+    "ceiling": partial(apply, sympy.ceiling),
     "FloorDiv": _floor_of_quotient,
-    "CeilDiv": lambda a, b: sympy.ceiling(a / b),
+    "CeilDiv": lambda a, b: apply(sympy.ceiling, a / b),
     "CleanDiv": lambda a, b: a / b,
     "IntTrueDiv": lambda a, b: a / b,
     "FloatTrueDiv": lambda a, b: a / b,
-    "FloorToInt": sympy.floor,
-    "CeilToInt": sympy.ceiling,
-    "TruncToInt": sympy.floor,
+    "FloorToInt": partial(apply, sympy.floor),
+    "CeilToInt": partial(apply, sympy.ceiling),
+    "TruncToInt": partial(apply, sympy.floor),
     "ToFloat": lambda a: a,
     "Identity": lambda a: a,
 }
