@@ -98,6 +98,9 @@ def _draw_roof(axes: Any, machine: Machine, unit: Any, line: str, low: float, hi
 
 
 def _write(figure: Any, path: Path) -> None:
+    from matplotlib import rc_context
+
     picture = io.BytesIO()
-    figure.savefig(picture, format=path.suffix.lower().lstrip("."), dpi=150)
+    with rc_context({"svg.fonttype": "none"}):  # text stays text: it can be searched and read aloud
+        figure.savefig(picture, format=path.suffix.lower().lstrip("."), dpi=150)
     write_aside(path, picture.getvalue())

@@ -47,9 +47,19 @@ def _moved(verdict: Verdict, weights: set[int], attention: Attention) -> Traffic
     own_reads = rule.reads(call) if rule else {}
     own_writes = rule.writes(call) if rule else {}
     for name, tensor in _distinct(call):
-        _add(reads, "weight" if tensor.storage in weights else "activation", tensor.dtype, own_reads.get(name, tensor.stored))
+        _add(
+            reads,
+            "weight" if tensor.storage in weights else "activation",
+            tensor.dtype,
+            own_reads.get(name, tensor.stored),
+        )
     for output in _fresh(call):
-        _add(writes, "weight" if output.storage in weights else "activation", output.dtype, own_writes.get("output", output.stored))
+        _add(
+            writes,
+            "weight" if output.storage in weights else "activation",
+            output.dtype,
+            own_writes.get("output", output.stored),
+        )
     if attention == "math" and rule is not None and rule.scores is not None:
         for counts in (reads, writes):
             _add(counts, "activation", call.output.dtype, SCORE_PASSES * rule.scores(call))

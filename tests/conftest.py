@@ -29,3 +29,46 @@ def costs_of() -> Callable[..., Any]:
         return trace(module, inputs=inputs, at={name: size + 7 for name, size in sizes.items()}).at(sizes)
 
     return cost
+
+
+@pytest.fixture
+def fxcost_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process: exit code, what it printed, what it said on stderr."""
+    from fxcost.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fxcost", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        said = "\n".join(line for line in printed.err.splitlines() if not line.startswith("building and tracing"))
+        return code, printed.out, said
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A saved model of two layers: a convolution over images and a classifier."""
+    from torch import nn
+
+    from fxcost.analysis import trace
+
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
+            self.relu = nn.ReLU()
+            self.head = nn.Linear(8, 10)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.relu(self.conv(x)).mean((2, 3)))
+
+    path = tmp_path_factory.mktemp("saved") / "small.json"
+    trace(Small(), inputs=("x: float32[B,3,H,W]",), at={"H": 33, "W": 35}).save(path)
+    return path

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from decimal import Decimal
+from fractions import Fraction
 
-from fxcost.figures import Figure
+from fxcost.figures import ByteRate, Bytes, Count, Figure, Hertz, Measured, OpRate, Peak, Watts
 from fxcost.platforms import Platform
-from fxcost.reports.numbers import decimal
+from fxcost.reports.numbers import decimal, prefix_for
 from fxcost.tables import Cell, Column, Report
 
 SHOWN = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8")
@@ -60,11 +61,18 @@ def platform_report(platform: Platform) -> Report:
     columns = (
         Column("figure", "figure", numeric=False),
         Column("value", "value"),
+        Column("unit", "unit", numeric=False, hidden=True),
         Column("source", "source", numeric=False, folds=True),
         Column("remark", "remark", numeric=False, folds=True),
     )
     rows = tuple(
-        (Cell(key), Cell(f"{figure.value:,}", float(figure.value)), Cell(figure.source), Cell(_remark(figure)))
+        (
+            Cell(key),
+            Cell(_with_unit(figure), float(figure.value)),
+            Cell(_unit(figure)),
+            Cell(figure.source),
+            Cell(_remark(figure)),
+        )
         for key, figure in platform.figures()
     )
     ridges = (
@@ -75,6 +83,20 @@ def platform_report(platform: Platform) -> Report:
     return Report(
         columns, rows, heading, (*notes, *platform.notes, *(f"sources disagree: {c}" for c in platform.conflicts))
     )
+
+
+UNITS = ((OpRate, "OP/s"), (Peak, "FLOP/s"), (ByteRate, "B/s"), (Bytes, "B"), (Hertz, "Hz"), (Watts, "W"))
+
+
+def _unit(figure: Figure) -> str:
+    if isinstance(figure, (Count, Measured)):
+        return figure.unit
+    return next((unit for kind, unit in UNITS if isinstance(figure, kind)), "")
+
+
+def _with_unit(figure: Figure) -> str:
+    factor, prefix = prefix_for(Fraction(figure.value))
+    return f"{_plain(figure.value / factor)} {prefix}{_unit(figure)}"
 
 
 def _has_bandwidth(platform: Platform) -> bool:
