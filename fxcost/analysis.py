@@ -64,7 +64,8 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
     """
     program = loaded_program(source.program) if source.program else None
     if program is not None and not source.arguments.specs():
-        source = replace(source, arguments=program_arguments(program))
+        arguments, exported_at = program_arguments(program)
+        source = replace(source, arguments=arguments, defaults=exported_at)
     multiples = _multiples(source, request.symbolic)
     sizes = _sizes(source, multiples, request.sizes or {})
     if program is not None:
@@ -185,7 +186,7 @@ def _collect(
     return CostModel(
         ref=source.ref,
         layers=tuple(layers),
-        symbols=traced.symbols,
+        symbols={name: _limited(allowed, source.limits.get(name)) for name, allowed in traced.symbols.items()},
         defaults={name: sizes[name] for name in traced.symbols},
         fixed=traced.fixed,
         conditions=traced.conditions,
@@ -196,6 +197,11 @@ def _collect(
         free=sum(1 for _ in operations(traced.graph)) - len(nodes),
         tool={"fxcost": version("fxcost"), "torch": torch.__version__.partition("+")[0]},
     )
+
+
+def _limited(allowed: SymbolRange, limit: int | None) -> SymbolRange:
+    highs = [high for high in (allowed.high, limit) if high is not None]
+    return replace(allowed, high=min(highs, default=None))
 
 
 def _row(node: Node, name: str, extra: tuple[Pass[Any], ...]) -> LayerCost:
@@ -329,9 +335,7 @@ def trace(
         if isinstance(value, str) and ":" in value:
             return parse_input(value)
         if isinstance(value, torch.Tensor):
-            spec = conventional_spec(name, value)
-            sizes.update({d: int(n) for d, n in zip(spec.dims, value.shape, strict=True) if isinstance(d, str)})
-            return spec
+            return conventional_spec(name, value, sizes)
         if isinstance(value, Mapping):
             return {key: as_spec(f"{name}.{key}", each) for key, each in value.items()}
         if isinstance(value, (list, tuple)):

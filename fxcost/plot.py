@@ -98,7 +98,7 @@ def _draw_roof(axes: Any, machine: Machine, unit: Any, line: str, low: float, hi
 
 
 def _write(figure: Any, path: Path) -> None:
-    from matplotlib import rc_context
+    from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]  # typed in part
 
     picture = io.BytesIO()
     with rc_context({"svg.fonttype": "none"}):  # text stays text: it can be searched and read aloud

@@ -32,6 +32,8 @@ class Source:
     module: torch.nn.Module | None
     arguments: Arguments
     defaults: Mapping[str, int] = field(default_factory=dict[str, int])
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The largest sizes the model holds, where no line of its code checks them: the rows of a table of positions."""
     program: Path | None = None
 
 
@@ -189,6 +191,8 @@ def _torchvision(name: str, settings: dict[str, Any]) -> Source:
     module = _build(builder, {**usual, **settings}, f"torchvision:{name}")
     family = builder.__module__
     size = _torchvision_size(list(models.get_model_weights(name)))
+    if isinstance(settings.get("image_size"), int):
+        size = (settings["image_size"],) * 2
     if ".detection." in family:
         arguments = Arguments(([InputSpec("image", "float32", (3, "H", "W"))],))
     elif ".video." in family:
@@ -216,6 +220,8 @@ def _timm(name: str, settings: dict[str, Any]) -> Source:
     module = _build(timm.create_model, {"model_name": name, "pretrained": False, **settings}, f"timm:{name}")
     channels, height, width = getattr(module, "default_cfg", {}).get("input_size", (3, 224, 224))
     channels = settings.get("in_chans", channels)
+    if isinstance(settings.get("img_size"), int):
+        height = width = settings["img_size"]
     arguments = Arguments((InputSpec("x", "float32", ("B", channels, "H", "W")),))
     return _source(f"timm:{name}", module, arguments, {"B": BATCH, "H": height, "W": width})
 
@@ -250,7 +256,18 @@ def _huggingface(name: str, settings: dict[str, Any]) -> Source:
     length = min(int(positions), LONGEST_DEFAULT)
     size = getattr(config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
-    return _source(ref, module, arguments, {"B": BATCH, "S": length, "T": length, "H": height, "W": width})
+    source = _source(ref, module, arguments, {"B": BATCH, "S": length, "T": length, "H": height, "W": width})
+    tables = [
+        m.num_embeddings for n, m in module.named_modules() if isinstance(m, torch.nn.Embedding) and _holds_positions(n)
+    ]
+    limit = min(int(positions), *tables) if tables else None
+    return replace(source, limits={} if limit is None else dict.fromkeys(arguments.symbols()[1:], limit))
+
+
+def _holds_positions(name: str) -> bool:
+    """Whether a module's name says that it is a table of positions: ``wpe``, ``embed_positions``, ``position_embeddings``."""
+    last = name.rpartition(".")[2]
+    return last == "wpe" or "position" in last
 
 
 def _is_tied(module: torch.nn.Module) -> bool:

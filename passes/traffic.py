@@ -8,7 +8,7 @@ import sympy
 from torch.fx import Graph, Node
 
 from fxcost.graph import OUTPUTS, WEIGHT, Key, TensorSpec, operations, placeholders
-from fxcost.ops.rules import Call, Rule, Verdict, judge
+from fxcost.ops.rules import Call, Verdict, judge
 from fxcost.pipeline import Pass, graph_pass
 
 Attention = Literal["fused", "math"]

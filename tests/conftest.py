@@ -1,9 +1,32 @@
 """What several test files need."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+
+LANGUAGE: Mapping[str, Mapping[str, Any]] = {
+    "gpt2": {"model_type": "gpt2"},
+    "llama": {
+        "model_type": "llama", "num_hidden_layers": 3, "hidden_size": 256, "intermediate_size": 688, "vocab_size": 1000,
+        "num_attention_heads": 8, "num_key_value_heads": 2,
+    },
+    "bert": {"model_type": "bert", "num_hidden_layers": 3},
+    "t5": {"model_type": "t5", "num_layers": 2},
+    "mixtral": {
+        "model_type": "mixtral", "num_hidden_layers": 2, "hidden_size": 256, "intermediate_size": 512,
+        "vocab_size": 1000, "num_attention_heads": 8, "num_key_value_heads": 2,
+    },
+    "llama-2-7b": {
+        "model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 11008,
+        "vocab_size": 32000, "num_attention_heads": 32,
+    },
+}  # fmt: skip
+"""Configurations by their differences from the family's defaults; ``gpt2`` is the 124M model itself."""
+SYMBOLIC = {"swin_t": "B"}
+"""Swin pads and rolls windows by remainders of H and W, which take minutes to trace as symbols."""
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +95,46 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("saved") / "small.json"
     trace(Small(), inputs=("x: float32[B,3,H,W]",), at={"H": 33, "W": 35}).save(path)
     return path
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model beside its costs."""
+
+    source: Any
+    costs: Any
+
+    @property
+    def module(self) -> Any:
+        return self.source.module
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """A model reference: of a configuration above, or of torchvision."""
+
+    def refer(name: str) -> str:
+        if name not in LANGUAGE:
+            return f"torchvision:{name}"
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "config.json").write_text(json.dumps(LANGUAGE[name]))
+        return f"hf:{folder}"
+
+    return refer
+
+
+@pytest.fixture(scope="session")
+def subject(reference: Callable[[str], str]) -> Callable[[str], Subject]:
+    """Each model traced once in a session."""
+    from fxcost.analysis import Request, trace_source
+    from fxcost.sources import load_source
+
+    known: dict[str, Subject] = {}
+
+    def take(name: str) -> Subject:
+        if name not in known:
+            source = load_source(reference(name))
+            known[name] = Subject(source, trace_source(source, Request(SYMBOLIC.get(name)), warn=lambda text: None))
+        return known[name]
+
+    return take

@@ -134,7 +134,7 @@ def multiplied(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, int]:
     ],
 )
 def test_matrix_product(costs_of: Costs, product: Callable[..., torch.Tensor], left: str, right: str) -> None:
-    sizes = {name: n for name, n in {"B": 2, "S": 3, "T": 4}.items() if name in left + right}
+    sizes = {name: n for name, n in {"B": 2, "S": 5, "T": 4}.items() if name in left + right}
     a, b = (torch.randn([sizes.get(d) or int(d) for d in dims.split(",")]) for dims in (left, right))
     out, count = multiplied(a, b.mT if product is functional.linear else b)
     torch.testing.assert_close(out.reshape(product(a, b).shape), product(a, b))

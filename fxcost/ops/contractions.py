@@ -51,9 +51,8 @@ def matrix_product_with_addend(call: Call) -> sympy.Expr:
 
 
 def attention_pairs(call: Call) -> sympy.Expr:
-    """Elements of the score matrix: batch and heads of the query, by its positions, by those of the key."""
-    query, key = call["query"], call["key"]
-    return sympy.Mul(*query.shape[:-1]) * key.shape[-2]
+    """Elements of the score matrix: batch, heads and positions of the output, by the positions of the key."""
+    return sympy.Mul(*call.output.shape[:-1]) * call["key"].shape[-2]
 
 
 @contraction(
@@ -85,3 +84,40 @@ def _weight_name(call: Call) -> str:
 )
 def grouped_matrix_product(call: Call) -> sympy.Expr:
     return call.tensors[0][1].elements * call[_weight_name(call)].shape[-1]
+
+
+def _einsum_terms(call: Call) -> tuple[list[str], str]:
+    """The letters of each operand and of the result, an ellipsis written out in capital letters of its own."""
+    equation = call["equation"].replace(" ", "")
+    left, arrow, right = equation.partition("->")
+    terms, operands = left.split(","), call["tensors"]
+    ranks = [len(o.shape) - len(t.replace("...", "")) for t, o in zip(terms, operands, strict=True) if "..." in t]
+    dots = "".join(chr(0x100 + i) for i in range(max(ranks, default=0)))
+    terms = [
+        t.replace("...", dots[len(dots) - len(o.shape) + len(t.replace("...", "")) :])
+        for t, o in zip(terms, operands, strict=True)
+    ]
+    if not arrow:
+        once = sorted(c for c in set("".join(terms)) - set(dots) if "".join(terms).count(c) == 1)
+        right = "..." + "".join(once)
+    return terms, right.replace("...", dots)
+
+
+@contraction(
+    aten.einsum,
+    reason="operands meet from left to right, one multiply-add for each combination of the letters the two have; "
+    "letters that nothing later needs are summed away",
+)
+def einsum(call: Call) -> sympy.Expr:
+    terms, result = _einsum_terms(call)
+    sizes: dict[str, sympy.Expr] = {}
+    for term, operand in zip(terms, call["tensors"], strict=True):
+        for letter, size in zip(term, operand.shape, strict=True):
+            sizes[letter] = size if sizes.get(letter, 1) == 1 else sizes[letter]
+    total, held = sympy.Integer(0), terms[0]
+    for index, term in enumerate(terms[1:], start=1):
+        met = dict.fromkeys(held + term)
+        total += sympy.Mul(*(sizes[letter] for letter in met))
+        needed = {*result, *"".join(terms[index + 1 :])}
+        held = "".join(letter for letter in met if letter in needed)
+    return total

@@ -20,7 +20,7 @@ movement(
     aten.cat, aten.concat, aten.stack, aten.hstack, aten.vstack, aten.roll, aten.flip, aten.pad, aten.constant_pad_nd,
     aten.repeat, aten.repeat_interleave.self_int, aten.tile, aten.pixel_shuffle, aten.pixel_unshuffle, aten.channel_shuffle,
     aten.unfold_copy, aten.im2col, aten.meshgrid, aten.slice_scatter, aten.lift_fresh_copy, aten._unsafe_view,
-    aten.expand_copy, aten.detach_, aten.lift_fresh, aten.unflatten, aten.split_with_sizes_copy,
+    aten.expand_copy, aten.lift_fresh, aten.unflatten, aten.split_with_sizes_copy,
     reason="reads each stored input element once and writes each output element once",
 )  # fmt: skip
 movement(
@@ -85,6 +85,6 @@ movement(
 )  # fmt: skip
 
 free(
-    aten.sym_size, aten.sym_numel, aten.sym_stride, aten.sym_storage_offset, aten._assert_tensor_metadata,
+    aten.detach_, aten.sym_size, aten.sym_numel, aten.sym_stride, aten.sym_storage_offset, aten._assert_tensor_metadata,
     aten._assert_async, aten._assert_scalar, aten.sym_constrain_range, aten.sym_constrain_range_for_size,
 )  # fmt: skip

@@ -34,9 +34,6 @@ per_input(
     2, aten.norm, aten.linalg_vector_norm, reason="a square and an addition for each element; the root is one a row"
 )
 per_input(4, aten.var, aten.std, aten.var_mean, reason="mean, subtract, square, sum for each element reduced")
-per_input(
-    6, aten.logsumexp, reason="maximum, subtract, exp, sum for each element, and their log and sum, at most one each"
-)
 per_output(
     1, aten.cumsum, aten.cumprod, aten.diff, reason="one addition, product or difference for each output element"
 )
@@ -44,6 +41,11 @@ per_output(
 
 def _given(call: Call, *names: str) -> int:
     return sum(call.arguments.get(name) is not None for name in names)
+
+
+@op(aten.logsumexp, reason="maximum, subtract, exp, sum for each element reduced; log and add for each output element")
+def log_of_sum(call: Call) -> sympy.Expr:
+    return 4 * call.tensors[0][1].elements + 2 * call.output.elements
 
 
 @op(aten.mean, reason="one addition for each element reduced, one division for each output element")
@@ -99,20 +101,28 @@ def pooling(call: Call) -> sympy.Expr:
     aten.adaptive_avg_pool1d, aten.adaptive_avg_pool2d, aten.adaptive_avg_pool3d,
     aten.adaptive_max_pool1d, aten.adaptive_max_pool2d, aten.adaptive_max_pool3d,
     reason="one operation for each element of each window; windows overlap where the sizes do not divide",
+    unknown_when=lambda call: any(visited is None for visited in _visits(call)),
 )  # fmt: skip
 def adaptive_pooling(call: Call) -> sympy.Expr:
-    source, target = call.tensors[0][1].shape, call.output.shape
-    dims = _spatial_dims(call)
-    visits = [_visited(i, o) for i, o in zip(source[-dims:], target[-dims:], strict=True)]
-    return sympy.Mul(*target[:-dims], *visits)
+    visits = [visited for visited in _visits(call) if visited is not None]
+    return sympy.Mul(*call.output.shape[: -len(visits)], *visits)
 
 
-def _visited(size: sympy.Expr, windows: sympy.Expr) -> sympy.Expr:
-    """Elements of all windows along one dimension: window i runs from ⌊i·size/windows⌋ to ⌈(i+1)·size/windows⌉."""
-    if size == windows:
+def _visits(call: Call) -> list[sympy.Expr | None]:
+    source, target, dims = call.tensors[0][1].shape, call.output.shape, _spatial_dims(call)
+    return [_visited(size, windows) for size, windows in zip(source[-dims:], target[-dims:], strict=True)]
+
+
+def _visited(size: sympy.Expr, windows: sympy.Expr) -> sympy.Expr | None:
+    """Elements of all windows along one dimension: window i runs from ⌊i·size/windows⌋ to ⌈(i+1)·size/windows⌉.
+
+    None for a symbolic number of windows that does not divide the size: how often they overlap is a matter of
+    divisors, which no formula here says.
+    """
+    if size == windows or apply(sympy.floor, size / windows) == size / windows:
         return size
     if not windows.is_Integer:
-        return size + windows - 1
+        return None
     count = int(windows)
     shared = (apply(sympy.ceiling, i * size / count) - apply(sympy.floor, i * size / count) for i in range(1, count))
     return size + sympy.Add(*shared)

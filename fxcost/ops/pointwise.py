@@ -9,7 +9,7 @@ aten = torch.ops.aten
 
 per_output(
     1,
-    aten.add, aten.sub, aten.rsub, aten.mul, aten.div, aten.floor_divide, aten.remainder, aten.fmod, aten.neg, aten.abs,
+    aten.mul, aten.div, aten.floor_divide, aten.remainder, aten.fmod, aten.neg, aten.abs,
     aten.pow, aten.square, aten.sqrt, aten.rsqrt, aten.reciprocal, aten.exp, aten.exp2, aten.expm1, aten.log, aten.log2,
     aten.log1p, aten.sin, aten.cos, aten.tan, aten.atan, aten.atan2, aten.tanh, aten.erf, aten.sign, aten.floor, aten.ceil,
     aten.round, aten.trunc, aten.maximum, aten.minimum, aten.max.other, aten.min.other,
@@ -17,17 +17,17 @@ per_output(
     aten.logical_and, aten.logical_or, aten.logical_not, aten.logical_xor,
     aten.bitwise_and, aten.bitwise_or, aten.bitwise_not, aten.bitwise_xor, aten.__and__, aten.__or__, aten.__xor__,
     aten.__lshift__, aten.__rshift__,
-    aten.relu, aten.clamp_min, aten.clamp_max, aten.where, aten.masked_fill, aten.tril, aten.triu,
+    aten.relu, aten.threshold, aten.clamp_min, aten.clamp_max, aten.where, aten.masked_fill, aten.tril, aten.triu,
     reason="one arithmetic operation, comparison or elementary function for each output element",
 )  # fmt: skip
-per_output(2, aten.leaky_relu, aten.prelu, aten.threshold, aten.lerp_, reason="a comparison and a multiplication")
-per_output(2, aten.clamp, aten.hardtanh, aten.relu6, reason="a comparison with each of two bounds")
-per_output(2, aten.addcmul, aten.addcdiv, reason="a product or quotient and a sum; the factor 1 is not counted")
+per_output(2, aten.leaky_relu, aten.prelu, reason="a comparison and a multiplication")
+per_output(2, aten.hardtanh, aten.relu6, reason="a comparison with each of two bounds")
+per_output(3, aten.lerp, reason="a + w·(b − a): subtract, multiply, add")
 per_output(4, aten.sigmoid, reason="1/(1 + exp(−x)): negate, exp, add, divide")
 per_output(4, aten.silu, reason="x/(1 + exp(−x)): negate, exp, add, divide")
 per_output(4, aten.hardsigmoid, reason="min(max(x + 3, 0), 6)/6: add, max, min, divide")
 per_output(5, aten.hardswish, reason="x · min(max(x + 3, 0), 6)/6: add, max, min, divide, multiply")
-per_output(3, aten.elu, aten.celu, aten.selu, reason="a comparison, and exp and a subtraction below zero")
+per_output(5, aten.selu, reason="λ · (x or α·(exp(x) − 1)): compare, exp, subtract, two multiplications")
 per_output(3, aten.softplus, reason="log(1 + exp(x)): exp, add, log")
 per_output(5, aten.mish, reason="x · tanh(log(1 + exp(x))): exp, add, log, tanh, multiply")
 
@@ -40,6 +40,40 @@ GELU_TANH = 9
 @op(aten.gelu, reason=f"{GELU_ERF} operations with erf, {GELU_TANH} with tanh, by the argument 'approximate'")
 def gelu(call: Call) -> sympy.Expr:
     return (GELU_TANH if call["approximate"] == "tanh" else GELU_ERF) * call.output.elements
+
+
+def _is_scaled(call: Call, *factors: str) -> int:
+    return sum(call.arguments.get(name, 1) != 1 for name in factors)
+
+
+@op(
+    aten.add,
+    aten.sub,
+    aten.rsub,
+    reason="one addition for each output element, and a multiplication where alpha is not 1",
+)
+def addition(call: Call) -> sympy.Expr:
+    return (1 + _is_scaled(call, "alpha")) * call.output.elements
+
+
+@op(aten.addcmul, aten.addcdiv, reason="a product or quotient and a sum, and a multiplication where value is not 1")
+def addition_of_product(call: Call) -> sympy.Expr:
+    return (2 + _is_scaled(call, "value")) * call.output.elements
+
+
+@op(
+    aten.elu,
+    aten.celu,
+    reason="compare, exp and subtract, and a multiplication or division for each factor that is not 1",
+)
+def exponential_linear(call: Call) -> sympy.Expr:
+    factors = _is_scaled(call, "alpha", "scale", "input_scale")
+    return (3 + (2 * factors if call.operator.startswith("aten.celu") else factors)) * call.output.elements
+
+
+@op(aten.clamp, reason="a comparison with each bound given")
+def clamp(call: Call) -> sympy.Expr:
+    return sum(call[name] is not None for name in ("min", "max")) * call.output.elements
 
 
 def _not_training(call: Call) -> bool:

@@ -15,6 +15,8 @@ from fxcost.inputs import children
 
 MULTIPLY_ADD = 2
 """FLOPs of one multiply-add."""
+COMPLEX_PRODUCT = 4
+"""Real multiply-adds of one complex multiply-add."""
 
 Unit = Literal["matrix", "vector"]
 Amount = Callable[["Call"], sympy.Expr]
@@ -44,6 +46,11 @@ class Call:
     def tensors(self) -> tuple[tuple[str, TensorSpec], ...]:
         """Every tensor argument with the name it came under; a list's tensors share the list's name."""
         return tuple((name, t) for name, value in self.arguments.items() for t in _tensors(value))
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether any tensor holds complex numbers."""
+        return any(t.dtype.startswith("complex") for t in (*self.outputs, *(t for _, t in self.tensors)))
 
     @property
     def is_view(self) -> bool:
@@ -121,6 +128,8 @@ class Rule:
     writes: Amounts = no_override
     scores: Amount | None = None
     """Elements of attention's score matrix, which only an unfused kernel writes to memory."""
+    unknown_when: Callable[[Call], bool] = never
+    """Calls that the rule has no exact formula for."""
     free_when: Callable[[Call], bool] = never
     """Calls that by their arguments do nothing, such as dropout outside training."""
 
@@ -164,12 +173,15 @@ def contraction(
 ) -> Callable[[Amount], Amount]:
     """Register the function of a `Call` that gives an operator's multiply-adds, run on the matrix unit."""
 
-    def wrap(macs: Amount) -> Amount:
+    def wrap(real: Amount) -> Amount:
+        def macs(call: Call) -> sympy.Expr:
+            return (COMPLEX_PRODUCT if call.is_complex else 1) * real(call)
+
         def flops(call: Call) -> sympy.Expr:
             return MULTIPLY_ADD * macs(call)
 
-        register(Rule(macs.__name__.strip("_"), "matrix", flops, reason, macs=macs, **parts), *operators)
-        return macs
+        register(Rule(real.__name__.strip("_"), "matrix", flops, reason, macs=macs, **parts), *operators)
+        return real
 
     return wrap
 
@@ -213,4 +225,10 @@ def judge(node: Node) -> Verdict:
     rule = rule_of(call.operator)
     if call.is_view or rule is FREE or (rule is not None and rule.free_when(call)):
         return Verdict("free", FREE, call)
+    if rule is not None and (rule.unknown_when(call) or (call.is_complex and _counts_real_numbers(rule))):
+        return Verdict("unknown", None, call)
     return Verdict("counted" if rule else "unknown", rule, call)
+
+
+def _counts_real_numbers(rule: Rule) -> bool:
+    return rule.unit == "vector" and rule.flops is not nothing

@@ -6,6 +6,7 @@
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
@@ -154,6 +155,7 @@ def _explain(error: Exception, example: Mapping[str, int]) -> FxcostError:
         )
     at = ", ".join(f"{name}={size}" for name, size in example.items()) or "its inputs"
     said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
+    said = re.sub(r"\bs\d+\b", "another size", said)  # torch's own name of a symbol
     return TraceError(
         f"the model does not run at {at}: {type(error).__name__}: {said[:200]}\nTry other sizes with --at, or other inputs with --input{user_place(error)}"
     )
@@ -172,21 +174,27 @@ def loaded_program(path: Path) -> ExportedProgram:
         ) from error
 
 
-def program_arguments(program: ExportedProgram) -> Arguments:
-    """The inputs of an exported program, dimensions by convention: batch and image size, or batch and sequence."""
+def program_arguments(program: ExportedProgram) -> tuple[Arguments, dict[str, int]]:
+    """The inputs of an exported program, dimensions named by convention, and the sizes it was exported with."""
     names = set(program.graph_signature.user_inputs)
     nodes = tensor_inputs([n for n in placeholders(program.graph) if n.name in names])
-    return Arguments(tuple(conventional_spec(node.name, node.meta["val"]) for node in nodes))
+    sizes: dict[str, int] = {}
+    return Arguments(tuple(conventional_spec(node.name, node.meta["val"], sizes) for node in nodes)), sizes
 
 
-def conventional_spec(name: str, tensor: torch.Tensor) -> InputSpec:
-    """Name a tensor's dimensions: ``B,3,H,W`` for images, ``B,S`` for tokens, ``B`` first for anything else."""
+def conventional_spec(name: str, tensor: torch.Tensor, sizes: dict[str, int]) -> InputSpec:
+    """Name a tensor's dimensions: ``B,3,H,W`` for images, ``B,S`` for tokens, ``B`` first for anything else.
+
+    ``sizes`` collects what each letter stands for; a dimension that disagrees with it stays a number.
+    """
     shape = [hint_of(size) for size in tensor.shape]
-    dims: list[int | str] = list(shape)
-    if dims:
-        dims[0] = "B"
-    if len(dims) == 4 and tensor.is_floating_point():
-        dims[2:] = ["H", "W"]
-    elif len(dims) == 2 and not tensor.is_floating_point():
-        dims[1] = "S"
-    return InputSpec(name, str(tensor.dtype).removeprefix("torch."), tuple(dims))
+    letters: dict[int, str] = {0: "B"} if shape else {}
+    if len(shape) == 4 and tensor.is_floating_point():
+        letters |= {2: "H", 3: "W"}
+    elif len(shape) == 2 and not tensor.is_floating_point():
+        letters |= {1: "S"}
+    dims = tuple(
+        letters[axis] if axis in letters and sizes.setdefault(letters[axis], size) == size else size
+        for axis, size in enumerate(shape)
+    )
+    return InputSpec(name, str(tensor.dtype).removeprefix("torch."), dims)

@@ -7,6 +7,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -73,10 +74,18 @@ IN_A_KERNEL = "_ops.py __call__"
 """Where a guard comes from that an operator's own kernel asked for."""
 
 
-def _is_about_layout(guard: Any, origin: str | None) -> bool:
-    """Whether a guard only asks if a size is 1, inside a kernel: for the strides of its result, not for what runs."""
-    asks_for_one = isinstance(guard, (sympy.Gt, sympy.Ne)) and 1 in guard.args
-    return origin == IN_A_KERNEL and asks_for_one
+IN_CONVOLUTION = "_subclasses/fake_impls.py conv"
+"""Where a guard comes from that the choice of a convolution's CPU kernel asked for."""
+
+
+def _is_about_layout(guard: Any, origin: str | None, batches: AbstractSet[sympy.Symbol]) -> bool:
+    """Whether a guard is about the strides of a result, not about what runs.
+
+    Kernels ask whether a size is 1, and convolutions on the CPU whether the batch is below 16.
+    """
+    if origin == IN_CONVOLUTION:
+        return guard.free_symbols <= batches
+    return origin == IN_A_KERNEL and isinstance(guard, (sympy.Gt, sympy.Ne)) and 1 in guard.args
 
 
 class TorchFiles:
@@ -105,15 +114,18 @@ class Naming:
         self.names: dict[sympy.Symbol, sympy.Expr] = {}
         self.fixed = {n: Pinned(size, "not named in --symbolic") for n, size in sizes.items() if n not in symbolic}
         self.tied: list[tuple[str, sympy.Expr]] = []
+        self.batches: set[sympy.Symbol] = set()
 
     def read(self, value: torch.Tensor, dims: tuple[int | str, ...]) -> None:
         """Learn from one input: its traced sizes beside the user's dimensions."""
-        for size, dim in zip(cast("tuple[Any, ...]", value.shape), dims, strict=True):
+        for axis, (size, dim) in enumerate(zip(cast("tuple[Any, ...]", value.shape), dims, strict=True)):
             if not isinstance(dim, str) or dim not in self.symbolic:
                 continue
             raw = size.node._expr if isinstance(size, torch.SymInt) else None
             if raw is not None and raw.is_Symbol:
                 self.names[raw] = symbol(dim)
+                if axis == 0:
+                    self.batches.add(raw)
             if raw is None or size.node.expr.is_Integer:
                 self.fixed[dim] = Pinned(int(size), self._place_of_pin(raw, dim, int(size)))
             elif size.node.expr != raw:
@@ -131,7 +143,7 @@ class Naming:
         convert.pin(pins)
         found = [Condition(symbol(dim), "==", convert(expr), "two inputs' sizes must agree") for dim, expr in self.tied]
         for guard in self.environment.guards if self.environment else ():
-            if not _is_about_layout(guard.expr, guard.sloc.maybe_user_loc):
+            if not _is_about_layout(guard.expr, guard.sloc.maybe_user_loc, self.batches):
                 found += _conditions(guard.expr, convert, place_of(guard.sloc), self.sizes)
         ranges = {name: SymbolRange() for name in self.symbolic if name not in self.fixed}
         for raw, name in self.names.items():

@@ -1,0 +1,67 @@
+"""The chain of passes: refused when it cannot run, and when a pass breaks its promise."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from torch.fx import Graph, Node
+
+from fxcost.graph import Key, operations
+from fxcost.pipeline import Pass, Pipeline, PipelineError, graph_pass
+
+COLOUR: Key[str] = Key("test.colour")
+WEIGHT: Key[int] = Key("test.weight")
+LENGTH: Key[int] = Key("test.length")
+
+
+@graph_pass(provides=COLOUR)
+def colour(graph: Graph) -> Mapping[Node, str]:
+    """Every operation is red."""
+    return dict.fromkeys(operations(graph), "red")
+
+
+@graph_pass(provides=LENGTH, requires=(COLOUR,))
+def length(graph: Graph) -> Mapping[Node, int]:
+    """The length of its colour's name."""
+    return {node: len(COLOUR[node]) for node in operations(graph)}
+
+
+def graph_of_two() -> Graph:
+    graph = Graph()
+    x = graph.placeholder("x")
+    graph.output(graph.call_function(abs, (graph.call_function(abs, (x,)),)))
+    return graph
+
+
+def test_passes_read_what_earlier_ones_provided() -> None:
+    graph = graph_of_two()
+    Pipeline((colour, length)).run(graph)
+    assert [LENGTH[node] for node in operations(graph)] == [3, 3]
+    assert (length.name, length.provides, length.requires) == ("length", LENGTH, (COLOUR,))
+
+
+def test_an_empty_chain_does_nothing() -> None:
+    graph = graph_of_two()
+    Pipeline(()).run(graph)
+    assert all(node.meta == {} for node in graph.nodes)
+
+
+def test_every_offender_is_named_when_it_is_built() -> None:
+    needy: Pass[Any] = Pass("needy", WEIGHT, (Key("test.nowhere"), LENGTH), lambda graph: {})
+    with pytest.raises(PipelineError) as refused:
+        Pipeline((needy, colour, colour))
+    message = str(refused.value)
+    assert "pass needy requires test.nowhere, which no earlier pass provides" in message
+    assert "pass needy requires test.length" in message
+    assert "test.colour is provided by pass colour and by colour" in message
+
+
+def test_a_pass_after_its_reader_is_too_late() -> None:
+    with pytest.raises(PipelineError, match="pass length requires test.colour"):
+        Pipeline((length, colour))
+
+
+def test_a_table_that_misses_an_operation_is_refused() -> None:
+    lazy: Pass[int] = Pass("lazy", WEIGHT, (), lambda graph: {next(operations(graph)): 1})
+    with pytest.raises(PipelineError, match="pass lazy gives no test.weight for abs_2"):
+        Pipeline((lazy,)).run(graph_of_two())

@@ -1,0 +1,210 @@
+"""Rooflines and crossovers against published worked examples and re-derived numbers."""
+
+import csv
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fxcost.conditions import SymbolRange
+from fxcost.costs import Cost, CostModel, LayerCost
+from fxcost.errors import FxcostError
+from fxcost.expressions import parse
+from fxcost.piecewise import Interval
+from fxcost.platforms import Platform, load_platform
+from fxcost.roofline import Machine, crossovers, layer_points, sweep
+
+EXAMPLES = {
+    row["case"]: row
+    for row in csv.DictReader(
+        (Path(__file__).parent / "data" / "roofline_examples.csv").read_text(encoding="utf-8").splitlines()
+    )
+}
+
+
+def layer(
+    flops: str, weights: str, activations: str, *, unit: Any = "matrix", names: tuple[str, ...] = ("B",)
+) -> LayerCost:
+    """A layer of so many FLOPs that reads so many float32 weights and moves so many activations."""
+    cost = Cost(
+        parse(flops, names),
+        parse("0", names),
+        0,
+        {"weight": {"float32": parse(weights, names)}, "activation": {"float32": parse(activations, names)}},
+    )
+    return LayerCost("it", "it", "Linear", "aten.linear.default", unit, "counted", "linear", cost)
+
+
+def model(*layers: LayerCost, symbols: dict[str, SymbolRange] | None = None, **usual: int) -> CostModel:
+    symbols = symbols or {"B": SymbolRange()}
+    return CostModel("it", layers, symbols=symbols, defaults={**dict.fromkeys(symbols, 1), **usual})
+
+
+def linear(inputs: int, outputs: int) -> LayerCost:
+    return layer(f"2*{inputs}*{outputs}*B", str(inputs * outputs), f"{inputs + outputs}*B")
+
+
+def machine(peak: str, bandwidth: str, precision: str = "fp16") -> Machine:
+    """A machine of so many FLOP/s and byte/s, as if a file had said it."""
+    source = {"sources": {"here": "this test"}}
+    figure = {"source": "here"}
+    rate = "op_per_s" if precision.startswith("int") else "flop_per_s"
+    known: dict[str, Any] = {
+        "name": "it", "title": "it", "vendor": "it", "kind": "gpu", "year": 2026, **source,
+        "peak": {"matrix": {precision: {rate: Fraction(peak), **figure}}, "vector": {"fp32": {"flop_per_s": 1, **figure}}},
+        "memory": {"type": "HBM3", "bandwidth": {"byte_per_s": Fraction(bandwidth), **figure}},
+    }  # fmt: skip
+    known["peak"]["matrix"][precision][rate] = int(Fraction(peak))
+    known["memory"]["bandwidth"]["byte_per_s"] = int(Fraction(bandwidth))
+    return Machine(Platform.model_validate(known, context=source["sources"]), precision)
+
+
+@pytest.mark.parametrize(("platform", "exact", "batch"), [("h100-sxm5-80gb", 345.1, 346), ("l4", 502.2, 503)])
+def test_a_square_linear_layer(platform: str, exact: float, batch: int) -> None:
+    """B* = R·w/(f − R·a): w = 2·4096² bytes, f = 2·4096² FLOPs, a = 2·2·4096 bytes."""
+    (found,) = crossovers(model(linear(4096, 4096)), Machine(load_platform(platform), "fp16"))
+    ridge = {"h100-sxm5-80gb": Fraction("989.4e12") / Fraction("3.35e12"), "l4": Fraction("121e12") / Fraction("300e9")}
+    r = ridge[platform]
+    assert found.exact == r * 2 * 4096**2 / (2 * 4096**2 - r * 4 * 4096)
+    assert found.exact is not None
+    assert float(found.exact) == pytest.approx(exact, abs=0.05)
+    assert (found.outcome, found.threshold) == ("at", batch)
+    assert found.where.intervals == (Interval(batch, None),)
+    assert found.where.checked_up_to is None
+
+
+def test_a_depthwise_convolution_never(costs_of: Callable[..., Any]) -> None:
+    """18 FLOPs an output, 2 bytes in and 2 bytes out: 4.5 FLOP/B at best."""
+    from torch import nn
+
+    from fxcost.analysis import trace
+
+    costs = trace(nn.Conv2d(64, 64, 3, padding=1, groups=64, bias=False), inputs=("input: float32[B,64,56,56]",))
+    (found,) = crossovers(costs, Machine(load_platform("h100-sxm5-80gb"), "fp16"))
+    assert (found.outcome, found.limit) == ("never", Fraction(9, 2))
+
+
+def test_always() -> None:
+    """A layer whose every byte meets 1,000 FLOPs."""
+    (found,) = crossovers(model(layer("4000*B", "0", "B")), Machine(load_platform("h100-sxm5-80gb"), "fp32"))
+    assert found.outcome == "always"
+
+
+def test_the_smallest_batch_counts_from_the_symbols_range() -> None:
+    ranged = model(linear(4096, 4096), symbols={"B": SymbolRange(400)}, B=400)
+    (found,) = crossovers(ranged, Machine(load_platform("h100-sxm5-80gb"), "fp16"))
+    assert found.outcome == "always"
+    ended = model(linear(4096, 4096), symbols={"B": SymbolRange(1, 300)})
+    assert crossovers(ended, Machine(load_platform("h100-sxm5-80gb"), "fp16"))[0].outcome == "never"
+
+
+def test_multiples() -> None:
+    """Of the multiples of 64, 384 is the first from 345.1 on."""
+    stepped = model(linear(4096, 4096), symbols={"B": SymbolRange(64, None, 64)}, B=64)
+    (found,) = crossovers(stepped, Machine(load_platform("h100-sxm5-80gb"), "fp16"))
+    assert found.where.intervals == (Interval(384, None),)
+
+
+def test_intervals_where_cost_is_no_line() -> None:
+    """FLOPs 40·H·(200 − H) on 4 bytes·H: intensity 10·(200 − H) is at least a ridge of 20 up to H = 198 only."""
+    falling = layer("40*H*(200 - H)", "0", "H", names=("H",))
+    found = crossovers(
+        model(falling, symbols={"H": SymbolRange()}), Machine(load_platform("h100-sxm5-80gb"), "fp32"), over="H"
+    )
+    assert found[0].outcome == "within"
+    assert found[0].where.intervals == (Interval(1, 198),)
+
+
+def test_over_a_resolution_with_floors() -> None:
+    """Every size is tried: FLOPs at the ridge or above on a machine of 20 FLOP/B (67 TFLOP/s over 3.35 TB/s)."""
+    strided = layer("5200*((H - 1)//32 + 1)**2", "100", "H**2//16", names=("H",))
+    found = crossovers(
+        model(strided, symbols={"H": SymbolRange()}), Machine(load_platform("h100-sxm5-80gb"), "fp32"), over="H"
+    )[0]
+    compute_bound = {h for h in range(1, 600) if 5200 * ((h - 1) // 32 + 1) ** 2 >= 20 * 4 * (100 + h * h // 16)}
+    told = {
+        h for h in range(1, 600) if any(i.low <= h and (i.high is None or h <= i.high) for i in found.where.intervals)
+    }
+    assert told == compute_bound
+    assert compute_bound  # the question has more than one answer
+    assert len(compute_bound) < 599
+
+
+@pytest.mark.parametrize(
+    ("case", "peak", "bandwidth", "precision", "depth"),
+    [
+        ("matmul [B,D]x[D,F], B<<D,F", "1.97e14", "8.2e11", "bf16", 10**9),
+        ("matmul int8 x int8", "3.94e14", "8.1e11", "int8", 10**9),
+        ("H100 matmul critical batch", "1e15", "3.35e12", "bf16", 10**9),
+    ],
+)
+def test_published_critical_batches(case: str, peak: str, bandwidth: str, precision: str, depth: int) -> None:
+    """Where activations are small beside weights the crossover is the ridge, in elements: R·bytes/2."""
+    (found,) = crossovers(model(linear(depth, depth)), machine(peak, bandwidth, precision))
+    assert found.exact is not None
+    assert float(found.exact) == pytest.approx(float(EXAMPLES[case]["value"]), rel=0.005)
+
+
+def test_published_critical_batch_of_an_int8_matmul() -> None:
+    """W of 16384×4096: the text rounds to 271, exact integers give 262.7; its own note allows 263 to 271."""
+    row = EXAMPLES["matmul int8 W[16384,4096] x [B,4096] from HBM"]
+    (found,) = crossovers(model(linear(4096, 16384)), machine("3.94e14", "8.1e11", "int8"))
+    assert found.threshold == 263
+    assert found.threshold <= float(row["value"])
+
+
+def test_bounds_and_times_at_a_point() -> None:
+    """At batch 1 a 4096² layer takes its 33.6 MB of fp16 weights over 3.35 TB/s; at 4,096, its FLOPs over the peak."""
+    h100 = Machine(load_platform("h100-sxm5-80gb"), "fp16")
+    (small,) = layer_points(model(linear(4096, 4096)), h100, {"B": 1})
+    assert (small.bound, small.seconds) == ("memory", (2 * 4096**2 + 4 * 4096) / Fraction("3.35e12"))
+    assert small.intensity == Fraction(2 * 4096**2, 2 * 4096**2 + 4 * 4096)
+    (large,) = layer_points(model(linear(4096, 4096)), h100, {"B": 4096})
+    assert (large.bound, large.seconds) == ("compute", 2 * 4096**3 / Fraction("989.4e12"))
+
+
+def test_vector_work_meets_the_vector_peak() -> None:
+    """At 1,000 FLOP/B vector work is limited by 67 TFLOP/s, not by the tensor cores."""
+    (point,) = layer_points(
+        model(layer("4000*B", "0", "B", unit="vector")), Machine(load_platform("h100-sxm5-80gb"), "fp16")
+    )
+    assert point.seconds == 4000 / Fraction("67e12")
+
+
+def test_a_machine_without_a_vector_peak_says_so() -> None:
+    (found,) = crossovers(model(layer("4000*B", "0", "B", unit="vector")), Machine(load_platform("tpu-v5e"), "bf16"))
+    assert (found.outcome, found.ridge) == ("unknown", None)
+
+
+def test_an_unknown_layer_has_no_crossover() -> None:
+    from dataclasses import replace
+
+    opaque = replace(linear(8, 8), coverage="unknown")
+    h100 = Machine(load_platform("h100-sxm5-80gb"), "fp16")
+    assert crossovers(model(opaque), h100)[0].outcome == "unknown"
+    assert layer_points(model(opaque), h100)[0].bound == "unknown"
+
+
+def test_a_sweep_names_the_layers_that_change_side() -> None:
+    points = sweep(model(linear(4096, 4096)), Machine(load_platform("h100-sxm5-80gb"), "fp16"), "B", (1, 345, 346, 512))
+    assert [point.to_compute for point in points] == [(), (), ("it",), ()]
+    assert [point.compute_share for point in points] == [0, 0, 1, 1]
+    assert points[3].throughput == 512 / (512 * 2 * 4096**2 / Fraction("989.4e12"))
+
+
+def test_throughput_never_falls_with_the_batch() -> None:
+    points = sweep(
+        model(linear(512, 64), linear(64, 4096)), Machine(load_platform("l4"), "fp16"), "B", range(1, 700, 7)
+    )
+    rates = [point.throughput for point in points]
+    assert rates == sorted(rates)
+
+
+def test_asking_over_a_fixed_symbol() -> None:
+    from fxcost.conditions import Pinned
+
+    fixed = CostModel("it", (linear(8, 8),), symbols={"B": SymbolRange()}, fixed={"H": Pinned(224, "line 3")})
+    with pytest.raises(FxcostError, match="H is fixed at 224 in it .line 3.; solve over B"):
+        crossovers(fixed, Machine(load_platform("l4"), "fp16"), over="H")
