@@ -247,7 +247,7 @@ def _huggingface(name: str, settings: dict[str, Any]) -> Source:
     family = _huggingface_class(transformers, config)
     module = _build(lambda: family(config), {}, ref)
     if config.dtype is not None:
-        module = module.to(config.dtype) if not _is_tied(module) else _retied(module, config.dtype)
+        module.to(config.dtype)
     takes = inspect.signature(module.forward).parameters
     arguments = Arguments((), _huggingface_inputs(module, config, takes))
     positions = next(
@@ -257,27 +257,21 @@ def _huggingface(name: str, settings: dict[str, Any]) -> Source:
     size = getattr(config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
     source = _source(ref, module, arguments, {"B": BATCH, "S": length, "T": length, "H": height, "W": width})
-    tables = [
-        m.num_embeddings for n, m in module.named_modules() if isinstance(m, torch.nn.Embedding) and _holds_positions(n)
-    ]
-    limit = min(int(positions), *tables) if tables else None
-    return replace(source, limits={} if limit is None else dict.fromkeys(arguments.symbols()[1:], limit))
+    limit = _positions_held(module, int(positions))
+    return replace(source, limits={} if limit is None else {"S": limit, "T": limit})
+
+
+def _positions_held(module: torch.nn.Module, positions: int) -> int | None:
+    """How many positions a model's learned tables hold; None for a model that computes its positions."""
+    named: list[tuple[str, torch.nn.Module]] = [*module.named_modules()]
+    rows = [m.num_embeddings for name, m in named if isinstance(m, torch.nn.Embedding) and _holds_positions(name)]
+    return min(positions, *rows) if rows else None
 
 
 def _holds_positions(name: str) -> bool:
     """Whether a module's name says that it is a table of positions: ``wpe``, ``embed_positions``, ``position_embeddings``."""
     last = name.rpartition(".")[2]
     return last == "wpe" or "position" in last
-
-
-def _is_tied(module: torch.nn.Module) -> bool:
-    return len(list(module.parameters())) != len(list(module.named_parameters(remove_duplicate=False)))
-
-
-def _retied(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    module.to(dtype)
-    module.tie_weights()  # pyright: ignore[reportCallIssue]  # every transformers model has it
-    return module
 
 
 def _huggingface_class(transformers: ModuleType, config: Any) -> Any:

@@ -246,3 +246,69 @@ def test_a_depthwise_convolutions_intensity_has_a_limit(costs_of: Costs) -> None
     found = [intensity(costs_of(conv, "x: float32[B,8,H,W]", B=n, H=n, W=n)) for n in (2, 8, 32, 128)]
     assert found == sorted(found)
     assert 4.5 * (1 - 1e-5) < found[-1] < 4.5
+
+
+# What was found by comparing with torch
+
+
+def torchs_count(function: Callable[..., torch.Tensor], *shapes: tuple[int, ...]) -> int:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        function(*(torch.zeros(shape, device="meta") for shape in shapes))
+    return counter.get_total_flops()
+
+
+def test_attention_of_a_broadcast_query(costs_of: Costs) -> None:
+    """One query for all examples is still compared with every example's keys."""
+    attend = torch.nn.functional.scaled_dot_product_attention
+    costs = costs_of(attend, "q: float32[1,4,S,8]", "k: float32[B,4,S,8]", "v: float32[B,4,S,8]", B=3, S=6)
+    assert costs.total.flops == torchs_count(attend, (1, 4, 6, 8), (3, 4, 6, 8), (3, 4, 6, 8)) == 13_824
+
+
+@pytest.mark.parametrize(
+    ("equation", "inputs"),
+    [
+        ("bij,bjk->bik", ("x: float32[B,3,4]", "y: float32[B,4,5]")),
+        ("...ij,jk->...ik", ("x: float32[B,2,3,4]", "y: float32[4,5]")),
+        ("bhid,bhjd->bhij", ("x: float32[B,2,3,4]", "y: float32[B,2,5,4]")),
+        ("bi,bj->bij", ("x: float32[B,3]", "y: float32[B,4]")),
+        ("ij,jk", ("x: float32[B,4]", "y: float32[4,5]")),
+        ("bij,jk,kl->bil", ("x: float32[B,3,4]", "y: float32[4,5]", "z: float32[5,6]")),
+    ],
+)
+def test_einsum(costs_of: Costs, equation: str, inputs: tuple[str, ...]) -> None:
+    def contract(*tensors: torch.Tensor) -> torch.Tensor:
+        return torch.einsum(equation, *tensors)
+
+    shapes = [tuple(7 if d == "B" else int(d) for d in text.partition("[")[2].strip("]").split(",")) for text in inputs]
+    costs = costs_of(contract, *inputs, B=7)
+    assert 2 * costs.total.macs == torchs_count(contract, *shapes)
+    assert costs.total.flops == (7 * 3 * 4 if equation == "bi,bj->bij" else 2 * costs.total.macs)  # 84 products, no sum
+
+
+def test_a_symbolic_number_of_windows_is_unknown_unless_it_divides(costs_of: Costs) -> None:
+    pool = torch.nn.functional.adaptive_avg_pool2d
+    halved = costs_of(lambda x: pool(x, (x.shape[2] // 2, x.shape[3] // 2)), "x: float32[B,8,H,W]", B=1, H=16, W=16)
+    assert list(halved.unknown) == ["aten.adaptive_avg_pool2d.default"]
+    same = costs_of(lambda x: pool(x, (x.shape[2], x.shape[3])), "x: float32[B,8,H,W]", B=1, H=16, W=16)
+    assert same.total.flops == 8 * 16 * 16
+    assert not same.unknown
+
+
+def test_complex_numbers(costs_of: Costs) -> None:
+    """A complex multiply-add is four real ones; pointwise complex work has no rule and says so."""
+    product = costs_of(torch.matmul, "x: complex64[B,3]", "y: complex64[3,5]", B=2)
+    assert product.total.macs == 4 * 2 * 3 * 5
+    assert list(costs_of(torch.mul, "x: complex64[B,3]", "y: complex64[B,3]", B=2).unknown) == ["aten.mul.Tensor"]
+
+
+def test_factors_that_are_not_one_are_multiplied(costs_of: Costs) -> None:
+    x, y = "x: float32[B,3]", "y: float32[B,3]"
+    assert costs_of(lambda a, b: torch.add(a, b, alpha=2), x, y, B=2).total.flops == 2 * 6
+    assert costs_of(torch.add, x, y, B=2).total.flops == 6
+    assert costs_of(lambda a: a.clamp(min=0.5), x, B=2).total.flops == 6
+    assert costs_of(lambda a: a.clamp(0.5, 0.7), x, B=2).total.flops == 12
+    assert costs_of(lambda a: torch.nn.functional.elu(a, 2.0), x, B=2).total.flops == 4 * 6
+    assert costs_of(lambda a, b: torch.lerp(a, b, 0.5), x, y, B=2).total.flops == 3 * 6

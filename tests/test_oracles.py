@@ -183,3 +183,9 @@ def test_llama_2_7b_ledger(subject: Callable[[str], Any]) -> None:
     layer = 4 * 4096 * 4096 + 3 * 4096 * 11008 + 2 * 128 * 4096
     assert int(total.macs) == 128 * (32 * layer + 4096 * 32000)
     assert f"{2 * int(total.macs) / 1e9:.4f}" == "1700.0017"
+
+
+def test_a_table_of_positions_limits_the_sequence(subject: Callable[[str], Any]) -> None:
+    """GPT-2's table has 1,024 rows, and no line of its code asks whether a position has one."""
+    assert subject("gpt2").costs.symbols["S"].high == 1024
+    assert subject("llama").costs.symbols["S"].high is None

@@ -5,12 +5,13 @@
 # sympy and torch are typed in part.
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import sympy
 import torch
 
 from fxcost.evaluation import apply
-from fxcost.ops.rules import Call, contraction
+from fxcost.ops.rules import MULTIPLY_ADD, Call, Rule, contraction, register
 
 aten = torch.ops.aten
 
@@ -86,38 +87,56 @@ def grouped_matrix_product(call: Call) -> sympy.Expr:
     return call.tensors[0][1].elements * call[_weight_name(call)].shape[-1]
 
 
-def _einsum_terms(call: Call) -> tuple[list[str], str]:
-    """The letters of each operand and of the result, an ellipsis written out in capital letters of its own."""
-    equation = call["equation"].replace(" ", "")
-    left, arrow, right = equation.partition("->")
-    terms, operands = left.split(","), call["tensors"]
-    ranks = [len(o.shape) - len(t.replace("...", "")) for t, o in zip(terms, operands, strict=True) if "..." in t]
-    dots = "".join(chr(0x100 + i) for i in range(max(ranks, default=0)))
-    terms = [
-        t.replace("...", dots[len(dots) - len(o.shape) + len(t.replace("...", "")) :])
-        for t, o in zip(terms, operands, strict=True)
-    ]
-    if not arrow:
-        once = sorted(c for c in set("".join(terms)) - set(dots) if "".join(terms).count(c) == 1)
-        right = "..." + "".join(once)
-    return terms, right.replace("...", dots)
+@dataclass(frozen=True)
+class _Step:
+    """Two operands of an einsum meeting: the letters they have, and those summed away."""
+
+    met: frozenset[str]
+    summed_in_both: bool
+    summed_in_one: bool
 
 
-@contraction(
-    aten.einsum,
-    reason="operands meet from left to right, one multiply-add for each combination of the letters the two have; "
-    "letters that nothing later needs are summed away",
-)
-def einsum(call: Call) -> sympy.Expr:
-    terms, result = _einsum_terms(call)
+def _einsum_steps(call: Call) -> tuple[list[_Step], dict[str, sympy.Expr]]:
+    """Operands meet from left to right; an ellipsis is written out in letters that no equation has."""
+    left, arrow, right = call["equation"].replace(" ", "").partition("->")
+    operands, terms = call["tensors"], left.split(",")
+    lengths = [len(o.shape) - len(t.replace("...", "")) for t, o in zip(terms, operands, strict=True)]
+    dots = "".join(chr(0x100 + i) for i in range(max(lengths)))
+    terms = [t.replace("...", dots[len(dots) - n :]) for t, n in zip(terms, lengths, strict=True)]
+    letters = "".join(terms)
+    result = set(right.replace("...", dots) if arrow else dots + "".join(c for c in letters if letters.count(c) == 1))
     sizes: dict[str, sympy.Expr] = {}
-    for term, operand in zip(terms, call["tensors"], strict=True):
-        for letter, size in zip(term, operand.shape, strict=True):
-            sizes[letter] = size if sizes.get(letter, 1) == 1 else sizes[letter]
-    total, held = sympy.Integer(0), terms[0]
+    for letter, size in (pair for t, o in zip(terms, operands, strict=True) for pair in zip(t, o.shape, strict=True)):
+        sizes[letter] = size if sizes.get(letter, 1) == 1 else sizes[letter]
+    steps: list[_Step] = []
+    held = set(terms[0])
     for index, term in enumerate(terms[1:], start=1):
-        met = dict.fromkeys(held + term)
-        total += sympy.Mul(*(sizes[letter] for letter in met))
-        needed = {*result, *"".join(terms[index + 1 :])}
-        held = "".join(letter for letter in met if letter in needed)
-    return total
+        gone = (held | set(term)) - result.union(*terms[index + 1 :])
+        steps.append(_Step(frozenset(held | set(term)), bool(gone & held & set(term)), bool(gone & (held ^ set(term)))))
+        held = (held | set(term)) - gone
+    return steps, sizes
+
+
+def _einsum_macs(call: Call) -> sympy.Expr:
+    steps, sizes = _einsum_steps(call)
+    return sympy.Add(*(sympy.Mul(*(sizes[c] for c in step.met)) for step in steps if step.summed_in_both))
+
+
+def _einsum_flops(call: Call) -> sympy.Expr:
+    steps, sizes = _einsum_steps(call)
+    outer = (sympy.Mul(*(sizes[c] for c in step.met)) for step in steps if not step.summed_in_both)
+    return MULTIPLY_ADD * _einsum_macs(call) + sympy.Add(*outer)
+
+
+register(
+    Rule(
+        "einsum",
+        "matrix",
+        _einsum_flops,
+        "operands meet from left to right: a multiply-add for each combination of their letters where they share one that "
+        "is summed, a product where they do not",
+        macs=_einsum_macs,
+        unknown_when=lambda call: call.is_complex or any(step.summed_in_one for step in _einsum_steps(call)[0]),
+    ),
+    aten.einsum,
+)
