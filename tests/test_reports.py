@@ -1,0 +1,146 @@
+"""Tables as people read them: merged layers, the module tree, operators, shares, and forms."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from fxcost.analysis import trace
+from fxcost.errors import FxcostError
+from fxcost.reports.costs import cost_report, to_pandas
+from fxcost.reports.numbers import merged_name, prefix_for, scaled, share
+from fxcost.tables import Cell, Column, Report, render
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.fc(x)) + x
+
+
+@pytest.fixture(scope="module")
+def costs() -> Any:
+    return trace(nn.Sequential(*(Block() for _ in range(4)), nn.Linear(8, 2)), inputs=("input: float32[B,8]",))
+
+
+def rows(report: Report) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in report.rows]
+
+
+def test_layers_that_repeat_are_told_once(costs: Any) -> None:
+    """Four linear layers of 2·8·8 FLOPs, their ReLUs and sums, and the head."""
+    told = rows(cost_report(costs, {"B": 2}))
+    assert [row[:3] for row in told] == [
+        ["0-3.fc", "Linear", "×4"],
+        ["0-3.relu", "Block", "×4"],
+        ["0-3.add", "Block", "×4"],
+        ["4", "Linear", ""],
+    ]
+    assert told[0][7] == "128·B"
+    assert json.loads(render(cost_report(costs, {"B": 2}), "json"))["rows"][0]["flops_at"] == 4 * 128 * 2
+
+
+def test_the_module_tree(costs: Any) -> None:
+    told = rows(cost_report(costs, {"B": 1}, by="module"))
+    assert [row[:2] for row in told[:3]] == [["Sequential", "Sequential"], ["  0", "Block"], ["    fc", "Linear"]]
+    assert [row[0].strip() for row in rows(cost_report(costs, by="module", depth=1))] == [
+        "Sequential",
+        "0",
+        "1",
+        "2",
+        "3",
+        "4",
+    ]
+    whole = costs.by_module()[""]
+    assert whole.flops == costs.total.flops
+    assert costs.by_module(depth=1)["0"].params == 72
+
+
+def test_by_operator(costs: Any) -> None:
+    told = {row[0]: row for row in rows(cost_report(costs, by="op"))}
+    assert told["aten.linear.default"][2] == "5"
+    assert costs.at(B=1).by_op()["aten.relu.default"].flops == 4 * 8
+
+
+def test_the_most_expensive_rows(costs: Any) -> None:
+    assert [row[0] for row in rows(cost_report(costs, top=1))] == ["0-3.fc"]
+
+
+def test_depth_needs_the_tree(costs: Any) -> None:
+    with pytest.raises(FxcostError, match="add --by module"):
+        cost_report(costs, depth=1)
+
+
+def test_shares_add_up(costs: Any) -> None:
+    shares = [float(row[-1]) for row in rows(cost_report(costs, by="op"))]
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+
+
+def test_unknown_operators_make_lower_bounds(costs_of: Callable[..., Any]) -> None:
+    torch.library.define("report_test::opaque", "(Tensor x) -> Tensor")
+    torch.library.register_fake("report_test::opaque", lambda x: x.clone())
+    opaque = costs_of(lambda x: torch.ops.report_test.opaque(x) + 1, "x: float32[B,4]", B=2)
+    text = render(cost_report(opaque), "table")
+    assert "total at B=2: ≥ 8 FLOPs, ≥ 0 MACs, ≥ 128 B moved" in text
+    assert "operations: 1 counted, 0 free, 1 unknown" in text
+    assert "unknown: report_test.opaque.default ×1 in opaque: its arithmetic is missing above" in text
+
+
+@pytest.mark.parametrize(
+    ("names", "merged"),
+    [
+        (["a.0.b", "a.1.b", "a.2.b"], "a.0-2.b"),
+        (["a.0.b", "a.2.b", "a.3.b"], "a.0,2-3.b"),
+        (["a.0.b", "a.0.c", "a.1.b", "a.1.c"], "a.0-1.{b,c}"),
+        (["a.0.b", "a.1.c"], "a.0.b, …"),
+        (["h.layer_0.x", "h.layer_1.x", "h.layer_2.x", "h.layer_3.x", "h.layer_4.x"], "h.layer_{0-4}.x"),
+        (["a.b", "a.b.c"], "a.b, …"),
+        (["a"], "a"),
+    ],
+)
+def test_merged_names_name_exactly_the_layers(names: list[str], merged: str) -> None:
+    assert merged_name(names) == merged
+
+
+def test_numbers_as_people_read_them() -> None:
+    assert prefix_for(4_089_184_256) == (10**9, "G")
+    assert scaled(4_089_184_256, 10**9) == "4.089"
+    assert scaled(1, 10**9) == "<0.001"
+    assert scaled(0, 10**9) == ""
+    assert share(1, 3) == "33.3"
+    assert share(1, 0) == ""
+
+
+REPORT = Report(
+    (Column("name", "name", numeric=False), Column("GFLOPs", "flops"), Column("more", "more", hidden=True)),
+    ((Cell("a|b"), Cell("1.5", 1_500_000_000), Cell("x")),),
+    heading=("head",),
+    notes=("note",),
+    facts={"at": {"B": 1}},
+)
+
+
+def test_forms() -> None:
+    assert render(REPORT, "csv") == "name,flops,more\na|b,1500000000,x"
+    assert render(REPORT, "md") == "head  \n\n| name | GFLOPs |\n| --- | ---: |\n| a\\|b | 1.5 |\n\nnote  "
+    assert json.loads(render(REPORT, "json")) == {
+        "at": {"B": 1},
+        "notes": ["note"],
+        "rows": [{"name": "a|b", "flops": 1_500_000_000, "more": "x"}],
+    }
+    assert '<td style="text-align:right">1.5</td>' in render(REPORT, "html")
+    assert "x" not in render(REPORT, "table").split()
+
+
+def test_pandas_and_notebooks(costs: Any) -> None:
+    frame = to_pandas(costs.at(B=3))
+    assert frame["flops"].sum() == costs.at(B=3).total.flops
+    assert list(frame["layer"])[:2] == ["0.fc", "0.relu"]
+    assert costs._repr_html_().count("<tr>") == 5
+    assert "0-3.fc" in str(costs)
