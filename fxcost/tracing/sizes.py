@@ -70,8 +70,8 @@ def guard_places(_environment: ShapeEnv, framework_loc: str | None = None) -> SL
     return SLoc(user, origin or framework_loc)
 
 
-IN_A_KERNEL = "_ops.py __call__"
-"""Where a guard comes from that an operator's own kernel asked for."""
+IN_A_KERNEL = ("_ops.py __call__", "_decomp/decompositions.py matmul")
+"""Where guards come from that an operator's own kernel asked for, once the operator itself is recorded."""
 
 
 IN_CONVOLUTION = "_subclasses/fake_impls.py conv"
@@ -85,7 +85,7 @@ def _is_about_layout(guard: Any, origin: str | None, batches: AbstractSet[sympy.
     """
     if origin == IN_CONVOLUTION:
         return guard.free_symbols <= batches
-    return origin == IN_A_KERNEL and isinstance(guard, (sympy.Gt, sympy.Ne)) and 1 in guard.args
+    return origin in IN_A_KERNEL and isinstance(guard, (sympy.Gt, sympy.Ne)) and 1 in guard.args
 
 
 class TorchFiles:
