@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, Quantity
+from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, Quantity, number
 from fxcost.errors import FxcostError
 from fxcost.reports.numbers import formula, merged_name, prefix_for, scaled, shape, share, sizes_text, symbol_lines
 from fxcost.saved import quantity_text
@@ -46,7 +46,7 @@ def cost_report(
     builders = {"layer": _layers, "module": _modules, "op": _operators}
     lines = builders[by](model, evaluated, depth)
     if top is not None:
-        lines = sorted(lines, key=lambda line: line.values.flops, reverse=True)[:top]  # pyright: ignore[reportCallIssue, reportArgumentType]
+        lines = sorted(lines, key=lambda line: number(line.values.flops) * line.count, reverse=True)[:top]
     columns, rows = _table(lines, evaluated, point, by)
     return Report(
         columns,
