@@ -284,6 +284,27 @@ def sweep(
 
 
 @app.command()
+def explain(
+    model: Model,
+    layer: Annotated[str, typer.Argument(metavar="LAYER", help="A layer or module by its name in `fxcost trace`.")],
+    at: At = None,
+    form: Format = Form.table,
+    symbolic: Symbolic = None,
+    inputs: Inputs = None,
+    settings: Settings = None,
+    budget: Budget = 60.0,
+    plugins: Plugins = None,
+    attention: AttentionOption = Attention.fused,
+    causal_skip: CausalSkip = False,
+) -> None:
+    """One layer in full: formula, substitution step by step, rule, assumptions, valid range."""
+    from fxcost.reports.explain import explain_report
+
+    costs = _costs(model, _Asked(symbolic, inputs, at, settings, budget, plugins, False, attention, causal_skip))
+    _print(explain_report(costs, layer, _point(costs, at)), form, None)
+
+
+@app.command()
 def platforms(
     name: Annotated[str | None, typer.Argument(help="One machine, with every figure and its source.")] = None,
     lint: Annotated[

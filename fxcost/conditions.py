@@ -37,9 +37,9 @@ class SymbolRange:
         return None
 
     def __str__(self) -> str:
-        upper = "" if self.high is None else f" ≤ {self.high}"
-        multiple = "" if self.multiple_of == 1 else f", a multiple of {self.multiple_of}"
-        return f"{self.low} ≤{upper}{multiple}" if not upper else f"{self.low} to {self.high}{multiple}"
+        upper = "or more" if self.high is None else f"to {self.high}"
+        multiple = f", a multiple of {self.multiple_of}" if self.multiple_of > 1 else ""
+        return f"{self.low} {upper}{multiple}"
 
 
 @dataclass(frozen=True)

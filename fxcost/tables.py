@@ -82,7 +82,8 @@ def show(report: Report, form: Format) -> None:
 def _print_table(console: Console, report: Report) -> None:
     for line in report.heading:
         console.print(Text(line))
-    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    titled = any(column.title for column in report.columns)
+    table = RichTable(box=box.SIMPLE_HEAD if titled else None, pad_edge=False, show_header=titled)
     shown = [i for i, column in enumerate(report.columns) if not column.hidden]
     for column in (report.columns[i] for i in shown):
         table.add_column(

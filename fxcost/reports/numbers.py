@@ -47,8 +47,8 @@ def formula(quantity: Quantity) -> str:
 
 
 def shape(sizes: Iterable[Quantity]) -> str:
-    """A shape such as ``1×64×112×112``; a scalar is ``scalar``."""
-    return "×".join(str(size) if not isinstance(size, sympy.Expr) else to_pretty(size) for size in sizes) or "scalar"
+    """A shape such as ``1×64×112×112``, sums in parentheses; a scalar is ``scalar``."""
+    return "×".join(f"({to_pretty(s)})" if isinstance(s, sympy.Add) else formula(s) for s in sizes) or "scalar"
 
 
 def sizes_text(sizes: Mapping[str, int]) -> str:
@@ -94,15 +94,8 @@ def _runs(numbers: list[int]) -> str:
 
 def symbol_lines(model: CostModel) -> tuple[str, ...]:
     """Where the formulas hold: ranges, fixed sizes, conditions."""
-    lines = [f"{name}: {_range(model, name)}" for name in model.symbols]
+    lines = [f"{name}: {allowed}" for name, allowed in model.symbols.items()]
     head = (f"symbols  {'; '.join(lines)}",) if lines else ()
     pins = tuple(f"fixed    {name}={pin.value}: {pin.where}" for name, pin in model.fixed.items())
     holds = tuple(f"only where {c}" + (f" ({c.where})" if c.where else "") for c in model.conditions)
     return head + pins + holds
-
-
-def _range(model: CostModel, name: str) -> str:
-    each = model.symbols[name]
-    upper = "or more" if each.high is None else f"to {each.high}"
-    multiple = f", a multiple of {each.multiple_of}" if each.multiple_of > 1 else ""
-    return f"{each.low} {upper}{multiple}"

@@ -1,0 +1,73 @@
+"""One layer's cost told in full: formula, substitution step by step, rule, assumptions, and where it holds."""
+
+import re
+from collections.abc import Mapping
+
+import sympy
+
+from fxcost.costs import CostModel, LayerCost, Quantity
+from fxcost.errors import FxcostError, near_matches
+from fxcost.evaluation import evaluate
+from fxcost.expressions import to_pretty
+from fxcost.reports.numbers import formula, shape, sizes_text, symbol_lines
+from fxcost.tables import Cell, Column, Report
+
+
+def find_layers(model: CostModel, name: str) -> tuple[LayerCost, ...]:
+    """The layer of that name, or all that run inside the module of that name."""
+    found = tuple(layer for layer in model.layers if layer.name == name)
+    found = found or tuple(layer for layer in model.layers if layer.module == name)
+    if not found:
+        names = {layer.name for layer in model.layers}
+        raise FxcostError(
+            f"{model.ref} has no layer {name!r}{near_matches(name, names)}; `fxcost trace {model.ref}` lists them"
+        )
+    return found
+
+
+def explain_report(model: CostModel, name: str, at: Mapping[str, int] | None) -> Report:
+    """Each quantity of the layer as a formula, with its numbers put in, and as a value."""
+    point = model.point(at)
+    layers = find_layers(model, name)
+    rows = tuple(row for layer in layers for row in _told(model, layer, point))
+    columns = (Column("", "what", numeric=False), Column("", "told", numeric=False, folds=True))
+    notes = (*symbol_lines(model), f"assumed  {'; '.join(model.assumptions)}")
+    return Report(columns, rows, (f"{model.ref} at {sizes_text(point)}",), notes, {"model": model.ref, "at": point})
+
+
+def _told(model: CostModel, layer: LayerCost, point: Mapping[str, int]) -> list[tuple[Cell, ...]]:
+    moved = layer.cost.bytes_moved(model.bits())
+    lines = [
+        ("layer", f"{layer.name}{' (shared)' if layer.shared else ''}"),
+        ("module", f"{layer.module or model.ref}, a {layer.module_type}" if layer.module_type else layer.module),
+        ("operator", layer.op),
+        ("rule", f"{layer.rule or 'none'} ({layer.coverage}, {layer.unit} unit): {layer.reason}"),
+        ("inputs", ", ".join(map(shape, layer.inputs))),
+        ("outputs", ", ".join(map(shape, layer.outputs))),
+        *_steps("FLOPs", layer.flops, point),
+        *_steps("MACs", layer.macs, point),
+        ("parameters", f"{layer.params:,}"),
+    ]
+    for side, counts in (("reads", layer.cost.reads), ("writes", layer.cost.writes)):
+        for role, by_dtype in counts.items():
+            lines += [(f"{side}", f"{formula(n)} {dtype} elements of {role}s") for dtype, n in by_dtype.items()]
+    lines += _steps(f"bytes moved, {model.dtype}", moved, point)
+    return [(Cell(what), Cell(text)) for what, text in (*lines, ("", ""))]
+
+
+def _steps(what: str, quantity: Quantity, point: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The formula, the sizes in the place of symbols, each factor's value, and the result."""
+    if not isinstance(quantity, sympy.Expr) or not quantity.free_symbols:
+        return [(what, formula(quantity))]
+    pretty = to_pretty(quantity)
+    names = "|".join(map(re.escape, point))
+    inserted = re.sub(rf"(?<![A-Za-z_\d])({names})(?![A-Za-z_\d])", lambda match: str(point[match[1]]), pretty)
+    told = [pretty, inserted, _factors(quantity, point), f"{evaluate(quantity, point):,}"]
+    lines = list(dict.fromkeys(told))
+    return [(what, lines[0]), *(("", f"= {line}") for line in lines[1:])]
+
+
+def _factors(expr: sympy.Expr, point: Mapping[str, int]) -> str:
+    """A sum of products with every factor evaluated."""
+    terms = (sympy.Mul.make_args(term) for term in sympy.Add.make_args(expr))
+    return " + ".join("·".join(str(evaluate(factor, point)) for factor in factors) for factors in terms)
