@@ -27,8 +27,9 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost.analysis import Request, trace, trace_source
+from fxcost.building import Source
 from fxcost.inputs import InputSpec
-from fxcost.sources import Source, load_source
+from fxcost.sources import load_source
 
 LONGEST_SECONDS = 90
 """A counter that takes longer is stopped, and its cell says so."""

@@ -15,8 +15,9 @@ import sympy
 import torch
 from torch.fx import Graph, Node
 
+from fxcost.building import Source
 from fxcost.conditions import Pinned, SymbolRange
-from fxcost.costs import UNUSED, Cost, CostModel, LayerCost
+from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, as_expr
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
 from fxcost.evaluation import assume_multiple
 from fxcost.graph import LAYER, OUTPUTS, WEIGHT, operations, placeholders
@@ -26,7 +27,7 @@ from fxcost.passes.flops import FLOPS, flops_pass
 from fxcost.passes.parameters import PARAMETERS, parameters, unused_parameters
 from fxcost.passes.traffic import TRAFFIC, Attention, traffic_pass
 from fxcost.pipeline import Pass, Pipeline
-from fxcost.sources import Source, load_source
+from fxcost.sources import load_source
 from fxcost.tracing import (
     Traced,
     TraceTimeout,
@@ -220,7 +221,7 @@ def _row(node: Node, name: str, extra: tuple[Pass[Any], ...]) -> LayerCost:
         cost=Cost(work.flops, work.macs, held.count, moved.reads, moved.writes),
         inputs=tuple(tensor.shape for _, tensor in call.tensors) if call else (),
         outputs=tuple(tensor.shape for tensor in OUTPUTS[node]),
-        extra={each.provides.name: sympy.sympify(each.provides[node]) for each in extra},
+        extra={each.provides.name: as_expr(each.provides[node]) for each in extra},
     )
 
 
@@ -288,19 +289,7 @@ def _with_multiples(model: CostModel, multiples: Mapping[str, int]) -> CostModel
             known[quantity] = assume_multiple(quantity, declared)
         return known[quantity]
 
-    def shapes(each: Iterable[Iterable[Any]]) -> tuple[tuple[Any, ...], ...]:
-        return tuple(tuple(map(rewrite, shape)) for shape in each)
-
-    layers = tuple(
-        replace(
-            layer,
-            cost=layer.cost.map(rewrite),
-            inputs=shapes(layer.inputs),
-            outputs=shapes(layer.outputs),
-            extra={k: rewrite(v) for k, v in layer.extra.items()},
-        )
-        for layer in model.layers
-    )
+    layers = tuple(layer.map(rewrite) for layer in model.layers)
     return replace(model, layers=layers, symbols=symbols)
 
 

@@ -5,8 +5,6 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
-from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fxcost.errors import FxcostError
+from fxcost.options import Asked, By, Form, Format, Model, Output, Platforms, Plot, Precision, Top, model_command
 
 if TYPE_CHECKING:
     from fxcost.costs import CostModel
@@ -32,101 +31,6 @@ app = typer.Typer(
 )
 
 
-class By(StrEnum):
-    """Rows of `fxcost trace`."""
-
-    layer = "layer"
-    module = "module"
-    op = "op"
-
-
-class Form(StrEnum):
-    """Forms of a printed report."""
-
-    table = "table"
-    md = "md"
-    csv = "csv"
-    json = "json"
-
-
-class Attention(StrEnum):
-    """How attention touches memory."""
-
-    fused = "fused"
-    math = "math"
-
-
-MODEL_HELP = (
-    "resnet50 (searched in torchvision, then timm), torchvision:NAME, timm:NAME, hf:REPO_OR_DIR_OR_CONFIG.json, "
-    "package.module:factory, path/to/file.py:factory, program.pt2, or a saved .json"
-)
-Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
-Symbolic = Annotated[
-    str | None,
-    typer.Option(
-        "--symbolic",
-        "-s",
-        metavar="H,W,B",
-        help="Sizes kept as symbols; H%32 declares a multiple. Default: all the inputs have.",
-    ),
-]
-Inputs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input", "-i", metavar="'x: float32[B,3,H,W]'", help="An input of the model, by name; repeat for more."
-    ),
-]
-At = Annotated[
-    str | None,
-    typer.Option("--at", metavar="B=8,H=224", help="Sizes to evaluate at; others take the model's usual ones."),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model's factory; repeat for more."),
-]
-Budget = Annotated[
-    float,
-    typer.Option("--budget", metavar="SECONDS", min=1, help="Time a trace may take before image sizes are fixed."),
-]
-Plugins = Annotated[
-    list[str] | None,
-    typer.Option("--plugin", metavar="MODULE", help="A module with operator rules or passes; repeat for more."),
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit 3 when the model calls operators without a rule.")]
-AttentionOption = Annotated[
-    Attention, typer.Option("--attention", help="math adds the score matrix to attention's traffic.")
-]
-CausalSkip = Annotated[bool, typer.Option("--causal-skip", help="Count only the pairs that a causal mask keeps.")]
-Platforms = Annotated[
-    list[str],
-    typer.Option(
-        "--platform", "-p", metavar="NAME", help="A machine of `fxcost platforms`, or a TOML file; repeat to compare."
-    ),
-]
-Precision = Annotated[str | None, typer.Option("--precision", metavar="fp16", help="Default: the model's own dtype.")]
-Format = Annotated[Form, typer.Option("--format", "-f", help="Form of the report.")]
-Top = Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Only the N most expensive rows.")]
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of the terminal.")
-]
-Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE.svg|png", help="Draw it too (needs fxcost[plot]).")]
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The options that say how a model is built and traced."""
-
-    symbolic: str | None
-    inputs: list[str] | None
-    at: str | None
-    settings: list[str] | None
-    budget: float
-    plugins: list[str] | None
-    strict: bool
-    attention: Attention
-    causal_skip: bool
-
-
 @app.callback()
 def _options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
     _debugging.set(debug)
@@ -136,11 +40,10 @@ _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 
 
 @app.command()
+@model_command
 def trace(
+    asked: Asked,
     model: Model,
-    symbolic: Symbolic = None,
-    inputs: Inputs = None,
-    at: At = None,
     by: Annotated[By, typer.Option("--by", help="What a row stands for.")] = By.layer,
     depth: Annotated[
         int | None, typer.Option("--depth", metavar="N", min=0, help="Levels of the module tree (with --by module).")
@@ -153,21 +56,14 @@ def trace(
             "--output", "-o", metavar="FILE", help="Save the formulas (.json), or the report (other endings)."
         ),
     ] = None,
-    settings: Settings = None,
-    budget: Budget = 60.0,
-    plugins: Plugins = None,
-    strict: Strict = False,
-    attention: AttentionOption = Attention.fused,
-    causal_skip: CausalSkip = False,
 ) -> None:
     """Cost of each layer as a formula: FLOPs, MACs, parameters, memory traffic."""
     from fxcost.reports.costs import cost_report
 
-    asked = _Asked(symbolic, inputs, at, settings, budget, plugins, strict, attention, causal_skip)
     costs = _costs(model, asked)
     if depth is not None:
         by = By.module
-    report = cost_report(costs, _point(costs, at), by=by.value, depth=depth, top=top)
+    report = cost_report(costs, _point(costs, asked.at), by=by.value, depth=depth, top=top)
     if output is not None and output.suffix == ".json" and form is not Form.json:
         costs.save(output)
         _say(f"saved {output}: {len(costs.layers)} operations of {costs.ref}")
@@ -176,58 +72,44 @@ def trace(
 
 
 @app.command()
+@model_command
 def crossover(
+    asked: Asked,
     model: Model,
     platform: Platforms,
     over: Annotated[str, typer.Option("--over", metavar="B", help="The symbol to solve for.")] = "B",
-    at: At = None,
     precision: Precision = None,
     form: Format = Form.table,
     output: Output = None,
-    symbolic: Symbolic = None,
-    inputs: Inputs = None,
-    settings: Settings = None,
-    budget: Budget = 60.0,
-    plugins: Plugins = None,
-    strict: Strict = False,
-    attention: AttentionOption = Attention.fused,
-    causal_skip: CausalSkip = False,
 ) -> None:
     """From which batch size (or resolution, or length) each layer is compute-bound: always, from a size on, or never."""
     from fxcost.reports.roofline import crossover_report
 
-    costs = _costs(model, _Asked(symbolic, inputs, at, settings, budget, plugins, strict, attention, causal_skip))
+    costs = _costs(model, asked)
     machines = _machines(costs, platform, precision)
     wide = form in (Form.table, Form.md)
-    _print(crossover_report(costs, machines, over, _point(costs, at), wide=wide), form, output)
+    _print(crossover_report(costs, machines, over, _point(costs, asked.at), wide=wide), form, output)
 
 
 @app.command()
+@model_command
 def roofline(
+    asked: Asked,
     model: Model,
     platform: Platforms,
-    at: At = None,
     precision: Precision = None,
     plot: Plot = None,
     top: Top = None,
     form: Format = Form.table,
     output: Output = None,
-    symbolic: Symbolic = None,
-    inputs: Inputs = None,
-    settings: Settings = None,
-    budget: Budget = 60.0,
-    plugins: Plugins = None,
-    strict: Strict = False,
-    attention: AttentionOption = Attention.fused,
-    causal_skip: CausalSkip = False,
 ) -> None:
     """Each layer on a machine at one point: intensity, bound, time."""
     from fxcost.reports.roofline import roofline_report
     from fxcost.roofline import layer_points
 
-    costs = _costs(model, _Asked(symbolic, inputs, at, settings, budget, plugins, strict, attention, causal_skip))
+    costs = _costs(model, asked)
     machines = _machines(costs, platform, precision)
-    point = _point(costs, at)
+    point = _point(costs, asked.at)
     report = roofline_report(costs, machines, point, wide=form in (Form.table, Form.md), top=top)
     if plot is not None:
         from fxcost.plot import checked_path, plot_roofline
@@ -238,7 +120,9 @@ def roofline(
 
 
 @app.command()
+@model_command
 def sweep(
+    asked: Asked,
     model: Model,
     platform: Platforms,
     over: Annotated[
@@ -247,19 +131,10 @@ def sweep(
             "--over", metavar="B=1:1024:*2", help="Symbol and sizes: first:last:*factor, first:last:step, or a list."
         ),
     ],
-    at: At = None,
     precision: Precision = None,
     plot: Plot = None,
     form: Format = Form.table,
     output: Output = None,
-    symbolic: Symbolic = None,
-    inputs: Inputs = None,
-    settings: Settings = None,
-    budget: Budget = 60.0,
-    plugins: Plugins = None,
-    strict: Strict = False,
-    attention: AttentionOption = Attention.fused,
-    causal_skip: CausalSkip = False,
 ) -> None:
     """Time and throughput along batch sizes (or another symbol), and which layers change side."""
     from fxcost.inputs import parse_sweep
@@ -268,9 +143,9 @@ def sweep(
     from fxcost.roofline import sweep as swept_over
 
     name, sizes = parse_sweep(over)
-    costs = _costs(model, _Asked(symbolic, inputs, at, settings, budget, plugins, strict, attention, causal_skip))
+    costs = _costs(model, asked)
     machines = _machines(costs, platform, precision)
-    point = _point(costs, at)
+    point = _point(costs, asked.at)
     swept = [(machine, swept_over(costs, machine, name, sizes, point)) for machine in machines]
     report = sweep_report(costs, name, swept, point)
     if plot is not None:
@@ -284,24 +159,18 @@ def sweep(
 
 
 @app.command()
+@model_command
 def explain(
+    asked: Asked,
     model: Model,
     layer: Annotated[str, typer.Argument(metavar="LAYER", help="A layer or module by its name in `fxcost trace`.")],
-    at: At = None,
     form: Format = Form.table,
-    symbolic: Symbolic = None,
-    inputs: Inputs = None,
-    settings: Settings = None,
-    budget: Budget = 60.0,
-    plugins: Plugins = None,
-    attention: AttentionOption = Attention.fused,
-    causal_skip: CausalSkip = False,
 ) -> None:
     """One layer in full: formula, substitution step by step, rule, assumptions, valid range."""
     from fxcost.reports.explain import explain_report
 
-    costs = _costs(model, _Asked(symbolic, inputs, at, settings, budget, plugins, False, attention, causal_skip))
-    _print(explain_report(costs, layer, _point(costs, at)), form, None)
+    costs = _costs(model, asked)
+    _print(explain_report(costs, layer, _point(costs, asked.at)), form, None)
 
 
 @app.command()
@@ -331,7 +200,7 @@ def platforms(
 # From options to objects
 
 
-def _costs(model: str, asked: _Asked) -> "CostModel":
+def _costs(model: str, asked: Asked) -> "CostModel":
     """The costs of a model reference, traced now, or of a saved file."""
     if model.endswith(".json") and not model.startswith("hf:"):
         for option, value in (("--symbolic", asked.symbolic), ("--input", asked.inputs), ("--set", asked.settings)):

@@ -20,6 +20,13 @@ Quantity = sympy.Expr | int | Fraction
 """A formula, or its value at given sizes."""
 
 
+def as_expr(quantity: Quantity) -> sympy.Expr:
+    """The quantity as an expression."""
+    if isinstance(quantity, Fraction):
+        return sympy.Rational(quantity.numerator, quantity.denominator)
+    return quantity if isinstance(quantity, sympy.Expr) else sympy.Integer(quantity)
+
+
 def number(quantity: Quantity) -> Fraction:
     """The value of an evaluated quantity."""
     return quantity if isinstance(quantity, Fraction) else Fraction(int(quantity))
@@ -104,7 +111,7 @@ class Mapper:
 def _sum(quantities: Iterable[Quantity]) -> Quantity:
     quantities = list(quantities)
     if any(isinstance(q, sympy.Expr) for q in quantities):
-        return total(sympy.sympify(q) if isinstance(q, int) else q for q in quantities)  # pyright: ignore[reportArgumentType]
+        return total(map(as_expr, quantities))
     return sum(quantities)  # pyright: ignore[reportArgumentType]  # all numbers
 
 
@@ -147,6 +154,20 @@ class LayerCost:
     outputs: tuple[tuple[Quantity, ...], ...] = ()
     extra: Mapping[str, Quantity] = field(default_factory=dict[str, Quantity])
     """What passes of third parties found, by the name of the annotation."""
+
+    def map(self, function: "Callable[[Quantity], Quantity]") -> "LayerCost":
+        """The same layer with ``function`` applied to each quantity."""
+
+        def shapes(each: tuple[tuple[Quantity, ...], ...]) -> tuple[tuple[Quantity, ...], ...]:
+            return tuple(tuple(map(function, shape)) for shape in each)
+
+        return replace(
+            self,
+            cost=self.cost.map(function),
+            inputs=shapes(self.inputs),
+            outputs=shapes(self.outputs),
+            extra={name: function(value) for name, value in self.extra.items()},
+        )
 
     @property
     def flops(self) -> Quantity:
@@ -233,20 +254,7 @@ class CostModel:
         """The same model evaluated, every formula an exact number; symbols not given take their usual size."""
         point = self.point({**(sizes or {}), **more})
         mapper = Mapper(point)
-
-        def shapes(each: tuple[tuple[Quantity, ...], ...]) -> tuple[tuple[Quantity, ...], ...]:
-            return tuple(tuple(map(mapper, shape)) for shape in each)
-
-        layers = tuple(
-            replace(
-                layer,
-                cost=layer.cost.map(mapper),
-                inputs=shapes(layer.inputs),
-                outputs=shapes(layer.outputs),
-                extra={name: mapper(value) for name, value in layer.extra.items()},
-            )
-            for layer in self.layers
-        )
+        layers = tuple(layer.map(mapper) for layer in self.layers)
         return replace(self, layers=layers, sizes=point)
 
     # What follows leans on rooms built upon this one, which are imported when asked for.

@@ -16,7 +16,7 @@ from typing import Literal
 
 import sympy
 
-from fxcost.costs import CostModel, LayerCost, Quantity, Unit, number
+from fxcost.costs import CostModel, LayerCost, Quantity, Unit, as_expr, number
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import substitute, total
 from fxcost.expressions import symbol
@@ -183,7 +183,7 @@ class _Solver:
         return Crossover(layer, outcome, where, exact if outcome == "at" else None, limit, ridge)
 
     def _at_others(self, quantity: Quantity) -> sympy.Expr:
-        return substitute(sympy.sympify(quantity) if isinstance(quantity, int) else quantity, self.others)  # pyright: ignore[reportArgumentType]
+        return substitute(as_expr(quantity), self.others)
 
     def _solved(
         self, flops: sympy.Expr, moved: sympy.Expr, ridge: Fraction

@@ -68,7 +68,7 @@ def test_a_hostile_formula_is_refused_quickly(changed: Any, tmp_path: Path, text
     start = time.perf_counter()
     with pytest.raises(FxcostError) as refused:
         load(path)
-    assert time.perf_counter() - start < 3
+    assert time.perf_counter() - start < 10  # minutes or gigabytes, were it not refused
     message = str(refused.value)
     assert "changed.json: layer 'conv'.flops" in message
     assert len(message) < 400

@@ -1,0 +1,68 @@
+"""A model built without memory for its weights, and what it is called with."""
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fxcost.errors import FxcostError
+from fxcost.inputs import Arguments
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model ready to trace: its module, or the path of an exported program, and its inputs' usual sizes."""
+
+    ref: str
+    module: torch.nn.Module | None
+    arguments: Arguments
+    defaults: Mapping[str, int] = field(default_factory=dict[str, int])
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The largest sizes the model holds, where no line of its code checks them: the rows of a table of positions."""
+    program: Path | None = None
+
+
+def build(factory: Callable[..., Any], settings: Mapping[str, Any], ref: str) -> torch.nn.Module:
+    """Call the factory on the meta device; on the CPU when it needs values of its weights."""
+    try:
+        with torch.device("meta"):
+            module = factory(**settings)
+    except TypeError as error:
+        if settings:
+            raise FxcostError(
+                f"{ref} does not take {', '.join(f'--set {k}={v}' for k, v in settings.items())}: {error}"
+            ) from error
+        raise FxcostError(raised(ref, error)) from error
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta" not in str(error):
+            raise FxcostError(raised(ref, error)) from error
+        module = factory(**settings)
+    except Exception as error:
+        raise FxcostError(raised(ref, error)) from error
+    if not isinstance(module, torch.nn.Module):
+        raise FxcostError(f"{ref} gives a {type(module).__name__}, not a torch.nn.Module")
+    return _on_one_device(module)
+
+
+def raised(ref: str, error: BaseException) -> str:
+    """What the user's own code raised, and where."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{ref} raised {type(error).__name__}: {str(error)[:200]} ({Path(frame.filename).name}:{frame.lineno})"
+
+
+def _on_one_device(module: torch.nn.Module) -> torch.nn.Module:
+    """Move the few tensors that a constructor put elsewhere to where its parameters are; ties stay."""
+    device = next((p.device for p in module.parameters()), None)
+    for each in module.modules():
+        for name, buffer in list(each._buffers.items()):  # pyright: ignore[reportPrivateUsage]  # keeps persistence flags
+            if buffer is not None and device is not None and buffer.device != device:
+                each._buffers[name] = buffer.to(device)  # pyright: ignore[reportPrivateUsage]
+    return module.eval()
+
+
+def with_defaults(ref: str, module: torch.nn.Module, arguments: Arguments, defaults: Mapping[str, int]) -> Source:
+    """A source with the usual sizes of the symbols that its inputs have."""
+    return Source(ref, module, arguments, {name: defaults[name] for name in arguments.symbols()})

@@ -1,0 +1,126 @@
+"""Options of the command line: those of every command that takes a model, and those that several share."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+
+class By(StrEnum):
+    """Rows of `fxcost trace`."""
+
+    layer = "layer"
+    module = "module"
+    op = "op"
+
+
+class Form(StrEnum):
+    """Forms of a printed report."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    json = "json"
+
+
+class Attention(StrEnum):
+    """How attention touches memory."""
+
+    fused = "fused"
+    math = "math"
+
+
+MODEL_HELP = (
+    "resnet50 (searched in torchvision, then timm), torchvision:NAME, timm:NAME, hf:REPO_OR_DIR_OR_CONFIG.json, "
+    "package.module:factory, path/to/file.py:factory, program.pt2, or a saved .json"
+)
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
+Symbolic = Annotated[
+    str | None,
+    typer.Option(
+        "--symbolic",
+        "-s",
+        metavar="H,W,B",
+        help="Sizes kept as symbols; H%32 declares a multiple. Default: all the inputs have.",
+    ),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input", "-i", metavar="'x: float32[B,3,H,W]'", help="An input of the model, by name; repeat for more."
+    ),
+]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="B=8,H=224", help="Sizes to evaluate at; others take the model's usual ones."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model's factory; repeat for more."),
+]
+Budget = Annotated[
+    float,
+    typer.Option("--budget", metavar="SECONDS", min=1, help="Time a trace may take before image sizes are fixed."),
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="MODULE", help="A module with operator rules or passes; repeat for more."),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit 3 when the model calls operators without a rule.")]
+AttentionOption = Annotated[
+    Attention, typer.Option("--attention", help="math adds the score matrix to attention's traffic.")
+]
+CausalSkip = Annotated[bool, typer.Option("--causal-skip", help="Count only the pairs that a causal mask keeps.")]
+Platforms = Annotated[
+    list[str],
+    typer.Option(
+        "--platform", "-p", metavar="NAME", help="A machine of `fxcost platforms`, or a TOML file; repeat to compare."
+    ),
+]
+Precision = Annotated[str | None, typer.Option("--precision", metavar="fp16", help="Default: the model's own dtype.")]
+Format = Annotated[Form, typer.Option("--format", "-f", help="Form of the report.")]
+Top = Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Only the N most expensive rows.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of the terminal.")
+]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE.svg|png", help="Draw it too (needs fxcost[plot]).")]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of every command that say how a model is built and traced."""
+
+    symbolic: Symbolic = None
+    inputs: Inputs = None
+    at: At = None
+    settings: Settings = None
+    budget: Budget = 60.0
+    plugins: Plugins = None
+    strict: Strict = False
+    attention: AttentionOption = Attention.fused
+    causal_skip: CausalSkip = False
+
+
+def model_command(command: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of a function whose parameter ``asked`` stands for all options of `Asked`."""
+    own = [p for name, p in inspect.signature(command).parameters.items() if name != "asked"]
+    names = [field.name for field in fields(Asked)]
+    hints = get_type_hints(Asked, include_extras=True)
+    shared = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
+        for f in fields(Asked)
+    ]
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        command(asked=Asked(**{name: values.pop(name) for name in names}), **values)
+
+    kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    run.__signature__ = inspect.Signature([*kept, *shared])  # pyright: ignore[reportAttributeAccessIssue]  # what typer reads
+    run.__annotations__ = {p.name: p.annotation for p in [*kept, *shared]}
+    return run
