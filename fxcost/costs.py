@@ -170,6 +170,11 @@ class LayerCost:
         )
 
     @property
+    def kind(self) -> str:
+        """The class of its module, or its operator where no module stands."""
+        return self.module_type or self.op.removeprefix("aten.").partition(".")[0]
+
+    @property
     def flops(self) -> Quantity:
         return self.cost.flops
 

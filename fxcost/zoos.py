@@ -165,7 +165,7 @@ def _huggingface_class(transformers: ModuleType, config: Any) -> Any:
             return getattr(transformers, architecture)
     tasks = ["MODEL_FOR_MASKED_LM", "MODEL_FOR_CAUSAL_LM", "MODEL_FOR_IMAGE_CLASSIFICATION", "MODEL"]
     if getattr(config, "is_encoder_decoder", False):
-        tasks.insert(0, "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM")
+        tasks = ["MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM", "MODEL_FOR_SPEECH_SEQ_2_SEQ", *tasks]
     for task in tasks:
         mapping = getattr(transformers, f"{task}_MAPPING")
         if type(config) in mapping:
@@ -185,8 +185,11 @@ def _huggingface_inputs(module: Any, config: Any, takes: Mapping[str, Any]) -> d
         inputs["input_ids"] = InputSpec("input_ids", "int64", tokens)
         if "attention_mask" in takes:
             inputs["attention_mask"] = InputSpec("attention_mask", "int64", tokens)
-        if "decoder_input_ids" in takes:
-            inputs["decoder_input_ids"] = InputSpec("decoder_input_ids", "int64", ("B", "T"))
+    elif module.main_input_name == "input_features":
+        frames = 2 * config.max_source_positions  # its first convolutions halve them
+        inputs["input_features"] = InputSpec("input_features", "float32", ("B", config.num_mel_bins, frames))
+    if inputs and "decoder_input_ids" in takes:
+        inputs["decoder_input_ids"] = InputSpec("decoder_input_ids", "int64", ("B", "T"))
     dtype = str(next(module.parameters()).dtype).removeprefix("torch.")
     inputs = {name: replace(spec, dtype=dtype) if spec.dtype == "float32" else spec for name, spec in inputs.items()}
     if "use_cache" in takes:

@@ -144,3 +144,16 @@ def test_pandas_and_notebooks(costs: Any) -> None:
     assert list(frame["layer"])[:2] == ["0.fc", "0.relu"]
     assert costs._repr_html_().count("<tr>") == 5
     assert "0-3.fc" in str(costs)
+
+
+def test_a_parameter_that_nothing_uses_has_its_row() -> None:
+    class Spare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spare = nn.Parameter(torch.zeros(5))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    told = rows(cost_report(trace(Spare(), inputs=("x: float32[B,4]",))))
+    assert [(row[0], row[6]) for row in told] == [("spare (unused)", "5")]

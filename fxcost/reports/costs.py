@@ -115,7 +115,7 @@ def _layer_line(group: list[tuple[LayerCost, LayerCost]]) -> _Line:
     marks = " (shared)" if first.shared else " (unused)" if first.op == UNUSED else ""
     return _Line(
         merged_name([layer.name for layer, _ in group]) + marks,
-        first.module_type or first.op.split(".")[1],
+        first.kind,
         len(group),
         shape(values.outputs[0]) if values.outputs else "",
         first.cost,

@@ -111,7 +111,7 @@ def _wide(
         rows.append(
             (
                 Cell(merged_name([layer.name for layer in layers])),
-                Cell(layers[0].module_type or layers[0].op.split(".")[1]),
+                Cell(layers[0].kind),
                 Cell(f"×{len(group)}" if len(group) > 1 else "", len(group)),
                 Cell(layers[0].unit),
                 *each,
@@ -243,7 +243,7 @@ def _point_row(machine: Machine, group: list[LayerPoint], whole: Fraction) -> tu
     return (
         Cell(machine.platform.name),
         Cell(merged_name([p.layer.name for p in group])),
-        Cell(first.layer.module_type or first.layer.op.split(".")[1]),
+        Cell(first.layer.kind),
         Cell(f"×{count}" if count > 1 else "", count),
         Cell(first.layer.unit),
         Cell(least + scaled(first.flops * count, 10**6), first.flops * count),
