@@ -17,13 +17,13 @@ from torch.fx import Graph, Node
 
 from fxcost.building import Source
 from fxcost.conditions import Pinned, SymbolRange
-from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, as_expr
+from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, as_expr, operator_name
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
 from fxcost.evaluation import assume_multiple
 from fxcost.graph import LAYER, OUTPUTS, WEIGHT, operations, placeholders
 from fxcost.inputs import Arguments, describe, parse_symbolic
 from fxcost.ops.rules import call_of
-from fxcost.passes.flops import FLOPS, flops_pass
+from fxcost.passes.flops import FLOPS, SKIPPED, flops_pass
 from fxcost.passes.parameters import PARAMETERS, parameters, unused_parameters
 from fxcost.passes.traffic import TRAFFIC, Attention, traffic_pass
 from fxcost.pipeline import Pass, Pipeline
@@ -156,22 +156,31 @@ def _assumptions(request: Request, graph: Graph) -> tuple[str, ...]:
     notes = ["one multiply-add is 2 FLOPs", "each operation runs alone: inputs read once, outputs written once"]
     rules = {FLOPS[node].rule for node in operations(graph)}
     if "attention" in rules:
-        skipped = (
-            "masked pairs of causal attention are skipped"
-            if request.causal_skip
-            else "masked pairs of causal attention are counted"
-        )
         kind = (
             "fused: no score matrix in memory, softmax not counted"
             if request.attention == "fused"
             else "unfused: the score matrix goes through memory"
         )
-        notes += [f"attention is {kind}", skipped]
+        notes += [f"attention is {kind}", _masked(graph, request.causal_skip)]
     if "grouped_matrix_product" in rules:
         notes.append(
             "rows sent to experts spread over as many experts as they can: min(experts, rows) experts' weights are read"
         )
     return tuple(notes)
+
+
+def _masked(graph: Graph, asked: bool) -> str:
+    """What became of the pairs that causal masks hide."""
+    works = [FLOPS[node] for node in operations(graph) if FLOPS[node].rule == "attention"]
+    skipped = sum(SKIPPED in work.reason for work in works)
+    if not asked:
+        return "masked pairs of causal attention are counted"
+    if skipped == len(works):
+        return "masked pairs of causal attention are skipped"
+    return (
+        f"masked pairs are skipped in {skipped} of {len(works)} attentions: "
+        "the others are given a mask as a tensor, or lengths that differ, and count in full"
+    )
 
 
 # Collecting the rows
@@ -193,6 +202,7 @@ def _collect(
         conditions=traced.conditions,
         assumptions=assumptions,
         modules=traced.modules,
+        mode="as exported" if source.program else "eval",
         rung="fixed" if any(name in traced.fixed for name in source.arguments.symbols()) else "exact",
         dtype=_own_dtype(traced.graph),
         free=sum(1 for _ in operations(traced.graph)) - len(nodes),
@@ -233,7 +243,7 @@ def _names(nodes: list[Node], modules: Mapping[str, str]) -> list[str]:
         operators.setdefault(LAYER[node].module, set()).add(str(node.target))
     names: list[str] = []
     for node in nodes:
-        path, operator = LAYER[node].module, str(node.target).split(".")[1].strip("_")
+        path, operator = LAYER[node].module, operator_name(str(node.target)).strip("_")
         alone = path and path not in parents and len(operators[path]) == 1
         names.append(path if alone else f"{path}.{operator}".lstrip("."))
     seen: Counter[str] = Counter()

@@ -135,6 +135,11 @@ def _bytes(counts: Counts, bits: Mapping[str, int]) -> Quantity:
     return int(whole) if whole.denominator == 1 else whole
 
 
+def operator_name(op: str) -> str:
+    """``conv2d`` for ``aten.conv2d.default``; an operator without a namespace keeps its name."""
+    return op.split(".")[1] if "." in op else op
+
+
 @dataclass(frozen=True)
 class LayerCost:
     """One operation of the model: where it stands, what it is, what it costs."""
@@ -172,7 +177,7 @@ class LayerCost:
     @property
     def kind(self) -> str:
         """The class of its module, or its operator where no module stands."""
-        return self.module_type or self.op.removeprefix("aten.").partition(".")[0]
+        return self.module_type or operator_name(self.op)
 
     @property
     def flops(self) -> Quantity:

@@ -9,13 +9,14 @@ compute-bound where its intensity F/Q reaches the ridge π/β (Williams, Waterma
 # sympy and torch are typed in part.
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
 import sympy
 
+from fxcost.conditions import SymbolRange, tighten
 from fxcost.costs import CostModel, LayerCost, Quantity, Unit, as_expr, number
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import substitute, total
@@ -104,9 +105,8 @@ def _point(layer: LayerCost, bits: Mapping[str, int], machine: Machine) -> Layer
     peak = machine.peak(layer.unit)
     computing = flops / peak if peak else Fraction(0)
     moving = moved / machine.bandwidth
-    bound: Bound = (
-        "unknown" if layer.coverage == "unknown" else "compute" if computing >= moving and flops else "memory"
-    )
+    unknown = layer.coverage == "unknown" or (peak is None and flops)
+    bound: Bound = "unknown" if unknown else "compute" if computing >= moving and flops else "memory"
     return LayerPoint(layer, flops, moved, max(computing, moving), bound)
 
 
@@ -160,13 +160,29 @@ def _names(model: CostModel) -> str:
     return ", ".join(model.symbols) or "none"
 
 
+def narrowed_range(model: CostModel, over: str, others: Mapping[str, int]) -> SymbolRange:
+    """The sizes of ``over`` at which the formulas hold with the other symbols at ``others``.
+
+    Raises `FxcostError` when a condition cannot be told as a range of the one symbol.
+    """
+    conditions = [
+        replace(c, left=substitute(c.left, others), right=substitute(c.right, others)) for c in model.conditions
+    ]
+    ranges, left = tighten({over: model.symbols[over]}, conditions)
+    if left:
+        raise FxcostError(
+            f"the formulas of {model.ref} hold only where {left[0]}, which is no range of {over}; sweep over {over} instead"
+        )
+    return ranges[over]
+
+
 class _Solver:
     """Solves each distinct pair of formulas once: models repeat their layers."""
 
     def __init__(self, model: CostModel, machine: Machine, over: str, others: Mapping[str, int]) -> None:
         self.machine, self.others, self.over = machine, others, symbol(over)
         self.bits = model.bits(machine.bits)
-        self.range = model.symbols[over]
+        self.range = narrowed_range(model, over, others)
         self.known: dict[tuple[sympy.Expr, sympy.Expr, Unit], tuple[IntegerSet, Fraction | None, Fraction | None]] = {}
 
     def solve(self, layer: LayerCost) -> Crossover:

@@ -48,18 +48,24 @@ def _work(verdict: Verdict, causal_skip: bool) -> Flops:
         return Flops(ZERO, ZERO, rule.unit, "free", rule.name, rule.reason)
     if causal_skip and _is_causal(call, rule):
         macs = rule.macs(call) * _kept_pairs(call)
-        return Flops(MULTIPLY_ADD * macs, macs, rule.unit, "counted", rule.name, f"{rule.reason}; masked pairs skipped")
+        return Flops(MULTIPLY_ADD * macs, macs, rule.unit, "counted", rule.name, f"{rule.reason}; {SKIPPED}")
     return Flops(rule.flops(call), rule.macs(call), rule.unit, "counted", rule.name, rule.reason)
 
 
+SKIPPED = "masked pairs skipped"
+"""What the reason of an attention says whose masked pairs do not count."""
+
+
 def _is_causal(call: Call, rule: Rule) -> bool:
-    return rule.scores is not None and call.arguments.get("is_causal") is True
+    """Whether a call masks the upper half of a square score matrix by itself; a mask tensor may hide anything."""
+    square = rule.scores is not None and call["query"].shape[-2] == call["key"].shape[-2]
+    return square and call["is_causal"] is True
 
 
 def _kept_pairs(call: Call) -> sympy.Expr:
     """The share of pairs below the diagonal of a square score matrix: (S + 1) / 2S."""
     length = call["query"].shape[-2]
-    return (length + 1) / (2 * length) if length == call["key"].shape[-2] else sympy.Integer(1)
+    return (length + 1) / (2 * length)
 
 
 flops = flops_pass()

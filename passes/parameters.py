@@ -36,10 +36,9 @@ def parameters(graph: Graph) -> Mapping[Node, Parameters]:
 
 def used_storages(node: Node) -> set[int]:
     """The storages an operation works on; none for one that only makes a view."""
-    verdict = judge(node)
-    if verdict.call is None or verdict.coverage == "free":
+    if judge(node).coverage == "free":
         return set()
-    return {tensor.storage for _, tensor in verdict.call.tensors}
+    return {tensor.storage for source in node.all_input_nodes for tensor in OUTPUTS[source]}
 
 
 def _sizes(graph: Graph) -> dict[int, int]:

@@ -56,7 +56,7 @@ LAYERS = {
     "ops": {"graph"},
     "tracing": {"graph", "conditions"},
     "passes": {"graph", "pipeline", "ops"},
-    "roofline": {"platforms", "costs"},
+    "roofline": {"platforms", "costs", "conditions"},
 }
 """For each room, the rooms of this table that it may import."""
 

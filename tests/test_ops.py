@@ -312,3 +312,9 @@ def test_factors_that_are_not_one_are_multiplied(costs_of: Costs) -> None:
     assert costs_of(lambda a: a.clamp(0.5, 0.7), x, B=2).total.flops == 12
     assert costs_of(lambda a: torch.nn.functional.elu(a, 2.0), x, B=2).total.flops == 4 * 6
     assert costs_of(lambda a, b: torch.lerp(a, b, 0.5), x, y, B=2).total.flops == 3 * 6
+
+
+def test_sums_inside_one_operand_of_einsum_are_unknown_not_zero(costs_of: Costs) -> None:
+    for equation in ("bij->bi", "bii->b"):
+        costs = costs_of(lambda x, e=equation: torch.einsum(e, x), "x: float32[B,6,6]", B=2)
+        assert costs.unknown or costs.total.flops, equation

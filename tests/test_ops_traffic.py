@@ -166,3 +166,22 @@ def test_a_module_called_twice_counts_its_parameters_once(costs_of: Costs) -> No
     assert (first.params, first.shared) == (8 * 8 * 9 + 8, False)
     assert (second.params, second.shared) == (0, True)
     assert second.flops == first.flops
+
+
+def test_indexed_writes(costs_of: Costs) -> None:
+    """In place only what is picked is written; a mask may pick all; out of place everything is copied."""
+
+    def masked(x: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+        y = x * 1
+        y[m] = 0.0
+        return y
+
+    def picked(x: torch.Tensor, i: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return x.index_put((i,), v)
+
+    by_mask = costs_of(masked, "x: float32[B,6,8]", "m: bool[B,6]", B=5).layers[-1]
+    assert by_mask.op.startswith("aten.index_put_")
+    assert by_mask.cost.writes == {"activation": {"float32": 5 * 6 * 8}}
+    copied = costs_of(picked, "x: float32[B,8]", "i: int64[3]", "v: float32[3,8]", B=5).layers[-1]
+    assert copied.cost.reads == {"activation": {"float32": 5 * 8 + 3 * 8, "int64": 3}}
+    assert copied.cost.writes == {"activation": {"float32": 5 * 8}}

@@ -174,8 +174,10 @@ def test_vector_work_meets_the_vector_peak() -> None:
 
 
 def test_a_machine_without_a_vector_peak_says_so() -> None:
-    (found,) = crossovers(model(layer("4000*B", "0", "B", unit="vector")), Machine(load_platform("tpu-v5e"), "bf16"))
+    vector, tpu = model(layer("4000*B", "0", "B", unit="vector")), Machine(load_platform("tpu-v5e"), "bf16")
+    (found,) = crossovers(vector, tpu)
     assert (found.outcome, found.ridge) == ("unknown", None)
+    assert layer_points(vector, tpu)[0].bound == "unknown"
 
 
 def test_an_unknown_layer_has_no_crossover() -> None:
@@ -208,3 +210,20 @@ def test_asking_over_a_fixed_symbol() -> None:
     fixed = CostModel("it", (linear(8, 8),), symbols={"B": SymbolRange()}, fixed={"H": Pinned(224, "line 3")})
     with pytest.raises(FxcostError, match="H is fixed at 224 in it .line 3.; solve over B"):
         crossovers(fixed, Machine(load_platform("l4"), "fp16"), over="H")
+
+
+def test_a_crossover_stays_where_the_formulas_hold() -> None:
+    """Traced where B·S ≤ 256: at S = 1 no batch reaches 346, at which this layer would turn."""
+    from dataclasses import replace
+
+    from fxcost.conditions import Condition
+
+    names = ("B", "S")
+    held = Condition(parse("256", names), ">=", parse("B*S", names))
+    symbols = {"B": SymbolRange(), "S": SymbolRange()}
+    limited = replace(model(linear(4096, 4096), symbols=symbols), conditions=(held,))
+    h100 = Machine(load_platform("h100-sxm5-80gb"), "fp16")
+    assert crossovers(limited, h100, at={"S": 1})[0].outcome == "never"
+    unlike = replace(limited, conditions=(Condition(parse("B", names), "!=", parse("7*S", names)),))
+    with pytest.raises(FxcostError, match="hold only where B ≠ 7, which is no range of B"):
+        crossovers(unlike, h100, at={"S": 1})

@@ -272,3 +272,104 @@ def test_what_is_no_program_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"no program")
     with pytest.raises(FxcostError, match="x.pt2 is not a program saved by torch.export.save"):
         trace(str(path))
+
+
+def test_an_exported_program_keeps_its_conditions(tmp_path: Path) -> None:
+    from torch.export import Dim
+
+    class Branch(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 1 if x.shape[0] * x.shape[1] <= 256 else x * 2 + 3
+
+    dims = ({0: Dim.AUTO, 1: Dim.AUTO},)
+    torch.export.save(torch.export.export(Branch(), (torch.zeros(4, 6, 8),), dynamic_shapes=dims), tmp_path / "p.pt2")
+    costs = trace(str(tmp_path / "p.pt2"))
+    assert set(costs.symbols) == {"B", "D1"}
+    assert costs.at(B=16, D1=16).total.flops == 16 * 16 * 8
+    with pytest.raises(FxcostError, match="they were traced where 256 ≥ B·D1"):
+        costs.at(B=16, D1=17)
+
+
+def test_a_programs_guards_are_read_and_never_run() -> None:
+    import sympy
+
+    from fxcost.tracing.guards import program_conditions
+
+    sizes = {("x", 0): sympy.Symbol("B", integer=True, positive=True), ("x", 1): sympy.Integer(7)}
+    (told,) = program_conditions(["L['x'].size()[0] % 2 == 0 "], sizes)
+    assert (told.holds({"B": 4}), told.holds({"B": 5})) == (True, False)
+    first, second = program_conditions(["3 < L['x'].size()[0] <= 9 and L['x'].size()[1] == 7"], sizes)[:2]
+    assert [n for n in range(1, 12) if first.holds({"B": n}) and second.holds({"B": n})] == list(range(4, 10))
+    for hostile in ("__import__('os').system('x')", "L['x'].size()[0]", "L['y'].size()[0] > 1", "(", "f(1) > 2"):
+        with pytest.raises(FxcostError, match="the program holds only where"):
+            program_conditions([hostile], sizes)
+
+
+# Never silently wrong
+
+
+def test_what_runs_inside_another_operators_graph_is_unknown_not_free() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                y = self.fc(x)
+            return y.float()
+
+    costs = trace(Mixed(), inputs=(torch.zeros(2, 4),))
+    assert list(costs.unknown) == ["wrap_with_autocast"]
+    assert costs.total.params == 20
+    assert not any(layer.op == "(unused)" for layer in costs.layers)
+    with pytest.raises(FxcostError, match="wrap_with_autocast"):
+        trace(Mixed(), inputs=(torch.zeros(2, 4),), strict=True)
+
+
+def test_a_squeeze_excludes_the_size_at_which_it_would_change_the_rank() -> None:
+    costs = traced(lambda x: x.squeeze().mean(0), "x: float32[B,8]")
+    assert costs.symbols["B"].low == 2
+    assert traced(lambda x: x.unsqueeze(1).squeeze(1) + 1, "x: float32[B,8]").symbols["B"].low == 1
+
+
+def test_a_factor_that_rounds_is_refused() -> None:
+    resize = nn.functional.interpolate
+    with pytest.raises(FxcostError, match="the factor 0.7"):
+        traced(lambda x: resize(x, scale_factor=0.7))
+    half = traced(lambda x: resize(x, scale_factor=1.5))
+    for size in (1, 2, 7, 31):
+        assert half.at(B=1, H=size, W=4).total.writes == {"activation": {"float32": 3 * int(size * 1.5) * 6}}
+
+
+def test_tensors_that_forward_makes_are_on_the_models_device() -> None:
+    with torch.device("meta"):
+        model = nn.Linear(4, 8)
+
+    class Adds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x) + torch.ones(8)
+
+    assert trace(Adds(), inputs=("x: float32[B,4]",)).at(B=1).total.macs == 32
+
+
+def test_attributes_that_forward_sets_are_put_back() -> None:
+    class Keeps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+            self.seen: list[Any] = []
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.last = self.fc(x)
+            self.seen.append(self.last)
+            return self.last
+
+    model = Keeps()
+    trace(model, inputs=("x: float32[B,4]",))
+    assert not hasattr(model, "last")
+    assert model.seen == []

@@ -32,6 +32,11 @@ def transposed_convolution(call: Call) -> sympy.Expr:
     return call["input"].elements * sympy.Mul(*call["weight"].shape[1:])
 
 
+@contraction(aten.convolution, reason="as a convolution, or as a transposed one, by the argument 'transposed'")
+def any_convolution(call: Call) -> sympy.Expr:
+    return transposed_convolution(call) if call["transposed"] else convolution(call)
+
+
 @contraction(aten.linear, reason="one multiply-add for each input feature of each output element, bias not counted")
 def linear(call: Call) -> sympy.Expr:
     return call.output.elements * call["input"].shape[-1]
@@ -128,6 +133,15 @@ def _einsum_flops(call: Call) -> sympy.Expr:
     return MULTIPLY_ADD * _einsum_macs(call) + sympy.Add(*outer)
 
 
+def _sums_one_operand(call: Call) -> bool:
+    """Sums inside one operand, and diagonals, have no formula here; nor have complex numbers."""
+    steps, _ = _einsum_steps(call)
+    repeats = any(
+        len(set(term)) < len(term) for term in call["equation"].replace("...", "").partition("->")[0].split(",")
+    )
+    return call.is_complex or repeats or not steps or any(step.summed_in_one for step in steps)
+
+
 register(
     Rule(
         "einsum",
@@ -136,7 +150,7 @@ register(
         "operands meet from left to right: a multiply-add for each combination of their letters where they share one that "
         "is summed, a product where they do not",
         macs=_einsum_macs,
-        unknown_when=lambda call: call.is_complex or any(step.summed_in_one for step in _einsum_steps(call)[0]),
+        unknown_when=_sums_one_operand,
     ),
     aten.einsum,
 )

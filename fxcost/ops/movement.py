@@ -64,25 +64,50 @@ movement(
 
 
 def _scattered(call: Call) -> sympy.Expr:
-    """Elements that an indexed write reaches: the indices' common shape by the dimensions not indexed."""
-    indices = call["indices"]
-    given = [i for i in indices if isinstance(i, TensorSpec)]
-    rank = max(len(i.shape) for i in given)
-    common = [_broadcast([i.shape[d - rank] for i in given if len(i.shape) >= rank - d]) for d in range(rank)]
-    untouched = [size for d, size in enumerate(call["self"].shape) if d >= len(indices) or indices[d] is None]
-    return sympy.Mul(*common, *untouched)
+    """Elements that an indexed write reaches: the indices' common shape by the dimensions not indexed.
+
+    A mask stands for as many dimensions as it has, and may pick all of its elements.
+    """
+    common: list[list[sympy.Expr]] = []
+    masked: list[sympy.Expr] = []
+    axis, shape = 0, call["self"].shape
+    untouched: list[sympy.Expr] = []
+    for index in call["indices"]:
+        if not isinstance(index, TensorSpec):
+            untouched.append(shape[axis])
+            axis += 1
+        elif index.dtype in MASKS:
+            masked.append(index.elements)
+            axis += len(index.shape)
+        else:
+            common.append([*index.shape])
+            axis += 1
+    rank = max(map(len, common), default=0)
+    together = [_broadcast([sizes[d - rank] for sizes in common if len(sizes) >= rank - d]) for d in range(rank)]
+    return sympy.Mul(*together, *masked, *untouched, *shape[axis:])
+
+
+MASKS = ("bool", "uint8")
+"""Dtypes of an index that says of each element whether it is picked."""
 
 
 def _broadcast(sizes: list[sympy.Expr]) -> sympy.Expr:
     return next((size for size in sizes if size != 1), sympy.Integer(1))
 
 
+def _scatter_reads(call: Call) -> Mapping[str, sympy.Expr]:
+    if not call.writes_to:
+        return {}
+    return {"self": _scattered(call) if call["accumulate"] else sympy.Integer(0)}
+
+
 movement(
-    "scatter", aten.index_put,
-    reason="writes the elements it picks, not the whole target",
-    reads=lambda call: {"self": _scattered(call) if call["accumulate"] else sympy.Integer(0)},
-    writes=lambda call: {"output": _scattered(call)},
-)  # fmt: skip
+    "scatter",
+    aten.index_put,
+    reason="in place, writes the elements it picks (all that a mask may pick), not the whole target; else copies it",
+    reads=_scatter_reads,
+    writes=lambda call: {"output": _scattered(call)} if call.writes_to else {},
+)
 
 free(
     aten.detach_, aten.sym_size, aten.sym_numel, aten.sym_stride, aten.sym_storage_offset, aten._assert_tensor_metadata,

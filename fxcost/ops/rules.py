@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import sympy
-from torch._ops import OpOverload, OpOverloadPacket
+from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
 from torch.fx import Node
 
 from fxcost.errors import FxcostError
@@ -220,6 +220,8 @@ class Verdict:
 def judge(node: Node) -> Verdict:
     """Counted by a rule, free by what its tensors are or by declaration, or unknown."""
     call = call_of(node)
+    if isinstance(node.target, HigherOrderOperator):
+        return Verdict("unknown", None, None)  # it runs a graph of its own, as torch.cond and torch.autocast do
     if call is None or not call.outputs:
         return Verdict("free", FREE, call)
     rule = rule_of(call.operator)

@@ -35,7 +35,9 @@ def machine_lines(machine: Machine) -> tuple[str, ...]:
     )
     doubts = [f"{key} is doubtful ({figure.source})" for key, figure in _used(machine) if figure.doubtful]
     if vector is None:
-        doubts.append("its vector peak is not published, so layers on the vector unit are taken as memory-bound")
+        doubts.append(
+            "its vector peak is not published: the bound of layers on the vector unit is unknown, their time that of their traffic"
+        )
     return (line, *(f"         {doubt}" for doubt in doubts))
 
 

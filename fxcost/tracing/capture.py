@@ -10,6 +10,8 @@ import re
 import warnings
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from copy import copy
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -52,7 +54,7 @@ def trace_module(
     ]
     with _as_found(module), _export_settings():
         try:
-            with time_budget(budget_seconds):
+            with time_budget(budget_seconds), device_of(module):
                 program = torch_export(call, (call.tensors,), dynamic_shapes=(dims,), strict=False)
         except BudgetExceeded:
             raise TraceTimeout(
@@ -60,7 +62,7 @@ def trace_module(
             ) from None
         except Exception as error:
             raise _explain(error, example) from error
-    return read_program(program, arguments.specs(), sizes, symbolic, prefix="model", bounds={})
+    return read_program(program, arguments.specs(), sizes, symbolic, prefix="model", bounds={}, guards=[])
 
 
 def trace_program(
@@ -70,7 +72,7 @@ def trace_program(
     with _export_settings():
         program = with_live_tensors(program)
     bounds = {raw: (ends.lower, ends.upper) for raw, ends in program.range_constraints.items()}
-    return read_program(program, inputs, sizes, symbolic, prefix="", bounds=bounds)
+    return read_program(program, inputs, sizes, symbolic, prefix="", bounds=bounds, guards=program._guards_code)
 
 
 class _Call(torch.nn.Module):
@@ -80,7 +82,7 @@ class _Call(torch.nn.Module):
         super().__init__()
         self.model = model
         self.training = model.training
-        device = next((p.device for p in model.parameters()), torch.device("meta"))
+        device = device_of(model)
         is_spec = lambda leaf: isinstance(leaf, InputSpec)  # noqa: E731
         leaves, self.structure = pytree.tree_flatten((arguments.args, dict(arguments.kwargs or {})), is_leaf=is_spec)
         self.leaves = leaves
@@ -91,6 +93,11 @@ class _Call(torch.nn.Module):
         filled = [next(given) if isinstance(leaf, InputSpec) else leaf for leaf in self.leaves]
         args, kwargs = pytree.tree_unflatten(filled, self.structure)
         return list(_tensors_of(self.model(*args, **kwargs)))
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Where the model's tensors are; nowhere in memory for a model that has none."""
+    return next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("meta"))
 
 
 def _example_tensor(spec: InputSpec, example: Mapping[str, int], device: torch.device) -> torch.Tensor:
@@ -111,10 +118,32 @@ def _tensors_of(output: Any) -> Iterator[torch.Tensor]:
             raise TraceError(f"the model returns a {type(leaf).__name__}, which cannot be searched for tensors")
 
 
+def _attributes(module: torch.nn.Module) -> dict[str, Any]:
+    """A module's attributes; the values of its own tables of parameters, buffers, submodules and hooks as well."""
+    return {
+        name: (value, copy(value) if isinstance(value, (dict, list, set)) else None)
+        for name, value in vars(module).items()
+    }
+
+
+def _put_back(module: torch.nn.Module, attributes: dict[str, Any]) -> None:
+    vars(module).clear()
+    for name, (value, content) in attributes.items():
+        vars(module)[name] = value
+        if isinstance(content, dict):
+            value.clear()
+            value.update(content)
+        elif isinstance(content, list):
+            value[:] = content
+        elif isinstance(content, set):
+            value.clear()
+            value.update(content)
+
+
 @contextmanager
 def _as_found(module: torch.nn.Module) -> Generator[None]:
     """Trace in eval mode; put back every submodule's mode, the random state and the attention setting."""
-    modes = {each: each.training for each in module.modules()}
+    attributes = {each: _attributes(each) for each in module.modules()}
     fast_path = torch.backends.mha.get_fastpath_enabled()
     try:
         with torch.random.fork_rng(devices=[]):
@@ -123,8 +152,8 @@ def _as_found(module: torch.nn.Module) -> Generator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-        for each, training in modes.items():
-            each.training = training
+        for each, before in attributes.items():
+            _put_back(each, before)
 
 
 @contextmanager
@@ -188,7 +217,9 @@ def conventional_spec(name: str, tensor: torch.Tensor, sizes: dict[str, int]) ->
     ``sizes`` collects what each letter stands for; a dimension that disagrees with it stays a number.
     """
     shape = [hint_of(size) for size in tensor.shape]
-    letters: dict[int, str] = {0: "B"} if shape else {}
+    # A dimension that an exported program keeps free needs a name, even where convention has none.
+    letters = {axis: f"D{axis}" for axis, size in enumerate(tensor.shape) if isinstance(size, torch.SymInt)}
+    letters |= {0: "B"} if shape else {}
     if len(shape) == 4 and tensor.is_floating_point():
         letters |= {2: "H", 3: "W"}
     elif len(shape) == 2 and not tensor.is_floating_point():

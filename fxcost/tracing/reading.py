@@ -5,8 +5,9 @@
 # Torch's symbolic sizes are private and untyped; this folder is the border that keeps them from the rest.
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sympy
 import torch
@@ -18,6 +19,7 @@ from torch.fx.node import map_arg
 from fxcost.conditions import Condition, Pinned, SymbolRange
 from fxcost.graph import LAYER, OUTPUTS, PARAMETER, SIZE, WEIGHT, Layer, TensorSpec, operations, placeholders
 from fxcost.inputs import InputSpec
+from fxcost.tracing.guards import program_conditions
 from fxcost.tracing.sizes import Converter, Naming, TraceError, hint_of
 
 
@@ -41,6 +43,7 @@ def read_program(
     symbolic: tuple[str, ...],
     prefix: str,
     bounds: Mapping[sympy.Symbol, tuple[sympy.Expr, sympy.Expr]],
+    guards: list[str],
 ) -> Traced:
     signature = program.graph_signature
     environment = _shape_environment(program)
@@ -49,7 +52,11 @@ def read_program(
     for node, spec in zip(tensor_inputs(user_inputs), inputs, strict=True):
         naming.read(node.meta["val"], spec.dims)
     convert = Converter(naming.names)
-    ranges, conditions = naming.validity(convert)
+    convert.pin({name: pin.value for name, pin in naming.fixed.items()})
+    named = zip(tensor_inputs(user_inputs), inputs, strict=True)
+    axes = {(n.name, axis): convert(size) for n, _ in named for axis, size in enumerate(n.meta["val"].shape)}
+    carried = program_conditions(guards, axes) + [c for n in operations(program.graph) for c in _squeezed(n, convert)]
+    ranges, conditions = naming.validity(convert, carried)
     convert.assume(ranges)
     modules: dict[str, str] = {}
     weights = {
@@ -64,6 +71,18 @@ def read_program(
             if node.name in signature.inputs_to_parameters:
                 node.meta[PARAMETER.name] = node.meta["val"].numel()
     return Traced(program.graph, ranges, naming.fixed, conditions, modules, program)
+
+
+def _squeezed(node: Node, convert: Converter) -> Iterator[Condition]:
+    """That the sizes a squeeze leaves in place are not 1: at 1 the result would lose a dimension."""
+    if not str(node.target).startswith("aten.squeeze."):
+        return
+    source: Any = node.args[0]
+    shape = source.meta["val"].shape
+    asked: Any = node.args[1] if len(node.args) > 1 else range(len(shape))
+    for axis in (asked,) if isinstance(asked, int) else asked:
+        if isinstance(shape[axis], torch.SymInt):
+            yield Condition(convert(shape[axis]), "!=", sympy.Integer(1), "a squeeze")
 
 
 def tensor_inputs(nodes: list[Node]) -> list[Node]:
@@ -127,6 +146,9 @@ def with_live_tensors(program: ExportedProgram) -> ExportedProgram:
     mode = next((getattr(v, "fake_mode", None) for v in values.values() if isinstance(v, torch.Tensor)), None)
     if environment is None or mode is None:
         raise TraceError("the program has no traced tensors; export it again with torch.export")
+    for node in program.graph.nodes:
+        if node.op == "get_attr":
+            values[node] = getattr(program.graph_module, str(node.target))
     for node in operations(program.graph):
         args, kwargs = map_arg((node.args, dict(node.kwargs)), lambda n: values[n])
         with mode:

@@ -137,11 +137,15 @@ class Naming:
                 return place
         return f"the model was exported for {dim}={size} only"
 
-    def validity(self, convert: "Converter") -> tuple[dict[str, SymbolRange], tuple[Condition, ...]]:
-        """Each free symbol's range, and the relations the trace took for granted that the ranges do not imply."""
-        pins = {name: pin.value for name, pin in self.fixed.items()}
-        convert.pin(pins)
+    def validity(
+        self, convert: "Converter", carried: list[Condition]
+    ) -> tuple[dict[str, SymbolRange], tuple[Condition, ...]]:
+        """Each free symbol's range, and the relations the trace took for granted that the ranges do not imply.
+
+        ``carried`` are the conditions that an exported program brings along.
+        """
         found = [Condition(symbol(dim), "==", convert(expr), "two inputs' sizes must agree") for dim, expr in self.tied]
+        found += carried
         for guard in self.environment.guards if self.environment else ():
             if not _is_about_layout(guard.expr, guard.sloc.maybe_user_loc, self.batches):
                 found += _conditions(guard.expr, convert, place_of(guard.sloc), self.sizes)
@@ -182,6 +186,10 @@ def _conditions(guard: Any, convert: "Converter", where: str, example: Mapping[s
     )
 
 
+EXACT_DENOMINATOR = 2**10
+"""Factors such as 0.5 or 1.75, a whole number over a small power of two, multiply any size without rounding."""
+
+
 class Converter:
     """Torch's sizes, with its own floors and remainders, as plain sympy in the user's symbols."""
 
@@ -216,6 +224,11 @@ class Converter:
             return expr
         if expr.is_Float:
             exact = Fraction(float(expr))
+            if exact.denominator > EXACT_DENOMINATOR:
+                raise TraceError(
+                    f"a size of the model is computed with the factor {float(expr):g}, whose rounding no exact formula follows; "
+                    "keep that size fixed with --symbolic"
+                )
             return sympy.Rational(exact.numerator, exact.denominator)
         if isinstance(expr, sympy.Symbol):
             name = self.names.get(expr)

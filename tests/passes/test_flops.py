@@ -36,8 +36,14 @@ def test_masked_pairs_are_skipped_only_when_asked(causal: bool, skip: bool) -> N
     costs = attention(causal, causal_skip=skip)
     for length in (1, 7, 20):
         assert costs.at(B=3, S=length).total.flops == 2 * 16 * 2 * 3 * pairs(length, causal and skip)
-    told = "skipped" if skip else "counted"
-    assert f"masked pairs of causal attention are {told}" in costs.assumptions
+    told = "masked pairs of causal attention are counted"
+    if skip:
+        told = (
+            "masked pairs of causal attention are skipped"
+            if causal
+            else "masked pairs are skipped in 0 of 1 attentions"
+        )
+    assert any(told in assumption for assumption in costs.assumptions)
 
 
 def test_passes_declare_what_they_need() -> None:
