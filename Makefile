@@ -32,7 +32,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 
 types: setup
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 unit: setup
 	$(BIN)/pytest -n 2 --dist loadgroup
