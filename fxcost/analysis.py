@@ -17,13 +17,13 @@ from torch.fx import Graph, Node
 
 from fxcost.building import Source
 from fxcost.conditions import Pinned, SymbolRange
-from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, as_expr, operator_name
-from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
+from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, as_expr, operator_name, refuse_unknown
+from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import assume_multiple
 from fxcost.graph import LAYER, OUTPUTS, WEIGHT, operations, placeholders
-from fxcost.inputs import Arguments, describe, parse_symbolic
+from fxcost.inputs import Arguments, describe, parse_input, parse_symbolic
 from fxcost.ops.rules import call_of
-from fxcost.passes.flops import FLOPS, SKIPPED, flops_pass
+from fxcost.passes.flops import FLOPS, flops_pass
 from fxcost.passes.parameters import PARAMETERS, parameters, unused_parameters
 from fxcost.passes.traffic import TRAFFIC, Attention, traffic_pass
 from fxcost.pipeline import Pass, Pipeline
@@ -71,12 +71,9 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
     sizes = _sizes(source, multiples, request.sizes or {})
     if program is not None:
         traced = trace_program(program, source.arguments.specs(), sizes, tuple(multiples))
+        _tell_pins(traced, tuple(multiples), warn)
     else:
         traced = _ladder(source, sizes, tuple(multiples), request.budget, warn)
-    for name in multiples:
-        if name in traced.fixed and TIMED_OUT not in traced.fixed[name].where:
-            pin = traced.fixed[name]
-            warn(f"{name} is fixed at {pin.value}: {pin.where}")
     Pipeline(
         (
             parameters,
@@ -86,11 +83,8 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
         )
     ).run(traced.graph)
     model = _collect(source, traced, sizes, _assumptions(request, traced.graph), request.passes)
-    if request.strict and model.unknown:
-        listed = "; ".join(f"{op} in {', '.join(names[:3])}" for op, names in model.unknown.items())
-        raise UnknownOperatorsError(
-            f"{source.ref} calls operators without a rule: {listed}\nAdd rules with --plugin, or leave --strict out for lower bounds"
-        )
+    if request.strict:
+        refuse_unknown(model)
     return _with_multiples(model, multiples)
 
 
@@ -123,7 +117,10 @@ def _sizes(source: Source, multiples: Mapping[str, int], given: Mapping[str, int
     return {name: -(-sizes[name] // multiples.get(name, 1)) * multiples.get(name, 1) for name in known}
 
 
-TIMED_OUT = "tracing with it symbolic took longer than"
+def _tell_pins(traced: Traced, symbolic: tuple[str, ...], warn: Callable[[str], None]) -> None:
+    for name in symbolic:
+        if name in traced.fixed:
+            warn(f"{name} is fixed at {traced.fixed[name].value}: {traced.fixed[name].where}")
 
 
 def _ladder(
@@ -134,8 +131,9 @@ def _ladder(
     if module is None:
         raise FxcostError(f"{source.ref} is no module to trace")
     try:
-        return trace_module(module, source.arguments, sizes, symbolic, budget)
+        traced = trace_module(module, source.arguments, sizes, symbolic, budget)
     except TraceTimeout as timeout:
+        late = f"tracing with it symbolic took longer than {budget:g} s"
         images = [name for name in symbolic if name in IMAGE_SIZES]
         if not images:
             raise FxcostError(
@@ -143,12 +141,16 @@ def _ladder(
             ) from None
         at = " and ".join(f"{name}={sizes[name]}" for name in images)
         warn(
-            f"{at} fixed: {TIMED_OUT} {budget:g} s; the formulas are in {', '.join(n for n in symbolic if n not in images) or 'no symbol'}.\n"
+            f"{at} fixed: {late}; the formulas are in {', '.join(n for n in symbolic if n not in images) or 'no symbol'}.\n"
             f"For other sizes trace again with --at {','.join(f'{name}=…' for name in images)}, or allow more time with --budget"
         )
+    else:
+        _tell_pins(traced, symbolic, warn)
+        return traced
     rest = tuple(name for name in symbolic if name not in images)
     traced = trace_module(module, source.arguments, sizes, rest, budget)
-    pins = {name: Pinned(sizes[name], f"{TIMED_OUT} {budget:g} s") for name in images}
+    _tell_pins(traced, rest, warn)
+    pins = {name: Pinned(sizes[name], late) for name in images}
     return replace(traced, fixed={**traced.fixed, **pins})
 
 
@@ -172,7 +174,7 @@ def _assumptions(request: Request, graph: Graph) -> tuple[str, ...]:
 def _masked(graph: Graph, asked: bool) -> str:
     """What became of the pairs that causal masks hide."""
     works = [FLOPS[node] for node in operations(graph) if FLOPS[node].rule == "attention"]
-    skipped = sum(SKIPPED in work.reason for work in works)
+    skipped = sum(work.skips_masked for work in works)
     if not asked:
         return "masked pairs of causal attention are counted"
     if skipped == len(works):
@@ -322,8 +324,6 @@ def trace(
     For a module, ``inputs`` and ``kwargs`` hold its arguments: tensors (dimensions are named by convention: ``B,C,H,W``
     for images, ``B,S`` for integer tokens, ``B`` first for others) or texts such as ``"x: float32[B,80,T]"``.
     """
-    from fxcost.inputs import parse_input
-
     request = Request(symbolic, at, budget, attention, causal_skip, strict)
     if isinstance(model, str):
         specs = [parse_input(each) if isinstance(each, str) else each for each in inputs]

@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fxcost.errors import FxcostError
-from fxcost.options import Asked, By, Form, Format, Model, Output, Platforms, Plot, Precision, Top, model_command
+from fxcost.options import (
+    Asked,
+    Attention,
+    By,
+    Form,
+    Format,
+    Model,
+    Output,
+    Platforms,
+    Plot,
+    Precision,
+    Top,
+    model_command,
+)
 
 if TYPE_CHECKING:
     from fxcost.costs import CostModel
@@ -203,12 +216,7 @@ def platforms(
 def _costs(model: str, asked: Asked) -> "CostModel":
     """The costs of a model reference, traced now, or of a saved file."""
     if model.endswith(".json") and not model.startswith("hf:"):
-        for option, value in (("--symbolic", asked.symbolic), ("--input", asked.inputs), ("--set", asked.settings)):
-            if value:
-                raise FxcostError(f"{option} needs the model: {model} holds formulas that were traced already")
-        from fxcost.saved import load
-
-        return load(model)
+        return _saved_costs(model, asked)
     from fxcost.inputs import parse_input, parse_sizes
 
     specs = [parse_input(text) for text in asked.inputs or ()]
@@ -225,8 +233,30 @@ def _costs(model: str, asked: Asked) -> "CostModel":
         return trace_source(load_source(model, _settings(asked.settings), specs), request, _say)
 
 
+def _saved_costs(path: str, asked: Asked) -> "CostModel":
+    """A saved model; what could only change its trace is refused, not passed over."""
+    needs_model = {
+        "--symbolic": asked.symbolic,
+        "--input": asked.inputs,
+        "--set": asked.settings,
+        "--plugin": asked.plugins,
+        "--attention": asked.attention is not Attention.fused,
+        "--causal-skip": asked.causal_skip,
+    }
+    for option, given in needs_model.items():
+        if given:
+            raise FxcostError(f"{option} needs the model: {path} holds formulas that were traced already")
+    from fxcost.costs import refuse_unknown
+    from fxcost.saved import load
+
+    costs = load(path)
+    if asked.strict:
+        refuse_unknown(costs)
+    return costs
+
+
 def _point(costs: "CostModel", at: str | None) -> dict[str, int]:
-    """The sizes of ``--at``; those of fixed symbols are checked and then left out."""
+    """The sizes of ``--at``, each of a symbol that the model has or holds fixed."""
     from fxcost.inputs import parse_sizes
 
     sizes = parse_sizes(at or "")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sympy
 
 from fxcost.conditions import Condition, Pinned, SymbolRange, check_sizes
+from fxcost.errors import UnknownOperatorsError
 from fxcost.evaluation import compile_expression, total
 
 if TYPE_CHECKING:
@@ -305,6 +306,15 @@ class CostModel:
     def bits(self, own: int | None = None) -> Mapping[str, int]:
         """Bits of an element of each dtype; the model's own dtype takes ``own`` bits when given."""
         return DTYPE_BITS if own is None else {**DTYPE_BITS, self.dtype: own}
+
+
+def refuse_unknown(model: CostModel) -> None:
+    """Raise `UnknownOperatorsError` when the model calls operators without a rule."""
+    if model.unknown:
+        listed = "; ".join(f"{op} in {', '.join(names[:3])}" for op, names in model.unknown.items())
+        raise UnknownOperatorsError(
+            f"{model.ref} calls operators without a rule: {listed}\nAdd rules with --plugin, or leave --strict out for lower bounds"
+        )
 
 
 UNUSED = "(unused)"

@@ -21,6 +21,8 @@ class Flops:
     coverage: Coverage
     rule: str
     reason: str
+    skips_masked: bool = False
+    """Whether the pairs that a causal mask hides are left out."""
 
 
 FLOPS: Key[Flops] = Key("fxcost.flops")
@@ -48,12 +50,16 @@ def _work(verdict: Verdict, causal_skip: bool) -> Flops:
         return Flops(ZERO, ZERO, rule.unit, "free", rule.name, rule.reason)
     if causal_skip and _is_causal(call, rule):
         macs = rule.macs(call) * _kept_pairs(call)
-        return Flops(MULTIPLY_ADD * macs, macs, rule.unit, "counted", rule.name, f"{rule.reason}; {SKIPPED}")
+        return Flops(
+            MULTIPLY_ADD * macs,
+            macs,
+            rule.unit,
+            "counted",
+            rule.name,
+            f"{rule.reason}; masked pairs skipped",
+            skips_masked=True,
+        )
     return Flops(rule.flops(call), rule.macs(call), rule.unit, "counted", rule.name, rule.reason)
-
-
-SKIPPED = "masked pairs skipped"
-"""What the reason of an attention says whose masked pairs do not count."""
 
 
 def _is_causal(call: Call, rule: Rule) -> bool:

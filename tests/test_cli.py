@@ -101,6 +101,8 @@ def in_a_process(*arguments: object) -> tuple[int, str, str]:
         (["trace", "resnet18", "--at", "Z=3"], ["--at Z=3: no input has a symbol Z"]),
         (["trace", "resnet18", "--plugin", "no_such_plugin"], ["--plugin no_such_plugin"]),
         (["trace", "SAVED", "--symbolic", "B"], ["--symbolic needs the model"]),
+        (["trace", "SAVED", "--attention", "math"], ["--attention needs the model"]),
+        (["trace", "SAVED", "--causal-skip"], ["--causal-skip needs the model"]),
         (["trace", "SAVED", "--at", "Q=3"], ["--at Q=3", "has no symbol Q; it has B, H, W"]),
         (["trace", "SAVED", "--output", "/no/such/folder/x.json"], ["cannot write /no/such/folder/x.json"]),
         (["crossover", "SAVED", "--platform", "h100"], ["unknown platform 'h100'", "h100-sxm5-80gb"]),
@@ -159,6 +161,9 @@ def test_strict_refuses_unknown_operators_with_3(opaque: Path) -> None:
     assert code == 0, err
     assert "unknown: cli_test.opaque.default ×1" in out
     assert "≥ " in out
+    saved = opaque.with_suffix(".json")
+    assert in_a_process(*asked, "-o", saved)[0] == 0
+    assert in_a_process("crossover", saved, "-p", "l4", "--strict")[0] == 3
     code, out, err = in_a_process(*asked, "--strict")
     assert (code, out) == (3, "")
     assert "cli_test.opaque" in err
