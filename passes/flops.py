@@ -43,9 +43,7 @@ def flops_pass(*, causal_skip: bool = False) -> Pass[Flops]:
 def _work(verdict: Verdict, causal_skip: bool) -> Flops:
     rule, call = verdict.rule, verdict.call
     if rule is None:
-        return Flops(
-            ZERO, ZERO, "vector", "unknown", "", "no rule for this operator: its arithmetic is unknown, not zero"
-        )
+        return Flops(ZERO, ZERO, "vector", "unknown", "", verdict.unknown_why)
     if verdict.coverage == "free" or call is None:
         return Flops(ZERO, ZERO, rule.unit, "free", rule.name, rule.reason)
     if causal_skip and _is_causal(call, rule):

@@ -1,15 +1,47 @@
 """What each ATen operator costs, by family; importing this package loads every built-in rule."""
 
-from fxcost.ops import contractions, movement, normalization, pointwise
-from fxcost.ops.rules import MULTIPLY_ADD, Call, Rule, call_of, contraction, free, op, per_input, per_output, rule_of
+from fxcost.ops import (
+    attention,
+    complex_numbers,
+    contractions,
+    distances,
+    einsum,
+    movement,
+    normalization,
+    pointwise,
+    quantization,
+    recurrent,
+    sampling,
+    scattering,
+    spectral,
+    unknowns,
+    upsampling,
+)
+from fxcost.ops.rules import (
+    MULTIPLY_ADD,
+    Call,
+    Rule,
+    call_of,
+    contraction,
+    free,
+    op,
+    per_input,
+    per_output,
+    rule_of,
+    unknown,
+)
 
 __all__ = [
     "MULTIPLY_ADD",
     "Call",
     "Rule",
+    "attention",
     "call_of",
+    "complex_numbers",
     "contraction",
     "contractions",
+    "distances",
+    "einsum",
     "free",
     "movement",
     "normalization",
@@ -17,5 +49,13 @@ __all__ = [
     "per_input",
     "per_output",
     "pointwise",
+    "quantization",
+    "recurrent",
     "rule_of",
+    "sampling",
+    "scattering",
+    "spectral",
+    "unknown",
+    "unknowns",
+    "upsampling",
 ]

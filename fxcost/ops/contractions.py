@@ -1,23 +1,25 @@
-"""Multiply-adds of convolutions, matrix products and attention."""
+"""Multiply-adds of convolutions and matrix products."""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 # sympy and torch are typed in part.
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cache
 
 import sympy
 import torch
 
 from fxcost.evaluation import apply
-from fxcost.ops.rules import MULTIPLY_ADD, Call, Rule, contraction, register
+from fxcost.ops.rules import Call, contraction
+from fxcost.ops.shapes import met
 
 aten = torch.ops.aten
 
 
 @contraction(
-    aten.conv1d, aten.conv2d, aten.conv3d,
+    aten.conv1d, aten.conv2d, aten.conv3d, aten._convolution_mode, aten._conv_depthwise2d, aten.conv_depthwise3d,
+    aten.thnn_conv2d, aten.slow_conv3d, aten.mkldnn_convolution, aten.cudnn_convolution,
     reason="Cin/groups · kernel size multiply-adds for each output element, padding counted as data, bias not",
 )  # fmt: skip
 def convolution(call: Call) -> sympy.Expr:
@@ -32,9 +34,18 @@ def transposed_convolution(call: Call) -> sympy.Expr:
     return call["input"].elements * sympy.Mul(*call["weight"].shape[1:])
 
 
-@contraction(aten.convolution, reason="as a convolution, or as a transposed one, by the argument 'transposed'")
+@contraction(
+    aten.convolution, aten._convolution, reason="as a convolution, or as a transposed one, by the argument 'transposed'"
+)
 def any_convolution(call: Call) -> sympy.Expr:
     return transposed_convolution(call) if call["transposed"] else convolution(call)
+
+
+@contraction(
+    aten.conv_tbc, reason="Cin · kernel size multiply-adds for each output element, time first and channels last"
+)
+def convolution_over_time(call: Call) -> sympy.Expr:
+    return call.output.elements * sympy.Mul(*call["weight"].shape[:2])
 
 
 @contraction(aten.linear, reason="one multiply-add for each input feature of each output element, bias not counted")
@@ -43,7 +54,8 @@ def linear(call: Call) -> sympy.Expr:
 
 
 @contraction(
-    aten.matmul, aten.mm, aten.bmm, aten.mv, aten.dot,
+    aten.matmul, aten.mm, aten.bmm, aten.mv, aten.dot, aten.vdot, aten.linalg_matmul, aten._int_mm, aten._scaled_mm,
+    aten._weight_int8pack_mm, aten._weight_int4pack_mm, aten.mkldnn_linear,
     reason="one multiply-add for each element of the contracted dimension and each output element",
 )  # fmt: skip
 def matrix_product(call: Call) -> sympy.Expr:
@@ -56,19 +68,71 @@ def matrix_product_with_addend(call: Call) -> sympy.Expr:
     return call.output.elements * left.shape[-1]
 
 
-def attention_pairs(call: Call) -> sympy.Expr:
-    """Elements of the score matrix: batch, heads and positions of the output, by the positions of the key."""
-    return sympy.Mul(*call.output.shape[:-1]) * call["key"].shape[-2]
+@contraction(aten.addbmm, reason="as a batch of matrix products, which add up to one output; the addend is not counted")
+def summed_matrix_products(call: Call) -> sympy.Expr:
+    return call["batch1"].elements * call["batch2"].shape[-1]
 
 
 @contraction(
-    aten.scaled_dot_product_attention,
-    reason="each query meets each key over the head size, and each value over its own; "
-    "softmax, scale and mask run inside the fused kernel and are not counted",
-    scores=attention_pairs,
-)
-def attention(call: Call) -> sympy.Expr:
-    return attention_pairs(call) * (call["query"].shape[-1] + call["value"].shape[-1])
+    aten.inner, reason="one multiply-add for each element of the last dimension and each output element",
+    unknown_when=lambda call: any(not t.shape for _, t in call.tensors),
+    unknown_why="inner with a number is a product, not a contraction",
+)  # fmt: skip
+def inner_product(call: Call) -> sympy.Expr:
+    return call.output.elements * call["self"].shape[-1]
+
+
+@contraction(aten.linalg_vecdot, reason="one multiply-add for each pair of elements")
+def dot_products(call: Call) -> sympy.Expr:
+    return met(call["x"].shape, call["y"].shape)
+
+
+@contraction(aten.tensordot, reason="one multiply-add for each element of the contracted dimensions and output element")
+def tensor_product(call: Call) -> sympy.Expr:
+    return call.output.elements * sympy.Mul(*(call["self"].shape[d] for d in call["dims_self"]))
+
+
+@contraction(
+    aten.linalg_multi_dot, aten.chain_matmul,
+    reason="matrix products in the order that takes the fewest multiply-adds, as torch chooses it",
+)  # fmt: skip
+def matrix_chain(call: Call) -> sympy.Expr:
+    """The cheapest order by dynamic programming over the cuts, each a Min where sizes are symbols."""
+    matrices = [list(tensor.shape) for _, tensor in call.tensors]
+    if len(matrices[0]) == 1:
+        matrices[0].insert(0, sympy.Integer(1))  # a vector first is a row,
+    if len(matrices[-1]) == 1:
+        matrices[-1].append(sympy.Integer(1))  # and a vector last a column
+    sides = [matrices[0][0], *(matrix[1] for matrix in matrices)]
+
+    @cache
+    def cheapest(first: int, last: int) -> sympy.Expr:
+        if last - first < 2:
+            return sympy.Integer(0)
+        cuts = [
+            cheapest(first, cut) + cheapest(cut, last) + sides[first] * sides[cut] * sides[last]
+            for cut in range(first + 1, last)
+        ]
+        return cuts[0] if len(cuts) == 1 else apply(sympy.Min, *cuts)
+
+    return cheapest(0, len(matrices))
+
+
+@contraction(
+    aten.bilinear,
+    reason="the second input meets the weight's last dimension, and the first input what comes out; bias not counted",
+)  # fmt: skip
+def bilinear(call: Call) -> sympy.Expr:
+    _, first, second = call["weight"].shape
+    return call.output.elements * first * (second + 1)
+
+
+@contraction(
+    aten.affine_grid_generator,
+    reason="each position of the grid, with a 1 beside it, meets each row of the affine matrix",
+)  # fmt: skip
+def affine_grid(call: Call) -> sympy.Expr:
+    return call.output.elements * call["theta"].shape[-1]
 
 
 def _experts_touched(call: Call) -> Mapping[str, sympy.Expr]:
@@ -83,6 +147,7 @@ def _weight_name(call: Call) -> str:
 
 @contraction(
     aten._grouped_mm,
+    aten._scaled_grouped_mm,
     "transformers.grouped_mm_fallback",
     reason="each row meets the one expert it is sent to; rows are taken to spread over as many experts as they can, "
     "so min(experts, rows) experts' weights are read",
@@ -90,67 +155,3 @@ def _weight_name(call: Call) -> str:
 )
 def grouped_matrix_product(call: Call) -> sympy.Expr:
     return call.tensors[0][1].elements * call[_weight_name(call)].shape[-1]
-
-
-@dataclass(frozen=True)
-class _Step:
-    """Two operands of an einsum meeting: the letters they have, and those summed away."""
-
-    met: frozenset[str]
-    summed_in_both: bool
-    summed_in_one: bool
-
-
-def _einsum_steps(call: Call) -> tuple[list[_Step], dict[str, sympy.Expr]]:
-    """Operands meet from left to right; an ellipsis is written out in letters that no equation has."""
-    left, arrow, right = call["equation"].replace(" ", "").partition("->")
-    operands, terms = call["tensors"], left.split(",")
-    lengths = [len(o.shape) - len(t.replace("...", "")) for t, o in zip(terms, operands, strict=True)]
-    dots = "".join(chr(0x100 + i) for i in range(max(lengths)))
-    terms = [t.replace("...", dots[len(dots) - n :]) for t, n in zip(terms, lengths, strict=True)]
-    letters = "".join(terms)
-    result = set(right.replace("...", dots) if arrow else dots + "".join(c for c in letters if letters.count(c) == 1))
-    sizes: dict[str, sympy.Expr] = {}
-    for letter, size in (pair for t, o in zip(terms, operands, strict=True) for pair in zip(t, o.shape, strict=True)):
-        sizes[letter] = size if sizes.get(letter, 1) == 1 else sizes[letter]
-    steps: list[_Step] = []
-    held = set(terms[0])
-    for index, term in enumerate(terms[1:], start=1):
-        gone = (held | set(term)) - result.union(*terms[index + 1 :])
-        steps.append(_Step(frozenset(held | set(term)), bool(gone & held & set(term)), bool(gone & (held ^ set(term)))))
-        held = (held | set(term)) - gone
-    return steps, sizes
-
-
-def _einsum_macs(call: Call) -> sympy.Expr:
-    steps, sizes = _einsum_steps(call)
-    return sympy.Add(*(sympy.Mul(*(sizes[c] for c in step.met)) for step in steps if step.summed_in_both))
-
-
-def _einsum_flops(call: Call) -> sympy.Expr:
-    steps, sizes = _einsum_steps(call)
-    outer = (sympy.Mul(*(sizes[c] for c in step.met)) for step in steps if not step.summed_in_both)
-    return MULTIPLY_ADD * _einsum_macs(call) + sympy.Add(*outer)
-
-
-def _sums_one_operand(call: Call) -> bool:
-    """Sums inside one operand, and diagonals, have no formula here; nor have complex numbers."""
-    steps, _ = _einsum_steps(call)
-    repeats = any(
-        len(set(term)) < len(term) for term in call["equation"].replace("...", "").partition("->")[0].split(",")
-    )
-    return call.is_complex or repeats or not steps or any(step.summed_in_one for step in steps)
-
-
-register(
-    Rule(
-        "einsum",
-        "matrix",
-        _einsum_flops,
-        "operands meet from left to right: a multiply-add for each combination of their letters where they share one that "
-        "is summed, a product where they do not",
-        macs=_einsum_macs,
-        unknown_when=_sums_one_operand,
-    ),
-    aten.einsum,
-)

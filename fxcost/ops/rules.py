@@ -19,6 +19,7 @@ COMPLEX_PRODUCT = 4
 """Real multiply-adds of one complex multiply-add."""
 
 Unit = Literal["matrix", "vector"]
+Numbers = Literal["real", "complex"]
 Amount = Callable[["Call"], sympy.Expr]
 Amounts = Callable[["Call"], Mapping[str, sympy.Expr]]
 
@@ -130,8 +131,11 @@ class Rule:
     """Elements of attention's score matrix, which only an unfused kernel writes to memory."""
     unknown_when: Callable[[Call], bool] = never
     """Calls that the rule has no exact formula for."""
+    unknown_why: str = "no exact formula for this call: its arithmetic is unknown, not zero"
     free_when: Callable[[Call], bool] = never
     """Calls that by their arguments do nothing, such as dropout outside training."""
+    numbers: Numbers = "real"
+    """Whether ``flops`` counts calls on complex numbers; one operator may have a rule for each."""
 
 
 Coverage = Literal["counted", "free", "unknown"]
@@ -139,23 +143,26 @@ Coverage = Literal["counted", "free", "unknown"]
 FREE = Rule("free", "vector", nothing, "moves and computes nothing: a view, a size, or an assertion")
 
 _RULES: dict[str, Rule] = {}
+_COMPLEX_RULES: dict[str, Rule] = {}
 
 
 def register(rule: Rule, *operators: OpOverload | OpOverloadPacket | str) -> None:
-    """Make ``rule`` the rule of the operators; a second rule for one is an error."""
+    """Make ``rule`` the rule of the operators; a second rule for one, on the same numbers, is an error."""
+    table = _COMPLEX_RULES if rule.numbers == "complex" else _RULES
     for name in map(str, operators):
-        if name in _RULES:
+        if name in table:
             raise FxcostError(
-                f"operator {name} has the rule {_RULES[name].name!r} already; {rule.name!r} cannot replace it"
+                f"operator {name} has the rule {table[name].name!r} already; {rule.name!r} cannot replace it"
             )
-        _RULES[name] = rule
+        table[name] = rule
 
 
-def rule_of(operator: str) -> Rule | None:
+def rule_of(operator: str, numbers: Numbers = "real") -> Rule | None:
     """The rule of ``aten.relu_.default``: its own, its operator's, or that of the form which is not in place."""
+    table = _COMPLEX_RULES if numbers == "complex" else _RULES
     packet = operator.rpartition(".")[0]
     out_of_place = packet if packet.endswith("__") else packet.removesuffix("_")
-    return next((_RULES[name] for name in (operator, packet, out_of_place) if name in _RULES), None)
+    return next((table[name] for name in (operator, packet, out_of_place) if name in table), None)
 
 
 def op(*operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any) -> Callable[[Amount], Amount]:
@@ -203,6 +210,14 @@ def movement(name: str, *operators: OpOverload | OpOverloadPacket | str, reason:
     register(Rule(name, "vector", nothing, reason, **parts), *operators)
 
 
+def unknown(*operators: OpOverload | OpOverloadPacket | str, reason: str) -> None:
+    """Register operators whose arithmetic no formula of sizes tells, and why."""
+    register(
+        Rule("unknown", "vector", nothing, reason, unknown_when=lambda _: True, unknown_why=f"unknown: {reason}"),
+        *operators,
+    )
+
+
 def free(*operators: OpOverload | OpOverloadPacket | str) -> None:
     """Register operators that move and compute nothing."""
     register(FREE, *operators)
@@ -210,26 +225,37 @@ def free(*operators: OpOverload | OpOverloadPacket | str) -> None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which of the three answers a node gets, and by which rule; an unknown call has no rule."""
+    """Which of the three answers a node gets, and by which rule; an unknown call has no rule, but a reason."""
 
     coverage: Coverage
     rule: Rule | None
     call: Call | None
+    unknown_why: str = ""
 
 
 def judge(node: Node) -> Verdict:
     """Counted by a rule, free by what its tensors are or by declaration, or unknown."""
     call = call_of(node)
     if isinstance(node.target, HigherOrderOperator):
-        return Verdict("unknown", None, None)  # it runs a graph of its own, as torch.cond and torch.autocast do
+        # It runs a graph of its own, as torch.cond and torch.autocast do.
+        return Verdict("unknown", None, None, "an operator that runs a graph of its own, which is not looked into")
     if call is None or not call.outputs:
         return Verdict("free", FREE, call)
-    rule = rule_of(call.operator)
+    rule = _rule_for(call)
     if call.is_view or rule is FREE or (rule is not None and rule.free_when(call)):
         return Verdict("free", FREE, call)
-    if rule is not None and (rule.unknown_when(call) or (call.is_complex and _counts_real_numbers(rule))):
-        return Verdict("unknown", None, call)
-    return Verdict("counted" if rule else "unknown", rule, call)
+    if rule is None:
+        return Verdict("unknown", None, call, "no rule for this operator: its arithmetic is unknown, not zero")
+    if rule.unknown_when(call):
+        return Verdict("unknown", None, call, rule.unknown_why)
+    if call.is_complex and rule.numbers == "real" and _counts_real_numbers(rule):
+        return Verdict("unknown", None, call, "no rule for this operator on complex numbers: unknown, not zero")
+    return Verdict("counted", rule, call)
+
+
+def _rule_for(call: Call) -> Rule | None:
+    on_complex = rule_of(call.operator, "complex") if call.is_complex else None
+    return on_complex or rule_of(call.operator)
 
 
 def _counts_real_numbers(rule: Rule) -> bool:

@@ -1,0 +1,85 @@
+"""Arithmetic of distances, similarities and losses between vectors."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# sympy and torch are typed in part.
+
+import math
+
+import sympy
+import torch
+from torch._ops import OpOverloadPacket
+
+from fxcost.ops.rules import Call, op, per_output
+from fxcost.ops.shapes import met
+
+aten = torch.ops.aten
+
+WITHOUT_POWERS = (0, 1, 2, math.inf)
+"""Norms that need one operation an element before they sum or compare: is it zero, absolute value, square."""
+
+
+def _apart(p: float) -> int:
+    """For each pair of elements: subtract, take the absolute value or square (else also a power), and add or compare."""
+    return 3 if p in WITHOUT_POWERS else 4
+
+
+def _root(p: float) -> int:
+    return 0 if p in (0, 1, math.inf) else 1
+
+
+@op(
+    aten.cdist, aten._cdist_forward, aten._euclidean_dist,
+    reason="for each pair of elements subtract, absolute value or square, add; for each pair of rows a root. Counted by "
+    "this formula also where torch takes Euclidean distances of many rows from a matrix product",
+)  # fmt: skip
+def distances(call: Call) -> sympy.Expr:
+    p = call.arguments.get("p", 2)
+    return call.output.elements * (_apart(p) * call["x1"].shape[-1] + _root(p))
+
+
+@op(aten.pdist, aten._pdist_forward, reason="as cdist, for each two rows once")
+def distances_within(call: Call) -> sympy.Expr:
+    return call.output.elements * (_apart(call["p"]) * call["self"].shape[-1] + _root(call["p"]))
+
+
+@op(
+    aten.pairwise_distance,
+    reason="for each pair of elements subtract, add eps, absolute value or square, add; for each pair of rows a root",
+)
+def paired_distance(call: Call) -> sympy.Expr:
+    return (_apart(call["p"]) + 1) * met(call["x1"].shape, call["x2"].shape) + _root(call["p"]) * call.output.elements
+
+
+@op(
+    aten.cosine_similarity,
+    reason="x·y / max(‖x‖·‖y‖, eps): three products and sums for each pair of elements; two roots, a product, a maximum "
+    "and a division for each pair of rows",
+)
+def cosine_similarity(call: Call) -> sympy.Expr:
+    return 6 * met(call["x1"].shape, call["x2"].shape) + 5 * call.output.elements
+
+
+per_output(3, aten.cross, aten.linalg_cross, reason="two products and a difference")
+per_output(1, aten.outer, aten.ger, aten.kron, reason="one product for each output element")
+
+
+@op(aten.addr, reason="a product and a sum, and a multiplication for each of alpha and beta that is not 1")
+def sum_with_outer_product(call: Call) -> sympy.Expr:
+    return (2 + (call["alpha"] != 1) + (call["beta"] != 1)) * call.output.elements
+
+
+@op(aten.dist, reason="subtract, absolute value or square, add for each pair of elements; one root")
+def distance(call: Call) -> sympy.Expr:
+    p = call["p"]
+    return _apart(p) * met(call["self"].shape, call["other"].shape) + _root(p)
+
+
+def _loss(factor: int, *operators: OpOverloadPacket, reason: str) -> None:
+    @op(*operators, reason=f"{reason}; and a sum for each pair of elements unless 'reduction' is none")
+    def loss(call: Call) -> sympy.Expr:  # pyright: ignore[reportUnusedFunction]  # the table holds it
+        return (factor + (call["reduction"] != 0)) * met(call["self"].shape, call["target"].shape)
+
+
+_loss(2, aten.mse_loss, reason="subtract and square")
+_loss(2, aten.l1_loss, reason="subtract and absolute value")
