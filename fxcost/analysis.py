@@ -29,11 +29,14 @@ from fxcost.passes.traffic import TRAFFIC, Attention, traffic_pass
 from fxcost.pipeline import Pass, Pipeline
 from fxcost.sources import load_source
 from fxcost.tracing import (
+    Entangled,
+    Mismatch,
     Traced,
     TraceTimeout,
     conventional_spec,
     loaded_program,
     program_arguments,
+    record_module,
     trace_module,
     trace_program,
 )
@@ -130,28 +133,44 @@ def _ladder(
     module = source.module
     if module is None:
         raise FxcostError(f"{source.ref} is no module to trace")
+
+    def attempt(letters: tuple[str, ...]) -> Traced:
+        return _traced(module, source.arguments, sizes, letters, budget)
+
     try:
-        traced = trace_module(module, source.arguments, sizes, symbolic, budget)
-    except TraceTimeout as timeout:
-        late = f"tracing with it symbolic took longer than {budget:g} s"
+        traced = attempt(symbolic)
+    except (TraceTimeout, Entangled) as why:
         images = [name for name in symbolic if name in IMAGE_SIZES]
         if not images:
             raise FxcostError(
-                f"{timeout}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic"
+                f"{why}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic"
             ) from None
+        late = str(why)
         at = " and ".join(f"{name}={sizes[name]}" for name in images)
         warn(
             f"{at} fixed: {late}; the formulas are in {', '.join(n for n in symbolic if n not in images) or 'no symbol'}.\n"
-            f"For other sizes trace again with --at {','.join(f'{name}=…' for name in images)}, or allow more time with --budget"
+            f"For other sizes trace again with --at {','.join(f'{name}=…' for name in images)}, or sweep over them"
         )
     else:
         _tell_pins(traced, symbolic, warn)
         return traced
     rest = tuple(name for name in symbolic if name not in images)
-    traced = trace_module(module, source.arguments, sizes, rest, budget)
+    traced = attempt(rest)
     _tell_pins(traced, rest, warn)
     pins = {name: Pinned(sizes[name], late) for name in images}
     return replace(traced, fixed={**traced.fixed, **pins})
+
+
+def _traced(
+    module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, int], symbolic: tuple[str, ...], budget: float
+) -> Traced:
+    """By a recorded run; by export where that is not possible."""
+    try:
+        return record_module(module, arguments, sizes, symbolic, budget)
+    except (TraceTimeout, Entangled, Mismatch):
+        raise
+    except FxcostError:
+        return trace_module(module, arguments, sizes, symbolic, budget)
 
 
 def _assumptions(request: Request, graph: Graph) -> tuple[str, ...]:
@@ -205,7 +224,7 @@ def _collect(
         assumptions=assumptions,
         modules=traced.modules,
         mode="as exported" if source.program else "eval",
-        rung="fixed" if any(name in traced.fixed for name in source.arguments.symbols()) else "exact",
+        rung="fixed" if any(name in traced.fixed for name in source.arguments.symbols()) else traced.rung,
         dtype=_own_dtype(traced.graph),
         free=sum(1 for _ in operations(traced.graph)) - len(nodes),
         tool={"fxcost": version("fxcost"), "torch": torch.__version__.partition("+")[0]},

@@ -5,19 +5,24 @@ from fxcost.tracing.capture import (
     conventional_spec,
     loaded_program,
     program_arguments,
+    record_module,
     trace_module,
     trace_program,
 )
 from fxcost.tracing.reading import Traced
+from fxcost.tracing.replaying import Entangled, Mismatch
 from fxcost.tracing.sizes import TraceError
 
 __all__ = [
+    "Entangled",
+    "Mismatch",
     "TraceError",
     "TraceTimeout",
     "Traced",
     "conventional_spec",
     "loaded_program",
     "program_arguments",
+    "record_module",
     "trace_module",
     "trace_program",
 ]

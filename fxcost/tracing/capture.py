@@ -4,6 +4,7 @@
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
 # Torch's symbolic sizes are private and untyped; this folder is the border that keeps them from the rest.
 
+import gc
 import io
 import logging
 import re
@@ -27,7 +28,10 @@ from fxcost.budget import BudgetExceeded, time_budget
 from fxcost.errors import FxcostError
 from fxcost.graph import placeholders
 from fxcost.inputs import Arguments, InputSpec
+from fxcost.tracing.carried import Sizes
 from fxcost.tracing.reading import Traced, read_program, tensor_inputs, with_live_tensors
+from fxcost.tracing.recording import Recording, record, without_memory
+from fxcost.tracing.replaying import replayed
 from fxcost.tracing.sizes import SMALLEST_EXAMPLE, TraceError, guard_places, hint_of, user_place
 
 
@@ -65,6 +69,36 @@ def trace_module(
     return read_program(program, arguments.specs(), sizes, symbolic, prefix="model", bounds={}, guards=[])
 
 
+def record_module(
+    module: torch.nn.Module,
+    arguments: Arguments,
+    sizes: Mapping[str, int],
+    symbolic: tuple[str, ...],
+    budget_seconds: float,
+) -> Traced:
+    """Record one run of ``module`` with the sizes named in ``symbolic`` carried along; the module is left as found.
+
+    Raises `TraceTimeout` past the budget, `TraceError` when the model cannot be recorded.
+    """
+    example = {name: max(size, SMALLEST_EXAMPLE) if name in symbolic else size for name, size in sizes.items()}
+
+    def run(given: Mapping[str, Any], carried: Sizes) -> tuple[Recording, list[torch.Tensor]]:
+        call = _Call(module, arguments, given)
+        return record(module, lambda: call(call.tensors), carried), call.tensors
+
+    with _as_found(module), _in_silence(), _without_collection():
+        try:
+            with time_budget(budget_seconds):
+                without_memory(module)
+                return replayed(module, run, sizes, symbolic, example)
+        except BudgetExceeded:
+            raise TraceTimeout(
+                f"recording with {', '.join(symbolic) or 'no symbol'} took longer than {budget_seconds:g} s"
+            ) from None
+        except Exception as error:
+            raise _explain(error, example) from error
+
+
 def trace_program(
     program: ExportedProgram, inputs: tuple[InputSpec, ...], sizes: Mapping[str, int], symbolic: tuple[str, ...]
 ) -> Traced:
@@ -78,7 +112,7 @@ def trace_program(
 class _Call(torch.nn.Module):
     """Calls the model with a flat list of tensors, so that any nesting of inputs exports alike."""
 
-    def __init__(self, model: torch.nn.Module, arguments: Arguments, example: Mapping[str, int]) -> None:
+    def __init__(self, model: torch.nn.Module, arguments: Arguments, example: Mapping[str, Any]) -> None:
         super().__init__()
         self.model = model
         self.training = model.training
@@ -100,7 +134,7 @@ def device_of(model: torch.nn.Module) -> torch.device:
     return next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("meta"))
 
 
-def _example_tensor(spec: InputSpec, example: Mapping[str, int], device: torch.device) -> torch.Tensor:
+def _example_tensor(spec: InputSpec, example: Mapping[str, Any], device: torch.device) -> torch.Tensor:
     shape = [example[dim] if isinstance(dim, str) else dim for dim in spec.dims]
     return torch.zeros(shape, dtype=getattr(torch, spec.dtype), device=device)
 
@@ -158,10 +192,30 @@ def _as_found(module: torch.nn.Module) -> Generator[None]:
 
 @contextmanager
 def _export_settings() -> Generator[None]:
+    # Without the first a batch of 1 is outside every formula, and `if batch > 1` in a model leaves no guard behind.
+    with (
+        mock.patch.object(shape_config, "backed_size_oblivious", True),
+        mock.patch.object(symbolic_shapes.ShapeEnv, "_get_sloc", guard_places),
+        _in_silence(),
+    ):
+        yield
+
+
+@contextmanager
+def _without_collection() -> Generator[None]:
+    """A recording makes many objects that all live until its end; searching them for garbage doubles its time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@contextmanager
+def _in_silence() -> Generator[None]:
     with ExitStack() as stack:
-        # Without it a batch of 1 is outside every formula, and `if batch > 1` in a model leaves no guard behind.
-        stack.enter_context(mock.patch.object(shape_config, "backed_size_oblivious", True))
-        stack.enter_context(mock.patch.object(symbolic_shapes.ShapeEnv, "_get_sloc", guard_places))
         stack.enter_context(torch.no_grad())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")

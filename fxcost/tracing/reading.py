@@ -5,9 +5,9 @@
 # Torch's symbolic sizes are private and untyped; this folder is the border that keeps them from the rest.
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import sympy
 import torch
@@ -32,8 +32,9 @@ class Traced:
     fixed: Mapping[str, Pinned]
     conditions: tuple[Condition, ...]
     modules: Mapping[str, str]
-    program: ExportedProgram
+    origin: object
     """Keeps the traced tensors alive: `TensorSpec.storage` is meaningful only while they are."""
+    rung: Literal["exact", "replayed"] = "exact"
 
 
 def read_program(
@@ -55,7 +56,7 @@ def read_program(
     convert.pin({name: pin.value for name, pin in naming.fixed.items()})
     named = zip(tensor_inputs(user_inputs), inputs, strict=True)
     axes = {(n.name, axis): convert(size) for n, _ in named for axis, size in enumerate(n.meta["val"].shape)}
-    carried = program_conditions(guards, axes) + [c for n in operations(program.graph) for c in _squeezed(n, convert)]
+    carried = program_conditions(guards, axes) + [c for n in operations(program.graph) for c in squeezed(n, convert)]
     ranges, conditions = naming.validity(convert, carried)
     convert.assume(ranges)
     modules: dict[str, str] = {}
@@ -65,7 +66,9 @@ def read_program(
         **signature.inputs_to_lifted_tensor_constants,
     }
     for node in program.graph.nodes:
-        _annotate(node, convert, modules, prefix)
+        annotate(node, convert)
+        if node.op == "call_function":
+            node.meta[LAYER.name] = _layer(node, modules, prefix)
         if node.op == "placeholder" and node.name in weights:
             node.meta[WEIGHT.name] = weights[node.name].removeprefix(prefix).removeprefix(".")
             if node.name in signature.inputs_to_parameters:
@@ -73,7 +76,7 @@ def read_program(
     return Traced(program.graph, ranges, naming.fixed, conditions, modules, program)
 
 
-def _squeezed(node: Node, convert: Converter) -> Iterator[Condition]:
+def squeezed(node: Node, convert: Callable[[Any], sympy.Expr]) -> Iterator[Condition]:
     """That the sizes a squeeze leaves in place are not 1: at 1 the result would lose a dimension."""
     if not str(node.target).startswith("aten.squeeze."):
         return
@@ -97,17 +100,16 @@ def _shape_environment(program: ExportedProgram) -> ShapeEnv | None:
     return None
 
 
-def _annotate(node: Node, convert: Converter, modules: dict[str, str], prefix: str) -> None:
+def annotate(node: Node, convert: Callable[[Any], sympy.Expr]) -> None:
+    """Write the tensors or the size that a node yields, as its traced value has them."""
     value = node.meta.get("val")
     tensors = value if isinstance(value, (list, tuple)) else (value,)
     node.meta[OUTPUTS.name] = tuple(_spec(t, convert) for t in tensors if isinstance(t, torch.Tensor))
     if isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool):
         node.meta[SIZE.name] = convert(value)
-    if node.op == "call_function":
-        node.meta[LAYER.name] = _layer(node, modules, prefix)
 
 
-def _spec(tensor: torch.Tensor, convert: Converter) -> TensorSpec:
+def _spec(tensor: torch.Tensor, convert: Callable[[Any], sympy.Expr]) -> TensorSpec:
     return TensorSpec(
         shape=tuple(map(convert, tensor.shape)),
         strides=tuple(map(convert, tensor.stride())),

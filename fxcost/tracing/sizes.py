@@ -4,6 +4,7 @@
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
 # Torch's symbolic sizes are private and untyped; this folder is the border that keeps them from the rest.
 
+import linecache
 import os
 import sys
 from collections.abc import Mapping
@@ -36,8 +37,7 @@ def place_of(sloc: Any) -> str:
     location = sloc.framework_loc
     if location is None or isinstance(location, str) or location.filename in TorchFiles():
         return ""
-    line = (location.line or "").strip()
-    return f"{_short(location.filename)}:{location.lineno}" + (f": {line}" if line else "")
+    return line_of(location.filename, location.lineno or 0)
 
 
 def user_place(error: BaseException) -> str:
@@ -53,6 +53,12 @@ def user_place(error: BaseException) -> str:
 
 def _short(filename: str) -> str:
     return "/".join(Path(filename).parts[-3:])
+
+
+def line_of(filename: str, number: int) -> str:
+    """A line of the user's code as conditions and pins tell it: its place, and what it says."""
+    said = linecache.getline(filename, number).strip()
+    return f"{_short(filename)}:{number}" + (f": {said}" if said else "")
 
 
 def guard_places(_environment: ShapeEnv, framework_loc: str | None = None) -> SLoc:
@@ -92,9 +98,10 @@ class TorchFiles:
     """Source files of torch itself, which never are the place in the user's code that a guard comes from."""
 
     root = str(Path(torch.__file__).parent) + os.sep
+    own = str(Path(__file__).parent) + os.sep
 
     def __contains__(self, filename: str) -> bool:
-        return filename.startswith((self.root, "<")) or filename == __file__
+        return filename.startswith((self.root, self.own, "<"))
 
 
 class Naming:
@@ -243,7 +250,7 @@ class Converter:
         return settle(build(*map(self, expr.args)), self.lows)
 
 
-def _floor_of_quotient(above: sympy.Expr, below: sympy.Expr) -> sympy.Expr:
+def floor_of_quotient(above: sympy.Expr, below: sympy.Expr) -> sympy.Expr:
     """⌊above/below⌋; a floor inside, as strides one after the other make it, folds: ⌊(⌊x⌋ + c)/n⌋ = ⌊(x + c)/n⌋."""
     shift, rest = above.as_coeff_Add()
     if below.is_Integer and shift.is_Integer and isinstance(rest, sympy.floor):
@@ -251,7 +258,7 @@ def _floor_of_quotient(above: sympy.Expr, below: sympy.Expr) -> sympy.Expr:
     return apply(sympy.floor, above / below)
 
 
-def _remainder(size: sympy.Expr, by: sympy.Expr) -> sympy.Expr:
+def remainder(size: sympy.Expr, by: sympy.Expr) -> sympy.Expr:
     """``size`` mod ``by``; 0 where the quotient is whole whatever the symbols, as of ``B·S`` by ``B``."""
     quotient = size / by
     return sympy.Integer(0) if apply(sympy.floor, quotient) == quotient else apply(sympy.Mod, size, by)
@@ -262,13 +269,13 @@ _PLAIN: dict[str, Any] = {
     "Mul": sympy.Mul,
     "Pow": sympy.Pow,
     "PowByNatural": sympy.Pow,
-    "Mod": _remainder,
-    "PythonMod": _remainder,
+    "Mod": remainder,
+    "PythonMod": remainder,
     "Max": partial(apply, sympy.Max),
     "Min": partial(apply, sympy.Min),
     "floor": partial(apply, sympy.floor),
     "ceiling": partial(apply, sympy.ceiling),
-    "FloorDiv": _floor_of_quotient,
+    "FloorDiv": floor_of_quotient,
     "CeilDiv": lambda a, b: apply(sympy.ceiling, a / b),
     "CleanDiv": lambda a, b: a / b,
     "IntTrueDiv": lambda a, b: a / b,

@@ -1,0 +1,269 @@
+"""One run of a model on tensors without memory, recorded operator by operator, its sizes carried along.
+
+The operators that run before any is taken apart, at torch's ``PreDispatch`` key, are those that `torch.export` records.
+This is a private interface of torch, and this file is the only one that uses it.
+"""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
+# Torch's dispatch modes are private and untyped; this folder is the border that keeps them from the rest.
+
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+from unittest import mock
+
+import torch
+from torch._dispatch.python import enable_pre_dispatch, enable_python_dispatcher
+from torch._ops import OpOverload
+from torch._subclasses.schema_check_mode import SchemaCheckMode
+from torch.utils import _pytree as pytree
+
+from fxcost.graph import Layer
+from fxcost.tracing.carried import Sizes
+from fxcost.tracing.sizes import TorchFiles, TraceError, line_of
+
+aten = torch.ops.aten
+META = torch.device("meta")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of an operator."""
+
+    operator: OpOverload
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: Any
+    layer: Layer
+
+
+@dataclass
+class Recording:
+    """The operators that ran, in their order, and the modules that called them."""
+
+    steps: list[Step] = field(default_factory=list)
+    modules: dict[str, str] = field(default_factory=dict)
+    output: Any = None
+
+
+class _Recorder(SchemaCheckMode):
+    """Torch lets a subclass of one of three modes of its own see operators at this key; this is the plainest of them."""
+
+    def __init__(self, recording: Recording, sizes: Sizes, layer: Callable[[], Layer]) -> None:
+        super().__init__()
+        self._dispatch_key = torch._C.DispatchKey.PreDispatch
+        self.recording, self.sizes, self.layer = recording, sizes, layer
+        self.known: dict[Any, list[Any] | None] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            raise TraceError("autocast changes the dtypes of a device's tensors, which are not recorded")
+        kwargs = dict(kwargs or {})
+        if kwargs.get("device") is not None:
+            kwargs["device"] = META
+        args = tuple(META if isinstance(each, torch.device) else each for each in args)
+        outside, self.sizes.where = self.sizes.where, lambda: None
+        try:
+            with torch._C._AutoDispatchBelowAutograd():
+                result = self._result(func, args, kwargs)
+        finally:
+            self.sizes.where = outside
+        self.recording.steps.append(Step(func, args, kwargs, result, self.layer()))
+        return result
+
+    def _result(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the operator gives; for a call like an earlier one, as blocks that repeat make them, tensors like its."""
+        run = SHAPES.get(func, func)
+        if func._schema.is_mutable or any(r.alias_info is not None for r in func._schema.returns):
+            return run(*args, **kwargs)
+        key = (func, _likeness(args), _likeness(tuple(kwargs.items())))
+        known = self.known.get(key)
+        if known is not None:
+            made = [torch.empty_strided(shape, strides, dtype=dtype, device=META) for shape, strides, dtype in known]
+            return made[0] if len(func._schema.returns) == 1 else tuple(made)
+        result = run(*args, **kwargs)
+        if key not in self.known:
+            self.known[key] = _plain_results(func, result, (args, kwargs))
+        return result
+
+
+def _likeness(value: Any) -> Any:
+    """What calls that give like results have in common: 1, 1.0 and True are not alike."""
+    if isinstance(value, torch.Tensor):
+        return (*(_likeness(each) for each in (tuple(value.shape), value.stride())), value.dtype)
+    if isinstance(value, torch.SymInt):
+        return value.node
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_likeness, value))
+    return (type(value), value)
+
+
+def _plain_results(func: Any, result: Any, given: Any) -> list[Any] | None:
+    """Shapes, strides and dtypes of the results, where each is a new tensor of its own."""
+    results = [result] if len(func._schema.returns) == 1 else list(result)
+    storages = {tensor.untyped_storage()._cdata for tensor in tensors_in(given)}
+    fresh = all(isinstance(r, torch.Tensor) and r.untyped_storage()._cdata not in storages for r in results)
+    return [(r.shape, r.stride(), r.dtype) for r in results] if fresh else None
+
+
+# Operators whose own shape functions take long, or unroll a loop over time
+
+
+def _like_input(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    if input.is_contiguous():
+        return torch.empty_strided(input.shape, input.stride(), dtype=input.dtype, device=META)
+    return torch.empty_like(input)
+
+
+def _recurrent(
+    input: torch.Tensor,
+    state: Any,
+    _weights: Any,
+    _biases: bool,
+    _layers: int,
+    _dropout: float,
+    _train: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> Any:
+    """The output and the last states, of which an LSTM has two: hidden, as wide as the output, and cell."""
+    states: tuple[torch.Tensor, ...] = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+    width = states[0].shape[-1] * (2 if bidirectional else 1)
+    if batch_first:  # the kernel works with time first and hands back a transposed view
+        batch, time = input.shape[:2]
+        output = input.new_empty((time, batch, width)).transpose(0, 1)
+    else:
+        output = input.new_empty((*input.shape[:-1], width))
+    return output, *(torch.empty_like(each) for each in states)
+
+
+SHAPES: Mapping[Any, Callable[..., Any]] = {
+    aten.batch_norm.default: _like_input,
+    aten.lstm.input: _recurrent,
+    aten.gru.input: _recurrent,
+    aten.rnn_tanh.input: _recurrent,
+    aten.rnn_relu.input: _recurrent,
+}
+
+
+def record(model: torch.nn.Module, call: Callable[[], Any], sizes: Sizes) -> Recording:
+    """Run ``call``, which calls ``model`` on meta tensors, and keep what ran."""
+    recording = Recording()
+    stack = _Modules(model, recording.modules)
+    sizes.where = _place_in_model
+    with ExitStack() as settings:
+        settings.enter_context(_like_an_export())
+        settings.enter_context(stack.followed())
+        settings.enter_context(torch.device(META))
+        settings.enter_context(enable_python_dispatcher())
+        settings.enter_context(enable_pre_dispatch())
+        settings.enter_context(_Recorder(recording, sizes, stack.layer))
+        recording.output = call()
+    return recording
+
+
+@contextmanager
+def _like_an_export() -> Generator[None]:
+    """Models ask whether they are exported, and then take the branches that look at no value."""
+    compiler: Any = torch.compiler
+    with (
+        mock.patch.object(compiler, "_is_compiling_flag", True),
+        mock.patch.object(compiler, "_is_exporting_flag", True),
+    ):
+        yield
+
+
+def _place_in_model() -> str:
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename in TorchFiles():
+        frame = frame.f_back
+    return line_of(frame.f_code.co_filename, frame.f_lineno) if frame else ""
+
+
+class _Modules:
+    """The module that runs, by its path: the first of them where one module has several."""
+
+    def __init__(self, model: torch.nn.Module, seen: dict[str, str]) -> None:
+        self.layers = {
+            module: Layer(path, type(module).__qualname__.rpartition(".")[2]) for path, module in model.named_modules()
+        }
+        self.stack: list[Layer] = []
+        self.seen = seen
+
+    def layer(self) -> Layer:
+        for layer in self.stack:
+            self.seen.setdefault(layer.module, layer.module_type)
+        return self.stack[-1] if self.stack else Layer("", "")
+
+    @contextmanager
+    def followed(self) -> Generator[None]:
+        run = torch.nn.Module.__call__
+        layers, stack = self.layers, self.stack
+
+        def call(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+            layer = layers.get(module)
+            if layer is None:
+                return run(module, *args, **kwargs)
+            stack.append(layer)
+            try:
+                return run(module, *args, **kwargs)
+            finally:
+                stack.pop()
+
+        with mock.patch.object(torch.nn.Module, "__call__", call):
+            yield
+
+
+def without_memory(model: torch.nn.Module) -> None:
+    """Put tensors without memory in the place of a model's parameters, buffers and tensor attributes; ties stay."""
+    known: dict[int, torch.Tensor] = {}
+
+    def bare(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.device == META:
+            return tensor
+        if id(tensor) not in known:
+            fresh = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
+            known[id(tensor)] = (
+                torch.nn.Parameter(fresh, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else fresh
+            )
+        return known[id(tensor)]
+
+    for module in model.modules():
+        for table in (module._parameters, module._buffers, vars(module)):
+            for name, value in list(table.items()):
+                if isinstance(value, torch.Tensor):
+                    table[name] = bare(value)  # pyright: ignore[reportArgumentType]
+
+
+def originals(recording: Recording, given: Iterable[torch.Tensor]) -> dict[int, torch.Tensor]:
+    """For tensors that no step gave, the result that each is another handle of: torch hands out copies of new tensors."""
+    made: dict[int, torch.Tensor] = {}
+    known = {id(tensor) for tensor in given}
+    found: dict[int, torch.Tensor] = {}
+
+    def look_at(values: Any) -> None:
+        for tensor in tensors_in(values):
+            if id(tensor) not in known and (original := made.get(tensor.untyped_storage()._cdata)) is not None:
+                found[id(tensor)] = original
+
+    for step in recording.steps:
+        look_at((step.args, step.kwargs))
+        taken = {tensor.untyped_storage()._cdata for tensor in tensors_in((step.args, step.kwargs))}
+        for tensor in tensors_in(step.result):
+            known.add(id(tensor))
+            if tensor.untyped_storage()._cdata not in taken:
+                made.setdefault(tensor.untyped_storage()._cdata, tensor)
+    look_at(recording.output)
+    return found
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    return (leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor))
+
+
+def named_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    return chain(model.named_parameters(), model.named_buffers())

@@ -1,0 +1,306 @@
+"""From a model to a traced graph by one recorded run, checked by running the model again at sizes held out."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
+# Torch's symbolic sizes are private and untyped; this folder is the border that keeps them from the rest.
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+
+import sympy
+import torch
+from torch.fx import Graph, Node
+
+from fxcost.conditions import Condition, Pinned, SymbolRange, settle, tighten
+from fxcost.expressions import apply, symbol
+from fxcost.graph import LAYER, PARAMETER, WEIGHT
+from fxcost.tracing.carried import Answer, Atom, Size, Sizes, value_at
+from fxcost.tracing.reading import Traced, annotate, squeezed
+from fxcost.tracing.recording import Recording, Step, named_tensors, originals, tensors_in
+from fxcost.tracing.sizes import EXACT_DENOMINATOR, TraceError, floor_of_quotient
+
+Run = Callable[[Mapping[str, Any], Sizes], tuple[Recording, list[torch.Tensor]]]
+"""Records a run at sizes that are numbers, or carried, and gives the tensors that it was called with."""
+
+
+class Mismatch(TraceError):
+    """A run at sizes held out did not do what the formulas say."""
+
+
+class Entangled(TraceError):
+    """Formulas would hold under more conditions than anybody reads."""
+
+
+MOST_CONDITIONS = 12
+MOST_ANSWERS = 64
+"""Answers that a run relied on, most of which ranges imply; windowed models have hundreds."""
+
+
+def replayed(
+    model: torch.nn.Module, run: Run, sizes: Mapping[str, int], symbolic: tuple[str, ...], examples: Mapping[str, int]
+) -> Traced:
+    """Record a run with the sizes named in ``symbolic`` carried along, ``examples`` being their values.
+
+    Raises `Mismatch` when a second run, at other sizes where the formulas hold, does otherwise.
+    """
+    carried = Sizes()
+    given = {name: carried.symbol(name, examples[name]) if name in symbolic else size for name, size in sizes.items()}
+    recording, inputs = run(given, carried)
+    if len(carried.relied) > MOST_ANSWERS:
+        raise _entangled(symbolic)
+    convert = _Converter(carried)
+    fixed = {name: Pinned(size, "not named in --symbolic") for name, size in sizes.items() if name not in symbolic}
+    pins = {name: Pinned(value, where) for name, value, where in _pinned(carried)}
+    fixed |= pins
+    convert.pins = {name: pin.value for name, pin in pins.items()}
+    graph = _Builder(model, inputs, convert).build(recording)
+    found = [condition for answer in carried.relied.values() for condition in _condition(answer, convert)]
+    found += [condition for node in graph.nodes if node.op == "call_function" for condition in squeezed(node, convert)]
+    ranges = {name: SymbolRange() for name in symbolic if name not in fixed}
+    ranges, conditions = tighten(ranges, list(dict.fromkeys(found)))
+    if len(conditions) > MOST_CONDITIONS:
+        raise _entangled(symbolic)
+    lows = {name: each.low for name, each in ranges.items()}
+    convert.assume(lows)
+    for node in graph.nodes:
+        annotate(node, convert)
+    traced = Traced(graph, ranges, fixed, conditions, recording.modules, recording, "replayed")
+    _check(run, recording, traced, examples, {name: pin.value for name, pin in pins.items()}, sizes)
+    return traced
+
+
+def _entangled(symbolic: tuple[str, ...]) -> Entangled:
+    return Entangled(f"what the model does depends on {', '.join(symbolic)} in too many ways to write down")
+
+
+def _pinned(carried: Sizes) -> Iterator[tuple[str, int, str]]:
+    """Symbols that the run took for a number: by name, with the number and the line that did."""
+    for answer in carried.relied.values():
+        difference = answer.difference
+        atoms = [carried.atoms[atom] for product, _ in difference.terms for atom in product]
+        if answer.relation == "==" and answer.holds and len(atoms) == 1 and atoms[0].kind == "symbol":
+            known = carried._atom_of["symbol", atoms[0].name, ()]
+            yield atoms[0].name, int(known.hint), answer.where or "an operator takes it for a number"
+
+
+def _condition(answer: Answer, convert: "_Converter") -> Iterator[Condition]:
+    if answer.where is None and not answer.holds and answer.relation == "==":
+        return  # A kernel that finds two sizes unlike lays out its result in the usual way; what runs is the same.
+    left, right = convert.size(answer.left), convert.size(answer.right)
+    if answer.where is None and answer.holds and answer.relation == ">" and right == 1:
+        return  # As above: whether a size is 1 matters to strides.
+    where = answer.where or ""
+    if answer.relation == "==":
+        whole = _whole_quotient(left - right)
+        if whole is not None and answer.holds:
+            left, right = sympy.Integer(0), whole
+        yield Condition(left, "==" if answer.holds else "!=", right, where)
+    elif answer.holds:
+        yield Condition(left, answer.relation, right, where)
+    else:
+        yield Condition(right, ">" if answer.relation == ">=" else ">=", left, where)
+
+
+def _whole_quotient(difference: sympy.Expr) -> sympy.Expr | None:
+    """``a mod n`` where the difference is a − n·⌊a/n⌋, either way round: both are 0 together."""
+    for sign in (1, -1):
+        for term in sympy.Add.make_args(sign * difference):
+            count, floor = term.as_coeff_Mul()  # pyright: ignore[reportAttributeAccessIssue]
+            if isinstance(floor, sympy.floor) and count.is_Integer and count < 0:
+                above = floor.args[0] * -count  # pyright: ignore[reportOperatorIssue]
+                if sign * difference - term == above:
+                    return apply(sympy.Mod, above, -count)
+    return None
+
+
+class _Converter:
+    """Carried sizes as plain sympy in the user's symbols."""
+
+    def __init__(self, carried: Sizes) -> None:
+        self.carried = carried
+        self.pins: Mapping[str, int] = {}
+        self.lows: Mapping[str, int] = {}
+        self.known: dict[Size, sympy.Expr] = {}
+        self.atoms: dict[Atom, sympy.Expr] = {}
+
+    def assume(self, lows: Mapping[str, int]) -> None:
+        """From here on drop what these lower bounds make idle in a Min or Max."""
+        if any(atom.kind in ("least", "greatest") for atom in self.carried.atoms):
+            self.known, self.atoms = {}, {}
+        self.lows = lows
+
+    def __call__(self, size: Any) -> sympy.Expr:
+        return self.size(size.node) if isinstance(size, torch.SymInt) else sympy.Integer(size)
+
+    def size(self, size: Size) -> sympy.Expr:
+        found = self.known.get(size)
+        if found is None:
+            terms = (
+                _exact(c) * sympy.Mul(*(self._atom(self.carried.atoms[a]) for a in atoms)) for atoms, c in size.terms
+            )
+            found = self.known[size] = sympy.Add(*terms)
+        return found
+
+    def _atom(self, atom: Atom) -> sympy.Expr:
+        found = self.atoms.get(atom)
+        if found is None:
+            found = self.atoms[atom] = settle(self._plain(atom), self.lows)
+        return found
+
+    def _plain(self, atom: Atom) -> sympy.Expr:
+        if atom.kind == "symbol":
+            return sympy.Integer(self.pins[atom.name]) if atom.name in self.pins else symbol(atom.name)
+        arguments = [self.size(argument) for argument in atom.arguments]
+        match atom.kind:
+            case "quotient":
+                return floor_of_quotient(*arguments)
+            case "ratio":
+                return arguments[0] / arguments[1]
+            case "floor":
+                return apply(sympy.floor, *arguments)
+            case "least":
+                return apply(sympy.Min, *arguments)
+            case _:
+                return apply(sympy.Max, *arguments)
+
+
+def _exact(coefficient: int | Fraction) -> sympy.Expr:
+    if isinstance(coefficient, int):
+        return sympy.Integer(coefficient)
+    if coefficient.denominator > EXACT_DENOMINATOR:
+        raise TraceError(
+            f"a size of the model is computed with the factor {float(coefficient):g}, whose rounding no exact formula follows; "
+            "keep that size fixed with --symbolic"
+        )
+    return sympy.Rational(coefficient.numerator, coefficient.denominator)
+
+
+class _Builder:
+    """Makes a graph of a recording: a node for each step, whether or not anything uses its result, as it ran."""
+
+    def __init__(self, model: torch.nn.Module, inputs: list[torch.Tensor], convert: _Converter) -> None:
+        self.graph = Graph()
+        self.convert = convert
+        self.node_of: dict[int, Node] = {}
+        self.weight_of: dict[int, str] = {}
+        self.originals: Mapping[int, torch.Tensor] = {}
+        self.given = [*inputs, *(tensor for _, tensor in named_tensors(model))]
+        for index, tensor in enumerate(inputs):
+            self._placeholder(f"input_{index}", tensor)
+        for name, tensor in named_tensors(model):
+            self._weight(name, tensor)
+
+    def _placeholder(self, name: str, tensor: torch.Tensor) -> Node:
+        node = self.node_of[id(tensor)] = self.graph.placeholder(name)
+        node.meta["val"] = tensor
+        return node
+
+    def _weight(self, name: str, tensor: torch.Tensor) -> Node:
+        node = self._placeholder(name.replace(".", "_"), tensor)
+        node.meta[WEIGHT.name] = name
+        if isinstance(tensor, torch.nn.Parameter):
+            node.meta[PARAMETER.name] = tensor.numel()
+            self.weight_of[tensor.untyped_storage()._cdata] = name
+        return node
+
+    def build(self, recording: Recording) -> Graph:
+        self.originals = originals(recording, self.given)
+        for step in recording.steps:
+            self._add(step)
+        self.graph.output([self._argument(tensor) for tensor in tensors_in(recording.output)])
+        return self.graph
+
+    def _add(self, step: Step) -> None:
+        args, kwargs = self._argument(step.args), self._argument(step.kwargs)
+        node = self.graph.call_function(step.operator, args, kwargs)
+        node.meta["val"] = step.result
+        node.meta[LAYER.name] = step.layer
+        if isinstance(step.result, torch.Tensor):
+            self.node_of[id(step.result)] = node
+            return
+        results: Any = step.result if isinstance(step.result, (list, tuple)) else ()
+        for index, tensor in enumerate(results):
+            if isinstance(tensor, torch.Tensor):
+                part = self.graph.call_function(operator.getitem, (node, index))
+                part.meta["val"] = tensor
+                part.meta[LAYER.name] = step.layer
+                self.node_of[id(tensor)] = part
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            value = self.originals.get(id(value), value)
+            return self.node_of[id(value)] if id(value) in self.node_of else self._constant(value)
+        if isinstance(value, torch.SymInt):
+            return self.convert(value)
+        if isinstance(value, (list, tuple)):
+            return tuple(map(self._argument, value))
+        if isinstance(value, dict):
+            return {name: self._argument(each) for name, each in value.items()}
+        return value
+
+    def _constant(self, tensor: torch.Tensor) -> Node:
+        """A tensor that no operator made: another face of a weight, or one that the model's code holds."""
+        name = self.weight_of.get(tensor.untyped_storage()._cdata, "constant")
+        node = self._placeholder(f"constant_{len(self.node_of)}", tensor)
+        node.meta[WEIGHT.name] = name
+        return node
+
+
+# Checking at sizes held out
+
+
+def _check(
+    run: Run,
+    recording: Recording,
+    traced: Traced,
+    examples: Mapping[str, int],
+    pins: Mapping[str, int],
+    sizes: Mapping[str, int],
+) -> None:
+    other = _held_out(traced, examples)
+    if other is None:
+        return
+    symbols = {**sizes, **pins, **other}
+    second, _ = run(symbols, Sizes())
+    at = ", ".join(f"{name}={size}" for name, size in other.items())
+    ran, runs = _working(recording), _working(second)
+    if [step.operator for step in ran] != [step.operator for step in runs]:
+        raise Mismatch(f"the model runs other operators at {at}, where its formulas should hold")
+    known: dict[Size, Any] = {}
+    for first, again in zip(ran, runs, strict=True):
+        for mine, theirs in zip(tensors_in(first.result), tensors_in(again.result), strict=True):
+            shape = [value_at(n.node, symbols, known) if isinstance(n, torch.SymInt) else n for n in mine.shape]
+            if shape != list(theirs.shape):
+                raise Mismatch(
+                    f"at {at} {first.operator} in {first.layer.module or 'the model'} gives a tensor of {tuple(theirs.shape)}, "
+                    f"where the formulas say {tuple(shape)}"
+                )
+
+
+def _working(recording: Recording) -> list[Step]:
+    """The steps that are no views: indexing leaves out those views that it knows to be whole."""
+    return [
+        step
+        for step in recording.steps
+        if step.operator._schema.is_mutable or all(r.alias_info is None for r in step.operator._schema.returns)
+    ]
+
+
+MOST_TRIES = 256
+
+
+def _held_out(traced: Traced, examples: Mapping[str, int]) -> dict[str, int] | None:
+    """Other sizes where the formulas hold: each symbol in turn moved on, as near as the conditions let it."""
+    point = {name: examples[name] for name in traced.symbols}
+    moved = False
+    for name, allowed in traced.symbols.items():
+        for count in range(1, MOST_TRIES):
+            trial = {**point, name: point[name] + count * allowed.multiple_of}
+            if allowed.refusal(name, trial[name]):
+                break
+            if all(condition.holds(trial) for condition in traced.conditions):
+                point, moved = trial, True
+                break
+    return point if moved else None
