@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 import typer
 
@@ -94,6 +94,9 @@ Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE.svg|png", hel
 @dataclass(frozen=True)
 class Asked:
     """The options of every command that say how a model is built and traced."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    """A lock file that holds an option of a newer version is refused."""
 
     symbolic: Symbolic = None
     inputs: Inputs = None

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fxcost.documents import write_aside
 from fxcost.errors import FxcostError
 from fxcost.roofline import LayerPoint, Machine, SweepPoint
-from fxcost.saved import write_aside
 
 FORMATS = (".svg", ".png", ".pdf")
 COLOURS = {"compute": "#0072B2", "memory": "#E69F00", "unknown": "#999999"}

@@ -1,61 +1,52 @@
 """The saved file: a `CostModel` as JSON, formulas as text that only the safe parser reads."""
 
-import json
-import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, ClassVar, Literal
 
 import sympy
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from fxcost.conditions import Condition, Pinned, SymbolRange
 from fxcost.costs import Cost, CostModel, LayerCost, Quantity
+from fxcost.documents import Document, Record, as_json, parsed, read_file, validated, write_aside
 from fxcost.errors import FxcostError
 from fxcost.expressions import ExpressionError, parse, to_text
 
 SCHEMA_VERSION = 1
-LARGEST_FILE = 256 * 2**20
-"""Bytes; a 126-layer model takes about 10 MB."""
 
 Counts = dict[str, dict[str, str]]
 Shapes = list[list[str]]
 SymbolName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SavedSymbol(_Record):
+class SavedSymbol(Record):
     min: int = Field(default=1, ge=1)
     max: int | None = Field(default=None, ge=1)
     multiple_of: int = Field(default=1, ge=1)
     usual: int | None = Field(default=None, ge=1)
 
 
-class SavedPin(_Record):
+class SavedPin(Record):
     value: int
     where: str
 
 
-class SavedCondition(_Record):
+class SavedCondition(Record):
     left: str
     relation: Literal["==", "!=", ">=", ">"]
     right: str
     where: str = ""
 
 
-class SavedHeader(_Record):
+class SavedHeader(Record):
     ref: str
     mode: str
     rung: str
     dtype: str
 
 
-class SavedLayer(_Record):
+class SavedLayer(Record):
     name: str
     module: str
     module_type: str
@@ -68,36 +59,39 @@ class SavedLayer(_Record):
     flops: str
     macs: str
     params: int = Field(ge=0)
-    reads: Counts = {}
-    writes: Counts = {}
-    inputs: Shapes = []
-    outputs: Shapes = []
-    extra: dict[str, str] = {}
+    reads: Counts = Field(default={})
+    writes: Counts = Field(default={})
+    inputs: Shapes = Field(default=[])
+    outputs: Shapes = Field(default=[])
+    extra: dict[str, str] = Field(default={})
 
 
-class SavedTotals(_Record):
+class SavedTotals(Record):
     flops: str
     macs: str
     params: int
 
 
-class SavedCoverage(_Record):
+class SavedCoverage(Record):
     counted: int
     free: int
     unknown: list[str]
 
 
-class SavedModel(_Record):
-    """The file's form; its ``schema_version`` is looked at before anything else."""
+class SavedModel(Document):
+    """The file's form."""
+
+    KIND: ClassVar[str] = "saved model"
+    VERSION: ClassVar[tuple[str, int]] = ("schema_version", SCHEMA_VERSION)
 
     schema_version: Literal[1]
     tool: dict[str, str]
     model: SavedHeader
     symbols: dict[SymbolName, SavedSymbol]
-    fixed: dict[str, SavedPin] = {}
-    conditions: list[SavedCondition] = []
-    assumptions: list[str] = []
-    modules: dict[str, str] = {}
+    fixed: dict[str, SavedPin] = Field(default={})
+    conditions: list[SavedCondition] = Field(default=[])
+    assumptions: list[str] = Field(default=[])
+    modules: dict[str, str] = Field(default={})
     layers: list[SavedLayer]
     totals: SavedTotals
     coverage: SavedCoverage
@@ -105,39 +99,13 @@ class SavedModel(_Record):
 
 def save(model: CostModel, path: str | Path) -> None:
     """Write the model; the file is complete or, when interrupted, as it was before."""
-    text = json.dumps(to_document(model), indent=1, ensure_ascii=False)
-    write_aside(Path(path), text.encode())
+    write_aside(Path(path), as_json(to_record(model).model_dump(mode="json")))
 
 
-def write_aside(path: Path, content: bytes) -> None:
-    """Write a file under another name beside it, then rename it into place."""
-    try:
-        handle, aside = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
-    except OSError as error:
-        raise FxcostError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(aside).chmod(0o666 & ~_umask())
-        Path(aside).replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            Path(aside).unlink()
-        if isinstance(error, OSError):
-            raise FxcostError(f"cannot write {path}: {error.strerror}") from error
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def to_document(model: CostModel) -> dict[str, Any]:
-    """The model as the JSON values of the saved file."""
+def to_record(model: CostModel) -> SavedModel:
+    """The model as a file holds it."""
     totals = model.total
-    saved = SavedModel(
+    return SavedModel(
         schema_version=SCHEMA_VERSION,
         tool=dict(model.tool),
         model=SavedHeader(ref=model.ref, mode=model.mode, rung=model.rung, dtype=model.dtype),
@@ -158,7 +126,6 @@ def to_document(model: CostModel) -> dict[str, Any]:
             counted=model.coverage["counted"], free=model.coverage["free"], unknown=sorted(model.unknown)
         ),
     )
-    return saved.model_dump(mode="json")
 
 
 def _saved_layer(layer: LayerCost) -> SavedLayer:
@@ -190,33 +157,13 @@ def quantity_text(quantity: Quantity) -> str:
 
 def load(path: str | Path) -> CostModel:
     """Read a saved model. Raises `FxcostError` naming the file and the place when it is broken, newer, or hostile."""
-    document = _document(Path(path))
-    try:
-        saved = SavedModel.model_validate(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise FxcostError(f"{path} is not a saved model: {place}: {first['msg']}") from error
-    return _Reader(str(path), saved).model()
+    values = parsed(read_file(Path(path), SavedModel.KIND), SavedModel.KIND, str(path))
+    return to_model(validated(values, SavedModel, str(path)), str(path))
 
 
-def _document(path: Path) -> Any:
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise FxcostError(f"{path} is larger than {LARGEST_FILE // 2**20} MiB; no saved model is")
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise FxcostError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise FxcostError(f"{path} is not a saved model: {str(error)[:120] or type(error).__name__}") from error
-    version = cast("dict[str, Any]", document).get("schema_version") if isinstance(document, dict) else None
-    if not isinstance(version, int):
-        raise FxcostError(f"{path} is not a saved model: it has no schema_version")
-    if version > SCHEMA_VERSION:
-        raise FxcostError(
-            f"{path} has schema_version {version}, newer than {SCHEMA_VERSION}, the newest this fxcost reads; update fxcost"
-        )
-    return cast("dict[str, Any]", document)
+def to_model(saved: SavedModel, place: str) -> CostModel:
+    """The model that a file holds; raises `FxcostError` naming ``place`` for a text that is no formula."""
+    return _Reader(place, saved).model()
 
 
 class _Reader:

@@ -55,6 +55,9 @@ class Report:
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What JSON carries beside the rows."""
+    title: str = ""
+    folded: bool = False
+    """Whether Markdown shows the table only when asked to."""
 
 
 def render(report: Report, form: Format) -> str:
@@ -80,7 +83,7 @@ def show(report: Report, form: Format) -> None:
 
 
 def _print_table(console: Console, report: Report) -> None:
-    for line in report.heading:
+    for line in (*filter(None, [report.title]), *report.heading):
         console.print(Text(line))
     titled = any(column.title for column in report.columns)
     table = RichTable(box=box.SIMPLE_HEAD if titled else None, pad_edge=False, show_header=titled)
@@ -106,11 +109,18 @@ def _trimmed(text: str) -> str:
 
 def _markdown(report: Report) -> str:
     shown = [i for i, column in enumerate(report.columns) if not column.hidden]
-    lines = [*(f"{line}  " for line in report.heading), ""] if report.heading else []
-    lines.append(_pipes([report.columns[i].title for i in shown]))
-    lines.append(_pipes(["---:" if report.columns[i].numeric else "---" for i in shown]))
-    lines += [_pipes([row[i].text for i in shown]) for row in report.rows]
-    return "\n".join([*lines, *(["", *(f"{line}  " for line in report.notes)] if report.notes else [])])
+    table = [_pipes([report.columns[i].title for i in shown])]
+    table.append(_pipes(["---:" if report.columns[i].numeric else "---" for i in shown]))
+    table += [_pipes([row[i].text for i in shown]) for row in report.rows]
+    if report.folded:
+        table = [f"<details><summary>{len(report.rows)} rows</summary>", "", *table, "", "</details>"]
+    parts = [
+        [f"### {report.title}"] if report.title else [],
+        [f"{line}  " for line in report.heading],
+        table if report.rows or not report.title else [],
+        [f"{line}  " for line in report.notes],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part)
 
 
 def _pipes(cells: Sequence[str]) -> str:

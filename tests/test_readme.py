@@ -11,7 +11,7 @@ import pytest
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"<!-- run -->\n```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 PYTHON = [code for kind, code in BLOCKS if kind == "python"]
-(TRANSCRIPT,) = [text for kind, text in BLOCKS if kind == "console"]
+TRANSCRIPTS = [text for kind, text in BLOCKS if kind == "console"]
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
@@ -20,9 +20,9 @@ def test_python(code: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def steps() -> list[tuple[str, list[str]]]:
+def steps(transcript: str) -> list[tuple[str, list[str]]]:
     found: list[tuple[str, list[str]]] = []
-    for line in TRANSCRIPT.splitlines():
+    for line in transcript.splitlines():
         if line.startswith("$ "):
             found.append((line[2:], []))
         else:
@@ -30,10 +30,11 @@ def steps() -> list[tuple[str, list[str]]]:
     return found
 
 
-def test_transcript(tmp_path: Path) -> None:
+@pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=range(len(TRANSCRIPTS)))
+def test_transcript(transcript: str, tmp_path: Path) -> None:
     """Every line shown is printed, in its order; … stands for lines left out."""
     bin_folder = Path(sys.executable).parent
-    for command, shown in steps():
+    for command, shown in steps(transcript):
         words = shlex.split(command)
         done = subprocess.run(
             [bin_folder / words[0], *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from fxcost.documents import write_aside
 from fxcost.errors import FxcostError
-from fxcost.saved import load, save, write_aside
+from fxcost.saved import load, save
 
 
 def test_a_model_comes_back_as_it_was(small_model: Path, tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""From what a command is given to a model's costs, a point and machines."""
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from fxcost.commands.terminal import progress, say
+from fxcost.errors import FxcostError
+from fxcost.options import Asked, Attention
+
+if TYPE_CHECKING:
+    from fxcost.costs import CostModel
+    from fxcost.roofline import Machine
+
+
+def costs_of(model: str, asked: Asked) -> "CostModel":
+    """The costs of a model reference, traced now, or of a saved file."""
+    if model.endswith(".json") and not model.startswith("hf:"):
+        return _saved_costs(model, asked)
+    from fxcost.inputs import parse_input, parse_sizes
+
+    specs = [parse_input(text) for text in asked.inputs or ()]
+    sizes = parse_sizes(asked.at or "")
+    with progress(f"building and tracing {model} (up to {asked.budget:g} s a trace)"):
+        from fxcost.analysis import Request, trace_source
+        from fxcost.plugins import load_plugins
+        from fxcost.sources import load_source
+
+        passes = load_plugins(asked.plugins or ())
+        request = Request(
+            asked.symbolic, sizes, asked.budget, asked.attention.value, asked.causal_skip, asked.strict, passes
+        )
+        return trace_source(load_source(model, settings_of(asked.settings), specs), request, say)
+
+
+def _saved_costs(path: str, asked: Asked) -> "CostModel":
+    """A saved model; what could only change its trace is refused, not passed over."""
+    needs_model = {
+        "--symbolic": asked.symbolic,
+        "--input": asked.inputs,
+        "--set": asked.settings,
+        "--plugin": asked.plugins,
+        "--attention": asked.attention is not Attention.fused,
+        "--causal-skip": asked.causal_skip,
+    }
+    for option, given in needs_model.items():
+        if given:
+            raise FxcostError(f"{option} needs the model: {path} holds formulas that were traced already")
+    from fxcost.costs import refuse_unknown
+    from fxcost.saved import load
+
+    costs = load(path)
+    if asked.strict:
+        refuse_unknown(costs)
+    return costs
+
+
+def point_of(costs: "CostModel", at: str | None) -> dict[str, int]:
+    """The sizes of ``--at``, each of a symbol that the model has or holds fixed."""
+    from fxcost.inputs import parse_sizes
+
+    sizes = parse_sizes(at or "")
+    for name, size in sizes.items():
+        if name not in costs.symbols and name not in costs.fixed:
+            known = ", ".join([*costs.symbols, *costs.fixed]) or "none"
+            raise FxcostError(f"--at {name}={size}: {costs.ref} has no symbol {name}; it has {known}")
+    return sizes
+
+
+def machines_of(costs: "CostModel", names: list[str], precision: str | None) -> "list[Machine]":
+    """The machines of ``--platform`` for a model's dtype, or for ``--precision``."""
+    from fxcost.platforms import load_platform
+    from fxcost.roofline import machine_for
+
+    return [machine_for(costs, load_platform(name), precision) for name in names]
+
+
+def settings_of(texts: list[str] | None) -> dict[str, Any]:
+    """Read ``width=64``: a value that is no number, true, false or null is a text."""
+    settings: dict[str, Any] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise FxcostError(f"--set {text!r} is not of the form key=value")
+        settings[name] = value
+        with suppress(ValueError):
+            settings[name] = json.loads(value.lower() if value in ("True", "False") else value)
+    return settings

@@ -1,0 +1,32 @@
+"""The machines: `fxcost platforms`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fxcost.commands.terminal import print_report
+from fxcost.options import Form, Format
+
+
+def platforms(
+    name: Annotated[str | None, typer.Argument(help="One machine, with every figure and its source.")] = None,
+    lint: Annotated[
+        Path | None,
+        typer.Option("--lint", metavar="FILE.toml", help="Check a machine of your own for slips; exit 4 if any."),
+    ] = None,
+    form: Format = Form.table,
+) -> None:
+    """The machines fxcost knows."""
+    from fxcost.platform_lint import lint as findings_of
+    from fxcost.platforms import load_platform, platform_names
+    from fxcost.reports.platforms import platform_report, platforms_report
+
+    if lint is not None:
+        findings = findings_of(load_platform(str(lint)))
+        print("\n".join(findings) if findings else f"{lint}: nothing found")
+        raise typer.Exit(4 if findings else 0)
+    if name is not None:
+        print_report(platform_report(load_platform(name)), form, None)
+    else:
+        print_report(platforms_report(map(load_platform, platform_names())), form, None)

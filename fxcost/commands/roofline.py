@@ -1,0 +1,93 @@
+"""Where a model stands on a machine: `fxcost crossover`, `fxcost roofline` and `fxcost sweep`."""
+
+from typing import Annotated
+
+import typer
+
+from fxcost.commands.models import costs_of, machines_of, point_of
+from fxcost.commands.terminal import print_report, say
+from fxcost.options import Asked, Form, Format, Model, Output, Platforms, Plot, Precision, Top, model_command
+
+
+@model_command
+def crossover(
+    asked: Asked,
+    model: Model,
+    platform: Platforms,
+    over: Annotated[str, typer.Option("--over", metavar="B", help="The symbol to solve for.")] = "B",
+    precision: Precision = None,
+    form: Format = Form.table,
+    output: Output = None,
+) -> None:
+    """From which batch size (or resolution, or length) each layer is compute-bound: always, from a size on, or never."""
+    from fxcost.reports.roofline import crossover_report
+
+    costs = costs_of(model, asked)
+    machines = machines_of(costs, platform, precision)
+    wide = form in (Form.table, Form.md)
+    print_report(crossover_report(costs, machines, over, point_of(costs, asked.at), wide=wide), form, output)
+
+
+@model_command
+def roofline(
+    asked: Asked,
+    model: Model,
+    platform: Platforms,
+    precision: Precision = None,
+    plot: Plot = None,
+    top: Top = None,
+    form: Format = Form.table,
+    output: Output = None,
+) -> None:
+    """Each layer on a machine at one point: intensity, bound, time."""
+    from fxcost.reports.roofline import roofline_report
+    from fxcost.roofline import layer_points
+
+    costs = costs_of(model, asked)
+    machines = machines_of(costs, platform, precision)
+    point = point_of(costs, asked.at)
+    report = roofline_report(costs, machines, point, wide=form in (Form.table, Form.md), top=top)
+    if plot is not None:
+        from fxcost.plot import checked_path, plot_roofline
+
+        plot_roofline(checked_path(plot), report.heading[0], [(m, layer_points(costs, m, point)) for m in machines])
+        say(f"drawn {plot}")
+    print_report(report, form, output)
+
+
+@model_command
+def sweep(
+    asked: Asked,
+    model: Model,
+    platform: Platforms,
+    over: Annotated[
+        str,
+        typer.Option(
+            "--over", metavar="B=1:1024:*2", help="Symbol and sizes: first:last:*factor, first:last:step, or a list."
+        ),
+    ],
+    precision: Precision = None,
+    plot: Plot = None,
+    form: Format = Form.table,
+    output: Output = None,
+) -> None:
+    """Time and throughput along batch sizes (or another symbol), and which layers change side."""
+    from fxcost.inputs import parse_sweep
+    from fxcost.reports.roofline import sweep_report
+    from fxcost.roofline import layer_points
+    from fxcost.roofline import sweep as swept_over
+
+    name, sizes = parse_sweep(over)
+    costs = costs_of(model, asked)
+    machines = machines_of(costs, platform, precision)
+    point = point_of(costs, asked.at)
+    swept = [(machine, swept_over(costs, machine, name, sizes, point)) for machine in machines]
+    report = sweep_report(costs, name, swept, point)
+    if plot is not None:
+        from fxcost.plot import checked_path, plot_sweep
+
+        last = {**point, name: sizes[-1]}
+        roofs = [(machine, layer_points(costs, machine, last)) for machine in machines]
+        plot_sweep(checked_path(plot), report.heading[0], name, swept, roofs)
+        say(f"drawn {plot}")
+    print_report(report, form, output)

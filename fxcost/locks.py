@@ -1,0 +1,68 @@
+"""The lock file: several models' formulas, each beside what is needed to trace it again."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from fxcost.costs import CostModel
+from fxcost.documents import Document, Record, as_json, parsed, read_file, validated, write_aside
+from fxcost.options import Asked
+from fxcost.saved import SavedModel, to_model, to_record
+
+LOCK_VERSION = 1
+"""Grows with `saved.SCHEMA_VERSION` too, so that a newer saved model inside is told as a newer lock."""
+
+
+class LockedModel(Record):
+    """One model: its reference, the options it was traced with, and what it cost."""
+
+    model: str
+    options: Asked
+    costs: SavedModel
+
+    @property
+    def title(self) -> str:
+        """The reference and the arguments of its factory, which tell models of one lock apart."""
+        return " ".join([self.model, *(f"--set {text}" for text in self.options.settings or ())])
+
+
+class Lock(Document):
+    """The file's form; models have different titles."""
+
+    KIND: ClassVar[str] = "lock file"
+    VERSION: ClassVar[tuple[str, int]] = ("lock_version", LOCK_VERSION)
+
+    lock_version: Literal[1] = 1
+    models: list[LockedModel]
+
+    def having(self, *models: LockedModel) -> "Lock":
+        """The lock with these models added, or in the place of those of the same titles."""
+        entries = {each.title: each for each in (*self.models, *models)}
+        return Lock(models=list(entries.values()))
+
+
+def locked(model: str, options: Asked, costs: CostModel) -> LockedModel:
+    """A model as the lock holds it."""
+    return LockedModel(model=model, options=options, costs=to_record(costs))
+
+
+def save_lock(lock: Lock, path: Path) -> None:
+    """Write the lock; the file is complete or, when interrupted, as it was before."""
+    values = lock.model_dump(mode="json")
+    for each, model in zip(values["models"], lock.models, strict=True):
+        each["options"] = model.model_dump(mode="json", include={"options"}, exclude_defaults=True)["options"]
+    write_aside(path, as_json(values))
+
+
+def load_lock(path: Path) -> Lock:
+    """Read a lock. Raises `FxcostError` naming the file and the place when it is broken or newer."""
+    return validated(parsed(read_file(path, Lock.KIND), Lock.KIND, str(path)), Lock, str(path))
+
+
+def read_models(content: bytes, place: str) -> dict[str, CostModel]:
+    """The models of a lock or of a saved file, by title; raises `FxcostError` as their own readers do."""
+    values = parsed(content, "lock file or saved model", place)
+    if Lock.VERSION[0] in values:
+        lock = validated(values, Lock, place)
+        return {each.title: to_model(each.costs, f"{place}: {each.title}") for each in lock.models}
+    model = to_model(validated(values, SavedModel, place), place)
+    return {model.ref: model}

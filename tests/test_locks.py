@@ -1,0 +1,99 @@
+"""The lock file: it comes back as it was, and a broken, newer or hostile one is named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fxcost.errors import FxcostError
+from fxcost.locks import Lock, load_lock, locked, read_models, save_lock
+from fxcost.options import Asked, Attention
+from fxcost.saved import load, to_model
+
+OPTIONS = Asked(
+    symbolic="B", inputs=["x: float32[B,3,H,W]"], at="H=33", settings=["width=64"], attention=Attention.math
+)
+
+
+@pytest.fixture
+def lock_file(small_model: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "costs.lock.json"
+    save_lock(Lock(models=[locked("nets.py:small", OPTIONS, load(small_model))]), path)
+    return path
+
+
+def test_a_lock_comes_back_as_it_was(lock_file: Path, small_model: Path) -> None:
+    (entry,) = load_lock(lock_file).models
+    assert (entry.model, entry.options) == ("nets.py:small", OPTIONS)
+    assert to_model(entry.costs, "here") == load(small_model)
+    assert read_models(lock_file.read_bytes(), "here") == {"nets.py:small --set width=64": load(small_model)}
+
+
+def test_a_saved_model_is_read_as_a_lock_of_one(small_model: Path) -> None:
+    assert list(read_models(small_model.read_bytes(), "here").values()) == [load(small_model)]
+
+
+def test_the_file_holds_only_options_that_were_given(lock_file: Path) -> None:
+    held = json.loads(lock_file.read_text())["models"][0]["options"]
+    assert held == {"symbolic": "B", "inputs": ["x: float32[B,3,H,W]"], "at": "H=33", "settings": ["width=64"], "attention": "math"}  # fmt: skip
+
+
+def test_a_model_locked_again_takes_its_place(lock_file: Path, small_model: Path) -> None:
+    costs = load(small_model)
+    again = locked("nets.py:small", Asked(settings=["width=64"], at="B=2"), costs)
+    other = locked("nets.py:small", Asked(settings=["width=32"]), costs)
+    lock = load_lock(lock_file).having(other, again)
+    assert [each.options.at for each in lock.models] == ["B=2", None]
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda d: d.update(lock_version=2), "newer than 1"),
+        (lambda d: d.pop("lock_version"), "no lock_version"),
+        (lambda d: d.pop("models"), "models: Field required"),
+        (lambda d: d["models"][0].pop("costs"), "models.0.costs: Field required"),
+        (lambda d: d["models"][0]["options"].update(budge=3), "models.0.options.budge"),
+        (lambda d: d["models"][0]["options"].update(attention="maths"), "models.0.options.attention"),
+        (lambda d: d["models"][0]["costs"]["layers"][0].pop("op"), "models.0.costs.layers.0.op"),
+    ],
+)
+def test_a_broken_or_newer_lock_is_named(lock_file: Path, edit: Callable[[dict[str, Any]], Any], words: str) -> None:
+    document = json.loads(lock_file.read_text())
+    edit(document)
+    lock_file.write_text(json.dumps(document))
+    with pytest.raises(FxcostError) as refused:
+        load_lock(lock_file)
+    assert words in str(refused.value)
+    assert "costs.lock.json" in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"lock_version": 1, "mod'])
+def test_what_is_no_lock_is_named(lock_file: Path, content: str) -> None:
+    lock_file.write_text(content)
+    with pytest.raises(FxcostError, match="is not a lock file"):
+        load_lock(lock_file)
+
+
+def test_formulas_are_never_run_as_code(lock_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    document = json.loads(lock_file.read_text())
+    document["models"][0]["costs"]["layers"][0]["flops"] = "__import__('os').system('touch HARMED')"
+    with pytest.raises(FxcostError, match=r"here: nets.py:small --set width=64: layer 'conv'.flops"):
+        read_models(json.dumps(document).encode(), "here")
+    assert not (tmp_path / "HARMED").exists()
+
+
+def test_an_interrupted_write_keeps_the_old_lock(lock_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = lock_file.read_bytes()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_lock(Lock(models=[]), lock_file)
+    assert lock_file.read_bytes() == before
+    assert [path.name for path in lock_file.parent.iterdir()] == [lock_file.name]
