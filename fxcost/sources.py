@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,11 +97,18 @@ def _factory(place: str, name: str, settings: dict[str, Any]) -> Source:
     return Source(ref, build(factory, settings, ref), Arguments())
 
 
+class _AsWritten(SourceFileLoader):
+    """Loads a file as it is now: bytecode kept aside is taken for current when a second edit falls into one second."""
+
+    def path_stats(self, path: Any) -> Any:
+        raise OSError(f"{path} is always compiled anew")
+
+
 def _file_module(path: Path) -> ModuleType:
     if not path.is_file():
         raise FxcostError(f"{path}: no such file")
     sys.path.insert(0, str(path.resolve().parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path, loader=_AsWritten(path.stem, str(path)))
     if spec is None or spec.loader is None:
         raise FxcostError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)

@@ -81,6 +81,7 @@ X3 = 0.044715
             ("hardtanh", functional.hardtanh, lambda x: smaller(larger(x, -1), 1)),
             ("clamp", lambda x: x.clamp(-1, 1), lambda x: smaller(larger(x, -1), 1)),
             ("leaky_relu", functional.leaky_relu, lambda x: x if x.above(0) else 0.01 * x),
+            ("rrelu", lambda x: functional.rrelu(x, 0.25, 0.25), lambda x: x if x.above(0) else 0.25 * x),
             ("elu", functional.elu, lambda x: x if x.above(0) else exp(x) - 1),
             ("sigmoid", torch.sigmoid, lambda x: 1 / (1 + exp(-x))),
             ("silu", functional.silu, lambda x: x / (1 + exp(-x))),

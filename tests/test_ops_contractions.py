@@ -54,11 +54,11 @@ def test_bilinear(costs_of: Costs) -> None:
     """Each output feature's matrix meets the second input, and the first input the row that comes out."""
     module = nn.Bilinear(3, 4, 2, bias=False)
     first, second = torch.randn(5, 3), torch.randn(5, 4)
-    out, macs = torch.zeros(5, 2), 0
+    weight, out, macs = module.weight.detach(), torch.zeros(5, 2), 0
     for row, feature, i in itertools.product(range(5), range(2), range(3)):
         inner = 0.0
         for j in range(4):
-            inner += float(module.weight[feature, i, j] * second[row, j])
+            inner += float(weight[feature, i, j] * second[row, j])
             macs += 1
         out[row, feature] += first[row, i] * inner
         macs += 1
@@ -89,3 +89,12 @@ def test_in_words(costs_of: Costs, function: Any, inputs: tuple[str, ...], macs:
     costs = costs_of(function, *inputs, **sizes)
     assert not costs.unknown
     assert costs.total.macs == macs
+
+
+def test_a_grouped_product_of_other_shapes_is_unknown(costs_of: Costs) -> None:
+    """Rows by a matrix for each expert are counted: 6 rows of 16 by 8. Two stacks of matrices are not."""
+    product = torch.ops.aten._grouped_mm
+    rows = "x: bfloat16[B,16]", "w: bfloat16[2,16,8]", "ends: int32[2]"
+    assert costs_of(product, *rows, B=6).total.macs == 6 * 16 * 8
+    stacks = costs_of(product, "x: bfloat16[2,B,16]", "w: bfloat16[2,16,8]", B=6)
+    assert list(stacks.unknown) == ["aten._grouped_mm.default"]

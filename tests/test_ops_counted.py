@@ -195,6 +195,33 @@ def test_distances(costs_of: Costs, function: Any, formula: Any, shapes: tuple[s
     assert last(costs_of(function, *shapes, **sizes)).flops == operations * pairs
 
 
+@pytest.mark.parametrize(
+    ("norm", "p", "each"),
+    [
+        (lambda x: x.norm(dim=1), 2, lambda v: v * v),
+        (lambda x: torch.linalg.norm(x, dim=1), 2, lambda v: v * v),
+        (lambda x: torch.linalg.norm(x.reshape(-1)), 2, lambda v: v * v),
+        (torch.linalg.matrix_norm, 2, lambda v: v * v),
+        (lambda x: torch.linalg.vector_norm(x, 1, 1), 1, abs),
+        (lambda x: torch.linalg.vector_norm(x, 3, 1), 3, lambda v: power(abs(v), 3)),
+    ],
+    ids=["norm", "linalg.norm", "linalg.norm of all", "Frobenius", "order 1", "order 3"],
+)
+def test_norms(costs_of: Costs, norm: Any, p: int, each: Any) -> None:
+    """All but the root, which is one a row."""
+    x = [0.3, -1.2, 2.0]
+    (value,), operations = work(lambda *row: total([each(v) for v in row]), *x)
+    assert value == pytest.approx(norm(torch.tensor([x], dtype=torch.float64)).item() ** p)
+    assert last(costs_of(norm, "x: float64[B,3]", B=5)).flops == operations * 5
+
+
+def test_a_spectral_norm_is_unknown(costs_of: Costs) -> None:
+    """The same operator and order over one dimension is a vector's norm."""
+    spectral = costs_of(lambda x: torch.linalg.norm(x, 2), "x: float32[B,3]", B=5)
+    assert list(spectral.unknown) == ["aten.linalg_norm.default"]
+    assert last(costs_of(lambda x: torch.linalg.norm(x, 2, 1), "x: float32[B,3]", B=5)).flops == 2 * 5 * 3
+
+
 def test_losses(costs_of: Costs) -> None:
     """Subtract, square and add each of 15 pairs; without a reduction nothing is added."""
     assert last(costs_of(functional.mse_loss, *PAIRS, B=5)).flops == 3 * 15

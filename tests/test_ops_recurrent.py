@@ -5,11 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sympy
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost.costs import CostModel, LayerCost
+from fxcost.graph import TensorSpec
+from fxcost.ops import Call, rule_of
 
 Costs = Callable[..., CostModel]
 
@@ -161,6 +164,24 @@ def test_projections_hold_the_hidden_size(costs_of: Costs) -> None:
     """A projection narrows what is passed on, not the gates: 18 for each of 4 hidden elements, not for 2."""
     layer = recurrent_layer(costs_of(nn.LSTM(3, 4, proj_size=2), "x: float32[S,B,3]", S=6, B=5))
     assert layer.flops - 2 * layer.macs == 18 * 4 * 6 * 5
+
+
+def test_a_packed_batch_takes_the_steps_it_holds() -> None:
+    """Sequences of 4, 2 and 1 steps are 7 rows, not 3 times 4: each meets 8 by 3 and 8 by 2 weights."""
+    one = sympy.Integer(1)
+
+    def spec(*shape: int) -> TensorSpec:
+        return TensorSpec(tuple(map(sympy.Integer, shape)), (one,) * len(shape), "float32", 0, sympy.Integer(0))
+
+    arguments = {
+        "data": spec(7, 3), "batch_sizes": spec(4), "hx": (spec(1, 3, 2), spec(1, 3, 2)),
+        "params": (spec(8, 3), spec(8, 2), spec(8), spec(8)), "num_layers": 1, "bidirectional": False,
+    }  # fmt: skip
+    rule = rule_of("aten.lstm.data")
+    assert rule is not None
+    call = Call("aten.lstm.data", arguments, (spec(7, 2),), frozenset())
+    assert rule.macs(call) == 7 * (8 * 3 + 8 * 2)
+    assert rule.flops(call) - 2 * rule.macs(call) == 7 * 18 * 2
 
 
 def test_weights_are_read_once_however_many_steps(costs_of: Costs) -> None:

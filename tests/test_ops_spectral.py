@@ -69,6 +69,12 @@ def test_short_time_transform(costs_of: Costs) -> None:
     assert layer.flops == 3 * 7 * (32 + 5 * 32 * 5 // 2)
 
 
+def test_a_short_time_transform_without_a_window(costs_of: Costs) -> None:
+    bare = lambda x: torch.stft(x, 32, hop_length=8, center=False, return_complex=True)  # noqa: E731
+    (layer,) = [layer for layer in costs_of(bare, "x: float32[B,80]", B=3).layers if "stft" in layer.op]
+    assert layer.flops == 3 * 7 * (5 * 32 * 5 // 2)
+
+
 def test_inverse_short_time_transform(costs_of: Costs) -> None:
     """A real FFT, a window and an addition for each frame; its squares and their sums; a division for each element.
 

@@ -55,7 +55,8 @@ def linear(call: Call) -> sympy.Expr:
 
 @contraction(
     aten.matmul, aten.mm, aten.bmm, aten.mv, aten.dot, aten.vdot, aten.linalg_matmul, aten._int_mm, aten._scaled_mm,
-    aten._weight_int8pack_mm, aten._weight_int4pack_mm, aten.mkldnn_linear,
+    aten._scaled_mm_v2, aten._weight_int8pack_mm, aten._weight_int4pack_mm, aten._weight_int4pack_mm_for_cpu,
+    aten.mkldnn_linear,
     reason="one multiply-add for each element of the contracted dimension and each output element",
 )  # fmt: skip
 def matrix_product(call: Call) -> sympy.Expr:
@@ -145,13 +146,20 @@ def _weight_name(call: Call) -> str:
     return "weight" if "weight" in call.arguments else "mat2"
 
 
+def _is_not_rows_by_experts(call: Call) -> bool:
+    return (len(call.tensors[0][1].shape), len(call[_weight_name(call)].shape)) != (2, 3)
+
+
 @contraction(
     aten._grouped_mm,
     aten._scaled_grouped_mm,
+    aten._scaled_grouped_mm_v2,
     "transformers.grouped_mm_fallback",
     reason="each row meets the one expert it is sent to; rows are taken to spread over as many experts as they can, "
     "so min(experts, rows) experts' weights are read",
     reads=_experts_touched,
+    unknown_when=_is_not_rows_by_experts,
+    unknown_why="a grouped product of other shapes than rows by a matrix for each expert has no rule",
 )
 def grouped_matrix_product(call: Call) -> sympy.Expr:
     return call.tensors[0][1].elements * call[_weight_name(call)].shape[-1]

@@ -1,10 +1,11 @@
-"""Arithmetic of distances, similarities and losses between vectors."""
+"""Arithmetic of norms, and of distances, similarities and losses between vectors."""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 # sympy and torch are typed in part.
 
 import math
+from typing import Any
 
 import sympy
 import torch
@@ -15,17 +16,49 @@ from fxcost.ops.shapes import met
 
 aten = torch.ops.aten
 
-WITHOUT_POWERS = (0, 1, 2, math.inf)
+WITHOUT_POWERS = (0, 1, 2, math.inf, -math.inf)
 """Norms that need one operation an element before they sum or compare: is it zero, absolute value, square."""
 
 
+def _each(p: float) -> int:
+    """For each element of a norm: take the absolute value or square (else also a power), and add or compare."""
+    return 2 if p in WITHOUT_POWERS else 3
+
+
 def _apart(p: float) -> int:
-    """For each pair of elements: subtract, take the absolute value or square (else also a power), and add or compare."""
-    return 3 if p in WITHOUT_POWERS else 4
+    """For each pair of elements: subtract, then as the norm of the difference."""
+    return 1 + _each(p)
 
 
 def _root(p: float) -> int:
     return 0 if p in (0, 1, math.inf) else 1
+
+
+def _order(call: Call) -> Any:
+    """A norm's p; None and "fro" stand for a square root of squares."""
+    given = next((call[name] for name in ("ord", "p", "pow") if name in call.arguments), 2)
+    return 2 if given is None or given == "fro" else given
+
+
+def _is_of_a_matrix(call: Call) -> bool:
+    """Whether the norm is one of a matrix as a whole, such as its largest singular value."""
+    if "linalg" not in call.operator or "vector" in call.operator or call["ord"] in (None, "fro"):
+        return False
+    dims = call["dim"]
+    axes = len(call["self"].shape) if dims is None else 1 if isinstance(dims, int) else len(dims)
+    return axes == 2
+
+
+@op(
+    aten.norm, aten.linalg_vector_norm, aten.frobenius_norm, aten.norm_except_dim, aten.linalg_norm,
+    aten.linalg_matrix_norm,
+    reason="for each element an absolute value or square, for other orders than 0, 1, 2 and ∞ a power as well, and an "
+    "addition or comparison; the root is one a row and not counted",
+    unknown_when=_is_of_a_matrix,
+    unknown_why="a norm of a matrix by an order takes its singular values or sums of its rows, which has no rule",
+)  # fmt: skip
+def norm(call: Call) -> sympy.Expr:
+    return _each(_order(call)) * call.tensors[0][1].elements
 
 
 @op(

@@ -43,14 +43,6 @@ per_input(
 per_input(2, aten.aminmax, aten._aminmax, reason="a comparison for the least and one for the greatest of each element")
 per_input(2, aten.nansum, reason="is it a number, and an addition, for each element reduced")
 per_input(
-    2,
-    aten.norm,
-    aten.linalg_vector_norm,
-    aten.frobenius_norm,
-    aten.norm_except_dim,
-    reason="a square and an addition for each element; the root is one a row",
-)
-per_input(
     4, aten.var, aten.std, aten.var_mean, aten.std_mean, reason="mean, subtract, square, sum for each element reduced"
 )
 per_output(

@@ -55,7 +55,7 @@ per_output(
 )  # fmt: skip
 per_output(4, aten.special_expit, reason="1/(1 + exp(−x)): negate, exp, add, divide")
 per_output(5, aten.glu, reason="a · 1/(1 + exp(−b)) of two halves: negate, exp, add, divide, multiply")
-per_output(5, aten.log_sigmoid, reason="−log(1 + exp(−x)): negate, exp, add, log, negate")
+per_output(5, aten.log_sigmoid, aten.log_sigmoid_forward, reason="−log(1 + exp(−x)): negate, exp, add, log, negate")
 per_output(4, aten.sigmoid, reason="1/(1 + exp(−x)): negate, exp, add, divide")
 per_output(4, aten.silu, reason="x/(1 + exp(−x)): negate, exp, add, divide")
 per_output(4, aten.hardsigmoid, reason="min(max(x + 3, 0), 6)/6: add, max, min, divide")
@@ -133,3 +133,15 @@ DROPOUT = 2
 )  # fmt: skip
 def dropout(call: Call) -> sympy.Expr:
     return DROPOUT * call.output.elements
+
+
+def _draws_slopes(call: Call) -> bool:
+    return call["training"]
+
+
+@op(
+    aten.rrelu, reason="a comparison and a multiplication, as leaky ReLU",
+    unknown_when=_draws_slopes, unknown_why="in training the slopes are drawn at random",
+)  # fmt: skip
+def randomized_leaky_relu(call: Call) -> sympy.Expr:
+    return 2 * call.output.elements
