@@ -16,7 +16,9 @@ from fxcost.costs import CostModel
 from fxcost.evaluation import evaluate
 from fxcost.inputs import Arguments, InputSpec
 from fxcost.tracing import Entangled, Mismatch, record_module, replaying, trace_module
-from fxcost.tracing.carried import Size, Sizes, low_of, value_at
+from fxcost.tracing.bounds import low_of
+from fxcost.tracing.carried import Size, Sizes
+from fxcost.tracing.polynomials import value_at
 
 IMAGES = Arguments((InputSpec("x", "float32", ("B", 3, "H", "W")),))
 USUAL = {"B": 2, "H": 32, "W": 48}

@@ -51,21 +51,14 @@ def trace_module(
     The module is left exactly as it was found. Raises `TraceTimeout` past the budget, `TraceError` when
     the model cannot run at these sizes or decides on values of its data.
     """
-    example = {name: max(size, SMALLEST_EXAMPLE) if name in symbolic else size for name, size in sizes.items()}
+    example = _example(sizes, symbolic)
     call = _Call(module, arguments, example)
     dims = [
         {axis: Dim.AUTO for axis, dim in enumerate(spec.dims) if dim in symbolic} or None for spec in arguments.specs()
     ]
-    with _as_found(module), _export_settings():
-        try:
-            with time_budget(budget_seconds), device_of(module):
-                program = torch_export(call, (call.tensors,), dynamic_shapes=(dims,), strict=False)
-        except BudgetExceeded:
-            raise TraceTimeout(
-                f"tracing with {', '.join(symbolic) or 'no symbol'} took longer than {budget_seconds:g} s"
-            ) from None
-        except Exception as error:
-            raise _explain(error, example) from error
+    doing = f"tracing with {_listed(symbolic)}"
+    with _as_found(module), _export_settings(), _within(budget_seconds, doing, example), device_of(module):
+        program = torch_export(call, (call.tensors,), dynamic_shapes=(dims,), strict=False)
     return read_program(program, arguments.specs(), sizes, symbolic, prefix="model", bounds={}, guards=[])
 
 
@@ -80,23 +73,16 @@ def record_module(
 
     Raises `TraceTimeout` past the budget, `TraceError` when the model cannot be recorded.
     """
-    example = {name: max(size, SMALLEST_EXAMPLE) if name in symbolic else size for name, size in sizes.items()}
+    example = _example(sizes, symbolic)
+    doing = f"recording with {_listed(symbolic)}"
 
     def run(given: Mapping[str, Any], carried: Sizes) -> tuple[Recording, list[torch.Tensor]]:
         call = _Call(module, arguments, given)
         return record(module, lambda: call(call.tensors), carried), call.tensors
 
-    with _as_found(module), _in_silence(), _without_collection():
-        try:
-            with time_budget(budget_seconds):
-                without_memory(module)
-                return replayed(module, run, sizes, symbolic, example)
-        except BudgetExceeded:
-            raise TraceTimeout(
-                f"recording with {', '.join(symbolic) or 'no symbol'} took longer than {budget_seconds:g} s"
-            ) from None
-        except Exception as error:
-            raise _explain(error, example) from error
+    with _as_found(module), _in_silence(), _without_collection(), _within(budget_seconds, doing, example):
+        without_memory(module)
+        return replayed(module, run, sizes, symbolic, example)
 
 
 def trace_program(
@@ -107,6 +93,26 @@ def trace_program(
         program = with_live_tensors(program)
     bounds = {raw: (ends.lower, ends.upper) for raw, ends in program.range_constraints.items()}
     return read_program(program, inputs, sizes, symbolic, prefix="", bounds=bounds, guards=program._guards_code)
+
+
+def _example(sizes: Mapping[str, int], symbolic: tuple[str, ...]) -> dict[str, int]:
+    return {name: max(size, SMALLEST_EXAMPLE) if name in symbolic else size for name, size in sizes.items()}
+
+
+def _listed(symbolic: tuple[str, ...]) -> str:
+    return ", ".join(symbolic) or "no symbol"
+
+
+@contextmanager
+def _within(budget_seconds: float, doing: str, example: Mapping[str, int]) -> Generator[None]:
+    """Keep to the budget, and tell what goes wrong in two lines."""
+    try:
+        with time_budget(budget_seconds):
+            yield
+    except BudgetExceeded:
+        raise TraceTimeout(f"{doing} took longer than {budget_seconds:g} s") from None
+    except Exception as error:
+        raise _explain(error, example) from error
 
 
 class _Call(torch.nn.Module):

@@ -239,25 +239,31 @@ def without_memory(model: torch.nn.Module) -> None:
                     table[name] = bare(value)  # pyright: ignore[reportArgumentType]
 
 
-def originals(recording: Recording, given: Iterable[torch.Tensor]) -> dict[int, torch.Tensor]:
-    """For tensors that no step gave, the result that each is another handle of: torch hands out copies of new tensors."""
+def originals(recording: Recording, known: Iterable[int]) -> dict[int, torch.Tensor]:
+    """For tensors that no step gave, the result that each is another handle of: torch hands out copies of new tensors.
+
+    ``known`` are the identities of the tensors that the run was given.
+    """
     made: dict[int, torch.Tensor] = {}
-    known = {id(tensor) for tensor in given}
+    known = set(known)
     found: dict[int, torch.Tensor] = {}
 
-    def look_at(values: Any) -> None:
-        for tensor in tensors_in(values):
-            if id(tensor) not in known and (original := made.get(tensor.untyped_storage()._cdata)) is not None:
-                found[id(tensor)] = original
+    def look_at(tensors: Iterable[torch.Tensor]) -> set[int]:
+        storages: set[int] = set()
+        for tensor in tensors:
+            storage = tensor.untyped_storage()._cdata
+            storages.add(storage)
+            if id(tensor) not in known and storage in made:
+                found[id(tensor)] = made[storage]
+        return storages
 
     for step in recording.steps:
-        look_at((step.args, step.kwargs))
-        taken = {tensor.untyped_storage()._cdata for tensor in tensors_in((step.args, step.kwargs))}
+        taken = look_at(tensors_in((step.args, step.kwargs)))
         for tensor in tensors_in(step.result):
             known.add(id(tensor))
-            if tensor.untyped_storage()._cdata not in taken:
-                made.setdefault(tensor.untyped_storage()._cdata, tensor)
-    look_at(recording.output)
+            if (storage := tensor.untyped_storage()._cdata) not in taken:
+                made.setdefault(storage, tensor)
+    look_at(tensors_in(recording.output))
     return found
 
 

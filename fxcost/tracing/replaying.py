@@ -16,7 +16,8 @@ from torch.fx import Graph, Node
 from fxcost.conditions import Condition, Pinned, SymbolRange, settle, tighten
 from fxcost.expressions import apply, symbol
 from fxcost.graph import LAYER, PARAMETER, WEIGHT
-from fxcost.tracing.carried import Answer, Atom, Size, Sizes, value_at
+from fxcost.tracing.carried import Sizes
+from fxcost.tracing.polynomials import Answer, Atom, Polynomial, value_at
 from fxcost.tracing.reading import Traced, annotate, squeezed
 from fxcost.tracing.recording import Recording, Step, named_tensors, originals, tensors_in
 from fxcost.tracing.sizes import EXACT_DENOMINATOR, TraceError, floor_of_quotient
@@ -52,9 +53,8 @@ def replayed(
         raise _entangled(symbolic)
     convert = _Converter(carried)
     fixed = {name: Pinned(size, "not named in --symbolic") for name, size in sizes.items() if name not in symbolic}
-    pins = {name: Pinned(value, where) for name, value, where in _pinned(carried)}
-    fixed |= pins
-    convert.pins = {name: pin.value for name, pin in pins.items()}
+    fixed |= {name: Pinned(value, where) for name, value, where in _pinned(carried)}
+    convert.pins = {name: pin.value for name, pin in fixed.items()}
     graph = _Builder(model, inputs, convert).build(recording)
     found = [condition for answer in carried.relied.values() for condition in _condition(answer, convert)]
     found += [condition for node in graph.nodes if node.op == "call_function" for condition in squeezed(node, convert)]
@@ -67,7 +67,7 @@ def replayed(
     for node in graph.nodes:
         annotate(node, convert)
     traced = Traced(graph, ranges, fixed, conditions, recording.modules, recording, "replayed")
-    _check(run, recording, traced, examples, {name: pin.value for name, pin in pins.items()}, sizes)
+    _check(run, recording, traced, examples)
     return traced
 
 
@@ -78,11 +78,12 @@ def _entangled(symbolic: tuple[str, ...]) -> Entangled:
 def _pinned(carried: Sizes) -> Iterator[tuple[str, int, str]]:
     """Symbols that the run took for a number: by name, with the number and the line that did."""
     for answer in carried.relied.values():
-        difference = answer.difference
-        atoms = [carried.atoms[atom] for product, _ in difference.terms for atom in product]
-        if answer.relation == "==" and answer.holds and len(atoms) == 1 and atoms[0].kind == "symbol":
-            known = carried._atom_of["symbol", atoms[0].name, ()]
-            yield atoms[0].name, int(known.hint), answer.where or "an operator takes it for a number"
+        atoms = [atom for product, _ in answer.difference.terms for atom in product]
+        if answer.relation == "==" and answer.holds and len(atoms) == 1:
+            (atom,) = atoms
+            if carried.atoms[atom].kind == "symbol":
+                value = int(carried.alone(atom).hint)
+                yield carried.atoms[atom].name, value, answer.where or "an operator takes it for a number"
 
 
 def _condition(answer: Answer, convert: "_Converter") -> Iterator[Condition]:
@@ -122,7 +123,7 @@ class _Converter:
         self.carried = carried
         self.pins: Mapping[str, int] = {}
         self.lows: Mapping[str, int] = {}
-        self.known: dict[Size, sympy.Expr] = {}
+        self.known: dict[Polynomial, sympy.Expr] = {}
         self.atoms: dict[Atom, sympy.Expr] = {}
 
     def assume(self, lows: Mapping[str, int]) -> None:
@@ -134,7 +135,7 @@ class _Converter:
     def __call__(self, size: Any) -> sympy.Expr:
         return self.size(size.node) if isinstance(size, torch.SymInt) else sympy.Integer(size)
 
-    def size(self, size: Size) -> sympy.Expr:
+    def size(self, size: Polynomial) -> sympy.Expr:
         found = self.known.get(size)
         if found is None:
             terms = (
@@ -184,9 +185,7 @@ class _Builder:
         self.graph = Graph()
         self.convert = convert
         self.node_of: dict[int, Node] = {}
-        self.weight_of: dict[int, str] = {}
         self.originals: Mapping[int, torch.Tensor] = {}
-        self.given = [*inputs, *(tensor for _, tensor in named_tensors(model))]
         for index, tensor in enumerate(inputs):
             self._placeholder(f"input_{index}", tensor)
         for name, tensor in named_tensors(model):
@@ -197,16 +196,14 @@ class _Builder:
         node.meta["val"] = tensor
         return node
 
-    def _weight(self, name: str, tensor: torch.Tensor) -> Node:
+    def _weight(self, name: str, tensor: torch.Tensor) -> None:
         node = self._placeholder(name.replace(".", "_"), tensor)
         node.meta[WEIGHT.name] = name
         if isinstance(tensor, torch.nn.Parameter):
             node.meta[PARAMETER.name] = tensor.numel()
-            self.weight_of[tensor.untyped_storage()._cdata] = name
-        return node
 
     def build(self, recording: Recording) -> Graph:
-        self.originals = originals(recording, self.given)
+        self.originals = originals(recording, known=self.node_of)
         for step in recording.steps:
             self._add(step)
         self.graph.output([self._argument(tensor) for tensor in tensors_in(recording.output)])
@@ -242,33 +239,25 @@ class _Builder:
 
     def _constant(self, tensor: torch.Tensor) -> Node:
         """A tensor that no operator made: another face of a weight, or one that the model's code holds."""
-        name = self.weight_of.get(tensor.untyped_storage()._cdata, "constant")
         node = self._placeholder(f"constant_{len(self.node_of)}", tensor)
-        node.meta[WEIGHT.name] = name
+        node.meta[WEIGHT.name] = "constant"
         return node
 
 
 # Checking at sizes held out
 
 
-def _check(
-    run: Run,
-    recording: Recording,
-    traced: Traced,
-    examples: Mapping[str, int],
-    pins: Mapping[str, int],
-    sizes: Mapping[str, int],
-) -> None:
+def _check(run: Run, recording: Recording, traced: Traced, examples: Mapping[str, int]) -> None:
     other = _held_out(traced, examples)
     if other is None:
         return
-    symbols = {**sizes, **pins, **other}
+    symbols = {name: pin.value for name, pin in traced.fixed.items()} | other
     second, _ = run(symbols, Sizes())
     at = ", ".join(f"{name}={size}" for name, size in other.items())
     ran, runs = _working(recording), _working(second)
     if [step.operator for step in ran] != [step.operator for step in runs]:
         raise Mismatch(f"the model runs other operators at {at}, where its formulas should hold")
-    known: dict[Size, Any] = {}
+    known: dict[Polynomial, Any] = {}
     for first, again in zip(ran, runs, strict=True):
         for mine, theirs in zip(tensors_in(first.result), tensors_in(again.result), strict=True):
             shape = [value_at(n.node, symbols, known) if isinstance(n, torch.SymInt) else n for n in mine.shape]

@@ -258,7 +258,7 @@ def floor_of_quotient(above: sympy.Expr, below: sympy.Expr) -> sympy.Expr:
     return apply(sympy.floor, above / below)
 
 
-def remainder(size: sympy.Expr, by: sympy.Expr) -> sympy.Expr:
+def _remainder(size: sympy.Expr, by: sympy.Expr) -> sympy.Expr:
     """``size`` mod ``by``; 0 where the quotient is whole whatever the symbols, as of ``B·S`` by ``B``."""
     quotient = size / by
     return sympy.Integer(0) if apply(sympy.floor, quotient) == quotient else apply(sympy.Mod, size, by)
@@ -269,8 +269,8 @@ _PLAIN: dict[str, Any] = {
     "Mul": sympy.Mul,
     "Pow": sympy.Pow,
     "PowByNatural": sympy.Pow,
-    "Mod": remainder,
-    "PythonMod": remainder,
+    "Mod": _remainder,
+    "PythonMod": _remainder,
     "Max": partial(apply, sympy.Max),
     "Min": partial(apply, sympy.Min),
     "floor": partial(apply, sympy.floor),

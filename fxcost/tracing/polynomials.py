@@ -1,0 +1,293 @@
+"""Polynomials of the inputs' sizes, each distinct one kept once, with the value that it has at one example of them.
+
+Floors and the least or greatest of several are atoms that a polynomial cannot look into. All that are equal for every
+input take one form, so that equal ones are one object and a result is looked up when it is asked for again.
+"""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownVariableType=false
+# The table makes polynomials of the kind that it is told to, which these functions cannot know.
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar, Literal
+
+Number = int | Fraction
+Terms = tuple[tuple[tuple[int, ...], Number], ...]
+"""Products of atoms, each with its coefficient, in a fixed order."""
+Kind = Literal["symbol", "quotient", "floor", "ratio", "least", "greatest"]
+Relation = Literal["==", ">=", ">"]
+
+
+@dataclass(frozen=True, eq=False)
+class Atom:
+    """What a polynomial cannot look into: a symbol, or a floor, least or greatest of other sizes."""
+
+    kind: Kind
+    name: str
+    arguments: "tuple[Polynomial, ...]"
+
+
+class Polynomial:
+    """A sum of products, whole (``kind`` int) or on the way to a whole one (float); ``hint`` is its value in the example."""
+
+    __slots__ = ("hint", "kind", "low", "sizes", "terms")
+
+    def __init__(self, sizes: "Polynomials", terms: Terms, hint: Number, kind: type) -> None:
+        self.sizes, self.terms, self.hint, self.kind = sizes, terms, hint, kind
+        self.low: tuple[Number | None] | None = None
+
+    @property
+    def constant(self) -> Any:
+        if not self.terms:
+            return self.kind(0)
+        return self.kind(self.terms[0][1]) if len(self.terms) == 1 and not self.terms[0][0] else None
+
+    @property
+    def symbol(self) -> int | None:
+        """The atom of the one symbol that this is, if it is nothing else."""
+        if len(self.terms) != 1 or self.terms[0][1] != 1 or len(self.terms[0][0]) != 1:
+            return None
+        (atom,) = self.terms[0][0]
+        return atom if self.sizes.atoms[atom].kind == "symbol" else None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """``left relation right`` was found true, or not true, and the run went on by it."""
+
+    relation: Relation
+    difference: Polynomial
+    left: Polynomial
+    right: Polynomial
+    holds: bool
+    where: str | None
+    """The line of the model's code; None where an operator asked."""
+
+
+class Polynomials:
+    """All sizes of one run, each distinct one kept once, and the answers that the run relied on."""
+
+    form: ClassVar[type[Polynomial]] = Polynomial
+
+    def __init__(self) -> None:
+        self.atoms: list[Atom] = []
+        self.relied: dict[tuple[Relation, Polynomial, bool], Answer] = {}
+        self.where: Callable[[], str | None] = lambda: ""
+        """The line of the model's code that is running; None inside an operator."""
+        self.lows: dict[int, int] = {}
+        """Of symbols, by their atoms: the smallest size that the run has relied on."""
+        self._atom_of: dict[Any, Any] = {}
+        self._alone: list[Any] = []
+        self._known: dict[tuple[Terms, type], Any] = {}
+        self._results: dict[Any, Any] = {}
+
+    def atom(self, kind: Kind, value: Number, *arguments: Polynomial, name: str = "") -> Any:
+        key = (kind, name, arguments)
+        if key not in self._atom_of:
+            self.atoms.append(Atom(kind, name, arguments))
+            self._atom_of[key] = self.size((((len(self.atoms) - 1,), 1),), value)
+            self._alone.append(self._atom_of[key])
+        return self._atom_of[key]
+
+    def size(self, terms: Terms, value: Number, kind: type = int) -> Any:
+        found = self._known.get((terms, kind))
+        if found is None:
+            found = self._known[terms, kind] = self.form(self, terms, value, kind)
+        return found
+
+    def alone(self, atom: int) -> Any:
+        """The polynomial that is this atom and nothing else."""
+        return self._alone[atom]
+
+    def number(self, value: Number, kind: type = int) -> Any:
+        return self.size((((), value),) if value else (), value, kind)
+
+    def rely(self, relation: Relation, difference: Polynomial, holds: bool) -> None:
+        """Write down that the difference of two sizes was found to be 0, at least 0 or above 0, or not to be."""
+        key = (relation, difference, holds)
+        if key in self.relied:
+            return
+        above: Polynomial = self.size(tuple(term for term in difference.terms if term[1] > 0), 0)
+        below: Polynomial = self.size(tuple((atoms, -c) for atoms, c in difference.terms if c < 0), 0)
+        self.relied[key] = Answer(relation, difference, above, below, holds, self.where())
+        if holds and relation != "==" and below.constant is not None and (atom := above.symbol) is not None:
+            self.lows[atom] = max(self.lows.get(atom, 1), int(below.constant) + (relation == ">"))
+
+    def once(self, name: str, function: Callable[..., Any], *sizes: Polynomial) -> Any:
+        """The result of a function of sizes, worked out the first time it is asked for."""
+        key = (name, *sizes)
+        found = self._results.get(key)
+        if found is None:
+            found = self._results[key] = function(*sizes)
+        return found
+
+
+def _normal(terms: dict[tuple[int, ...], Number]) -> Terms:
+    return tuple(sorted((atoms, c) for atoms, c in terms.items() if c))
+
+
+def _kind(*sizes: Polynomial) -> type:
+    return float if any(size.kind is float for size in sizes) else int
+
+
+def plus(a: Polynomial, b: Polynomial) -> Polynomial:
+    terms = dict(a.terms)
+    for atoms, coefficient in b.terms:
+        terms[atoms] = terms.get(atoms, 0) + coefficient
+    return a.sizes.size(_normal(terms), a.hint + b.hint, _kind(a, b))
+
+
+def minus(a: Polynomial, b: Polynomial) -> Polynomial:
+    return plus(a, negative(b))
+
+
+def negative(a: Polynomial) -> Polynomial:
+    return times(a, a.sizes.number(-1))
+
+
+def times(a: Polynomial, b: Polynomial) -> Polynomial:
+    terms: dict[tuple[int, ...], Number] = {}
+    for left, c in a.terms:
+        for right, d in b.terms:
+            atoms = tuple(sorted(left + right))
+            terms[atoms] = terms.get(atoms, 0) + c * d
+    return a.sizes.size(_normal(terms), a.hint * b.hint, _kind(a, b))
+
+
+def _divided(a: Polynomial, b: Polynomial) -> dict[tuple[int, ...], Number] | None:
+    """The terms of a/b where that is a polynomial again: long division, leading term by leading term."""
+    by = _leading(dict(b.terms))
+    left, found = dict(a.terms), dict[tuple[int, ...], Number]()
+    while left:
+        first = _leading(left)
+        rest = without(first, by)
+        if rest is None:
+            return None
+        share = Fraction(left[first]) / dict(b.terms)[by]
+        share = found[rest] = int(share) if share.denominator == 1 else share
+        for atoms, coefficient in b.terms:
+            product = tuple(sorted(rest + atoms))
+            left[product] = left.get(product, 0) - share * coefficient
+            if not left[product]:
+                del left[product]
+    return found
+
+
+def _leading(terms: dict[tuple[int, ...], Number]) -> tuple[int, ...]:
+    """The last product in the lexical order of monomials, which multiplication keeps."""
+    return max(terms, key=lambda atoms: atoms[::-1])
+
+
+def without(product: tuple[int, ...], divisor: tuple[int, ...]) -> tuple[int, ...] | None:
+    left = list(product)
+    for atom in divisor:
+        if atom not in left:
+            return None
+        left.remove(atom)
+    return tuple(left)
+
+
+def _whole(terms: dict[tuple[int, ...], Number]) -> bool:
+    return all(isinstance(coefficient, int) for coefficient in terms.values())
+
+
+def quotient(a: Polynomial, b: Polynomial) -> Polynomial:
+    value = math.floor(a.hint / Fraction(b.hint))
+    terms = _divided(a, b)
+    if terms is not None and _whole(terms):
+        return a.sizes.size(_normal(terms), value)
+    if len(b.terms) == 1 and b.terms[0][0] and terms is not None:
+        # What both sides have in common cancels: ⌊B·H / (B·2)⌋ = ⌊H/2⌋.
+        common = a.sizes.number(b.terms[0][1])
+        above = {atoms: c * b.terms[0][1] for atoms, c in terms.items()}
+        return quotient(a.sizes.size(_normal(above), a.hint * b.terms[0][1] // b.hint), common)
+    divisor = b.constant
+    return _quotient_by_number(a, divisor) if divisor and divisor > 0 else a.sizes.atom("quotient", value, a, b)
+
+
+def _quotient_by_number(a: Polynomial, divisor: int) -> Polynomial:
+    """⌊a/n⌋ in one form for all that are equal: whole parts outside, the number inside from 1−n to 0, floors folded."""
+    whole: dict[tuple[int, ...], Number] = {}
+    rest: dict[tuple[int, ...], Number] = {}
+    for atoms, coefficient in a.terms:
+        outside, inside = divmod(coefficient, divisor)
+        if not atoms and inside:
+            outside, inside = outside + 1, inside - divisor
+        if atoms and inside:
+            outside, inside = 0, coefficient
+        whole[atoms], rest[atoms] = outside, inside
+    sizes = a.sizes
+    shift = rest.pop((), 0)
+    inner = _normal(rest)
+    if inner and inner[0][1] < 0 and all(isinstance(c, int) for _, c in inner):
+        # ⌊−x/n⌋ = −⌊(x + n − 1)/n⌋ for a whole x
+        turned = {atoms: -c for atoms, c in inner} | {(): divisor - 1 - shift}
+        flipped = sizes.size(_normal(turned), _value(sizes, turned))
+        return minus(sizes.size(_normal(whole), _value(sizes, whole)), _quotient_by_number(flipped, divisor))
+    out = sizes.size(_normal(whole), _value(sizes, whole))
+    if len(inner) == 1 and inner[0][1] == 1 and len(inner[0][0]) == 1:
+        atom = sizes.atoms[inner[0][0][0]]
+        below = atom.arguments[1].constant if atom.kind == "quotient" else None
+        if below:
+            # ⌊(⌊x/m⌋ + c)/n⌋ = ⌊(x + c·m)/(m·n)⌋
+            folded = plus(atom.arguments[0], sizes.number(shift * below))
+            return plus(out, quotient(folded, sizes.number(below * divisor)))
+    terms = _normal({**rest, (): shift})
+    left = sizes.size(terms, _value(sizes, dict(terms)))
+    return plus(out, sizes.atom("quotient", left.hint // divisor, left, sizes.number(divisor)))
+
+
+def _value(sizes: Polynomials, terms: dict[tuple[int, ...], Number]) -> Number:
+    return sum(c * math.prod(sizes.alone(atom).hint for atom in atoms) for atoms, c in terms.items())
+
+
+def remainder(a: Polynomial, b: Polynomial) -> Polynomial:
+    return minus(a, times(quotient(a, b), b))
+
+
+def ratio(a: Polynomial, b: Polynomial) -> Polynomial:
+    value, terms = Fraction(a.hint) / Fraction(b.hint), _divided(a, b)
+    if terms is not None:
+        return a.sizes.size(_normal(terms), value, float)
+    return a.sizes.atom("ratio", value, a, b).sym_float()
+
+
+def floor(a: Polynomial) -> Polynomial:
+    if all(isinstance(c, int) or c.denominator == 1 for _, c in a.terms) and not _has_ratio(a):
+        return a.sizes.size(tuple((atoms, int(c)) for atoms, c in a.terms), int(a.hint))
+    return a.sizes.atom("floor", math.floor(a.hint), a)
+
+
+def _has_ratio(a: Polynomial) -> bool:
+    return any(a.sizes.atoms[atom].kind == "ratio" for atoms, _ in a.terms for atom in atoms)
+
+
+def value_at(size: Any, symbols: dict[str, int], known: dict[Polynomial, Number]) -> Number:
+    """The size when the symbols have these values; ``known`` keeps what was worked out before."""
+    if not isinstance(size, Polynomial):
+        return size
+    if size not in known:
+        known[size] = sum(
+            coefficient * math.prod(_atom_at(size.sizes.atoms[atom], symbols, known) for atom in atoms)
+            for atoms, coefficient in size.terms
+        )
+    return known[size]
+
+
+def _atom_at(atom: Atom, symbols: dict[str, int], known: dict[Polynomial, Number]) -> Number:
+    if atom.kind == "symbol":
+        return symbols[atom.name]
+    values = [value_at(argument, symbols, known) for argument in atom.arguments]
+    match atom.kind:
+        case "quotient":
+            return math.floor(Fraction(values[0]) / Fraction(values[1]))
+        case "ratio":
+            return Fraction(values[0]) / Fraction(values[1])
+        case "floor":
+            return math.floor(values[0])
+        case "least":
+            return min(values)
+        case _:
+            return max(values)
