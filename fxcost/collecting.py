@@ -1,0 +1,120 @@
+"""From an annotated graph to the rows of a `CostModel`."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# sympy and torch are typed in part.
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch.fx import Graph, Node
+
+from fxcost.building import Source
+from fxcost.conditions import SymbolRange
+from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, as_expr, operator_name
+from fxcost.graph import LAYER, OUTPUTS, WEIGHT, operations, placeholders
+from fxcost.ops.rules import call_of
+from fxcost.passes.flops import FLOPS
+from fxcost.passes.parameters import PARAMETERS, unused_parameters
+from fxcost.passes.traffic import TRAFFIC
+from fxcost.pipeline import Pass
+from fxcost.tracing import Traced
+
+
+def collect(
+    source: Source, traced: Traced, sizes: Mapping[str, int], assumptions: tuple[str, ...], extra: tuple[Pass[Any], ...]
+) -> CostModel:
+    """The costs of a graph that all passes have run over: a row for each operation that is not free."""
+    nodes = [node for node in operations(traced.graph) if FLOPS[node].coverage != "free"]
+    names = _names(nodes, traced.modules)
+    layers = [_row(node, name, extra) for node, name in zip(nodes, names, strict=True)]
+    layers += [_unused(name, count, traced.modules) for name, count in unused_parameters(traced.graph).items()]
+    return CostModel(
+        ref=source.ref,
+        layers=tuple(layers),
+        symbols={name: _limited(allowed, source.limits.get(name)) for name, allowed in traced.symbols.items()},
+        defaults={name: sizes[name] for name in traced.symbols},
+        fixed=traced.fixed,
+        conditions=traced.conditions,
+        assumptions=assumptions,
+        modules=traced.modules,
+        mode="as exported" if source.program else "eval",
+        rung="fixed" if any(name in traced.fixed for name in source.arguments.symbols()) else traced.rung,
+        dtype=_own_dtype(traced.graph),
+        free=sum(1 for _ in operations(traced.graph)) - len(nodes),
+        tool={"fxcost": version("fxcost"), "torch": torch.__version__.partition("+")[0]},
+    )
+
+
+def _limited(allowed: SymbolRange, limit: int | None) -> SymbolRange:
+    highs = [high for high in (allowed.high, limit) if high is not None]
+    return replace(allowed, high=min(highs, default=None))
+
+
+def _row(node: Node, name: str, extra: tuple[Pass[Any], ...]) -> LayerCost:
+    work, moved, held = FLOPS[node], TRAFFIC[node], PARAMETERS[node]
+    call = call_of(node)
+    return LayerCost(
+        name=name,
+        module=LAYER[node].module,
+        module_type=LAYER[node].module_type,
+        op=str(node.target),
+        unit=work.unit,
+        coverage=work.coverage,
+        rule=work.rule,
+        reason=work.reason,
+        shared=held.shared,
+        cost=Cost(work.flops, work.macs, held.count, moved.reads, moved.writes),
+        inputs=tuple(tensor.shape for _, tensor in call.tensors) if call else (),
+        outputs=tuple(tensor.shape for tensor in OUTPUTS[node]),
+        extra={each.provides.name: as_expr(each.provides[node]) for each in extra},
+    )
+
+
+def _names(nodes: list[Node], modules: Mapping[str, str]) -> list[str]:
+    """``layer1.0.conv1`` where a module without children calls one operator; else its path and the operator's name."""
+    parents = {path.rpartition(".")[0] for path in modules if path}
+    operators: dict[str, set[str]] = {}
+    for node in nodes:
+        operators.setdefault(LAYER[node].module, set()).add(str(node.target))
+    names: list[str] = []
+    for node in nodes:
+        path, operator = LAYER[node].module, operator_name(str(node.target)).strip("_")
+        alone = path and path not in parents and len(operators[path]) == 1
+        names.append(path if alone else f"{path}.{operator}".lstrip("."))
+    seen: Counter[str] = Counter()
+    repeated = Counter(names)
+    for index, name in enumerate(names):
+        seen[name] += 1
+        if repeated[name] > 1:
+            names[index] = f"{name}#{seen[name]}"
+    return names
+
+
+def _unused(name: str, count: int, modules: Mapping[str, str]) -> LayerCost:
+    module = name.rpartition(".")[0]
+    return LayerCost(
+        name,
+        module,
+        modules.get(module, ""),
+        UNUSED,
+        "vector",
+        "free",
+        "",
+        Cost(params=count),
+        "no operation uses this parameter",
+    )
+
+
+def _own_dtype(graph: Graph) -> str:
+    """The floating-point dtype that most of the model's weights have, by elements."""
+    elements: Counter[str] = Counter()
+    for node in placeholders(graph):
+        for tensor in OUTPUTS[node]:
+            if tensor.dtype.startswith(("float", "bfloat")):
+                elements[tensor.dtype] += int(tensor.elements) if node in WEIGHT and tensor.elements.is_Integer else 1
+    return elements.most_common(1)[0][0] if elements else "float32"
