@@ -37,6 +37,11 @@ class TensorSpec:
     overlapping: bool = False
     """Strides reach one stored element through several indices, as ``unfold`` makes them."""
 
+    @property
+    def is_complex(self) -> bool:
+        """Whether its elements are complex numbers."""
+        return self.dtype.startswith("complex")
+
     @cached_property
     def elements(self) -> sympy.Expr:
         """Number of logical elements, broadcast ones repeated."""

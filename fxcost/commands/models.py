@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def costs_of(model: str, asked: Asked) -> "CostModel":
     """The costs of a model reference, traced now, or of a saved file."""
-    if model.endswith(".json") and not model.startswith("hf:"):
+    if is_saved(model):
         return _saved_costs(model, asked)
     from fxcost.inputs import parse_input, parse_sizes
 
@@ -31,6 +31,11 @@ def costs_of(model: str, asked: Asked) -> "CostModel":
             asked.symbolic, sizes, asked.budget, asked.attention.value, asked.causal_skip, asked.strict, passes
         )
         return trace_source(load_source(model, settings_of(asked.settings), specs), request, say)
+
+
+def is_saved(text: str) -> bool:
+    """Whether a text names a saved file; a configuration of transformers may end like one."""
+    return text.endswith(".json") and not text.startswith("hf:")
 
 
 def _saved_costs(path: str, asked: Asked) -> "CostModel":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fxcost.commands.models import costs_of
+from fxcost.commands.models import costs_of, is_saved
 from fxcost.commands.terminal import print_report, say
 from fxcost.errors import FxcostError
 from fxcost.options import MODEL_HELP, Asked, Form, Format, Output, model_command
@@ -46,7 +46,7 @@ def lock(
 
 
 def _traced(model: str, options: Asked) -> "CostModel":
-    if model.endswith(".json") and not model.startswith("hf:"):
+    if is_saved(model):
         raise FxcostError(f"{model} is a saved file, which nothing can trace again; name its model")
     return costs_of(model, options)
 
@@ -90,7 +90,7 @@ def _side(text: str, asked: Asked) -> "dict[str, CostModel]":
 
     if is_revision(text) and not Path(text).exists():
         return read_models(file_at(text), text)
-    if text.endswith(".json") and not text.startswith("hf:"):
+    if is_saved(text):
         from fxcost.documents import read_file
 
         return read_models(read_file(Path(text), "lock file or saved model"), text)

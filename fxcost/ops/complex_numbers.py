@@ -26,7 +26,7 @@ def _operands_are_complex(call: Call) -> tuple[bool, bool]:
 
 
 def _is_complex(value: object) -> bool:
-    return value.dtype.startswith("complex") if isinstance(value, TensorSpec) else isinstance(value, complex)
+    return value.is_complex if isinstance(value, TensorSpec) else isinstance(value, complex)
 
 
 @op(

@@ -51,7 +51,7 @@ class Call:
     @property
     def is_complex(self) -> bool:
         """Whether any tensor holds complex numbers."""
-        return any(t.dtype.startswith("complex") for t in (*self.outputs, *(t for _, t in self.tensors)))
+        return any(t.is_complex for t in (*self.outputs, *(t for _, t in self.tensors)))
 
     @property
     def is_view(self) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import sympy
 import torch
 
+from fxcost.ops.contractions import convolution
 from fxcost.ops.rules import MULTIPLY_ADD, Call, Rule, op, register
 
 aten = torch.ops.aten
@@ -60,10 +61,6 @@ def folding(call: Call) -> sympy.Expr:
     return call["self"].elements
 
 
-def _deformable_macs(call: Call) -> sympy.Expr:
-    return call.output.elements * sympy.Mul(*call["weight"].shape[1:])
-
-
 OFFSET_POSITION = 2 * (1 + FILTERS[0].weights) + 4
 """Add the offset and take the linear filter's weights in two dimensions; four products of them."""
 
@@ -73,7 +70,7 @@ def _deformable_flops(call: Call) -> sympy.Expr:
     taps = batch * sympy.Mul(*image, *call["weight"].shape[2:])
     each = interpolated(4) + bool(call["use_mask"])
     sampled = taps * (call["input"].shape[1] * each + call["n_offset_grps"] * OFFSET_POSITION)
-    return MULTIPLY_ADD * _deformable_macs(call) + sampled
+    return MULTIPLY_ADD * convolution(call) + sampled
 
 
 register(
@@ -81,7 +78,7 @@ register(
         "deformable_convolution", "matrix", _deformable_flops,
         "multiply-adds as a convolution; on top of them each input channel at each tap of each window, read between four "
         "pixels and scaled by the mask if there is one. The input is taken to be read whole",
-        macs=_deformable_macs,
+        macs=convolution,
     ),
     "torchvision.deform_conv2d",
 )  # fmt: skip

@@ -5,6 +5,7 @@
 # sympy and torch are typed in part.
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
 import sympy
@@ -12,6 +13,7 @@ import torch
 
 from fxcost.graph import TensorSpec
 from fxcost.ops.rules import Amount, Call, Rule, movement, nothing, register
+from fxcost.ops.shapes import Shape, broadcast
 
 aten = torch.ops.aten
 
@@ -24,7 +26,7 @@ def _indexed(call: Call) -> sympy.Expr:
 
     A mask stands for as many dimensions as it has, and may pick all of its elements.
     """
-    common: list[list[sympy.Expr]] = []
+    common: list[Shape] = []
     masked: list[sympy.Expr] = []
     axis, shape = 0, call["self"].shape
     untouched: list[sympy.Expr] = []
@@ -36,15 +38,9 @@ def _indexed(call: Call) -> sympy.Expr:
             masked.append(index.elements)
             axis += len(index.shape)
         else:
-            common.append([*index.shape])
+            common.append(index.shape)
             axis += 1
-    rank = max(map(len, common), default=0)
-    together = [_broadcast([sizes[d - rank] for sizes in common if len(sizes) >= rank - d]) for d in range(rank)]
-    return sympy.Mul(*together, *masked, *untouched, *shape[axis:])
-
-
-def _broadcast(sizes: list[sympy.Expr]) -> sympy.Expr:
-    return next((size for size in sizes if size != 1), sympy.Integer(1))
+    return sympy.Mul(*reduce(broadcast, common, ()), *masked, *untouched, *shape[axis:])
 
 
 def _index_reads(call: Call) -> Mapping[str, sympy.Expr]:

@@ -76,7 +76,7 @@ def _is_symbolic(call: Call) -> bool:
 def fourier_transform(call: Call) -> sympy.Expr:
     shape, dims = call.output.shape, _dims(call, len(call.output.shape))
     others = sympy.Mul(*(size for axis, size in enumerate(shape) if axis not in dims))
-    is_real = not (call.output.dtype.startswith("complex") and call["self"].dtype.startswith("complex"))
+    is_real = not (call.output.is_complex and call["self"].is_complex)
     return others * transform(math.prod(map(int, _points(call))), REAL_FFT if is_real else COMPLEX_FFT)
 
 
@@ -88,7 +88,7 @@ def _frames(call: Call) -> sympy.Expr:
 
 def _is_not_a_real_spectrum(call: Call) -> bool:
     complex_signal = call["self" if ".stft" in call.operator else "return_complex"]
-    is_complex = complex_signal is True or (complex_signal is not False and complex_signal.dtype.startswith("complex"))
+    is_complex = complex_signal is True or (complex_signal is not False and complex_signal.is_complex)
     return is_complex or call["onesided"] is False
 
 
