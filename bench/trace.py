@@ -55,7 +55,7 @@ VISION = (
 )  # fmt: skip
 MODELS = (*VISION, *CONFIGURATIONS)
 SYMBOLIC = {"swin_t": "B"}
-"""Swin's windows take minutes to trace with H and W as symbols; every other model keeps all that it can."""
+"""What Swin does depends on H and W in too many ways to keep; every other model keeps all that it can."""
 
 Device = Literal["meta", "cpu"]
 Unit = Literal["GMACs", "GFLOPs"]

@@ -26,7 +26,7 @@ LANGUAGE: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 """Configurations by their differences from the family's defaults; ``gpt2`` is the 124M model itself."""
 SYMBOLIC = {"swin_t": "B"}
-"""Swin pads and rolls windows by remainders of H and W, which take minutes to trace as symbols."""
+"""What Swin does depends on H and W in too many ways to keep; in B alone it is not recorded twice."""
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +52,25 @@ def costs_of() -> Callable[..., Any]:
         return trace(module, inputs=inputs, at={name: size + 7 for name, size in sizes.items()}).at(sizes)
 
     return cost
+
+
+@pytest.fixture(scope="session")
+def call_by_hand() -> Callable[..., Any]:
+    """A call that cannot be made here: of a library that is not installed, or of a path that a trace turns off."""
+    import sympy
+
+    from fxcost.graph import TensorSpec
+    from fxcost.ops import Call
+
+    def spec(storage: int, shape: tuple[int, ...]) -> TensorSpec:
+        sizes = tuple(map(sympy.Integer, shape))
+        return TensorSpec(sizes, tuple(sympy.Integer(1) for _ in shape), "float32", storage, sympy.Integer(0))
+
+    def call(operator: str, output: tuple[int, ...], shapes: dict[str, tuple[int, ...]], **others: Any) -> Call:
+        tensors = {name: spec(i, shape) for i, (name, shape) in enumerate(shapes.items())}
+        return Call(operator, {**tensors, **others}, (spec(len(shapes), output),), frozenset())
+
+    return call
 
 
 @pytest.fixture

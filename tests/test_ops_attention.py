@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import sympy
 import torch
 from torch import nn
 from torch.nn import functional
@@ -12,8 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost.costs import CostModel
-from fxcost.graph import TensorSpec
-from fxcost.ops import Call, rule_of
+from fxcost.ops import rule_of
 
 Costs = Callable[..., CostModel]
 aten = torch.ops.aten
@@ -46,21 +44,10 @@ def test_every_kernel_is_attention(costs_of: Costs, attend: Any) -> None:
     assert layer.flops == products(functional.scaled_dot_product_attention, (2, 4, 6, 8), (2, 4, 9, 8), (2, 4, 9, 8))
 
 
-def call_of(operator: str, output: tuple[int, ...], shapes: dict[str, tuple[int, ...]], **others: Any) -> Call:
-    """A call of the fast path, which a trace turns off but a program exported elsewhere may hold."""
-
-    def spec(storage: int, shape: tuple[int, ...]) -> TensorSpec:
-        sizes = tuple(map(sympy.Integer, shape))
-        return TensorSpec(sizes, tuple(sympy.Integer(1) for _ in shape), "float32", storage, sympy.Integer(0))
-
-    tensors = {name: spec(i, shape) for i, (name, shape) in enumerate(shapes.items())}
-    return Call(operator, {**tensors, **others}, (spec(len(shapes), output),), frozenset())
-
-
-def test_multi_head_attention_of_the_fast_path() -> None:
+def test_multi_head_attention_of_the_fast_path(call_by_hand: Callable[..., Any]) -> None:
     module = nn.MultiheadAttention(16, 4, batch_first=True, device="meta").eval()
     shapes = {"query": (2, 6, 16), "key": (2, 6, 16), "value": (2, 6, 16)}
-    call = call_of("aten._native_multi_head_attention.default", (2, 6, 16), shapes, num_head=4)
+    call = call_by_hand("aten._native_multi_head_attention.default", (2, 6, 16), shapes, num_head=4)
     rule = rule_of(call.operator)
     assert rule is not None
     unfused = products(lambda q, k, v: module(q, k, v, need_weights=False), *shapes.values())
@@ -68,11 +55,11 @@ def test_multi_head_attention_of_the_fast_path() -> None:
 
 
 @pytest.mark.parametrize("gelu", [True, False])
-def test_encoder_layer_of_the_fast_path(costs_of: Costs, gelu: bool) -> None:
+def test_encoder_layer_of_the_fast_path(costs_of: Costs, call_by_hand: Callable[..., Any], gelu: bool) -> None:
     """Multiply-adds as torch counts the same layer unfused; all FLOPs but the softmax's as a trace of it finds them."""
     activation = functional.gelu if gelu else functional.relu
     module = nn.TransformerEncoderLayer(16, 4, 24, activation=activation, batch_first=True, device="meta").eval()
-    call = call_of(
+    call = call_by_hand(
         "aten._transformer_encoder_layer_fwd.default", (2, 6, 16),
         {"src": (2, 6, 16), "ffn_weight_1": (24, 16)}, num_heads=4, use_gelu=gelu,
     )  # fmt: skip

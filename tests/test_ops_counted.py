@@ -9,8 +9,7 @@ import torch
 from torch.nn import functional
 
 from fxcost.costs import CostModel, LayerCost
-from fxcost.graph import TensorSpec
-from fxcost.ops import Call, rule_of
+from fxcost.ops import rule_of
 
 Costs = Callable[..., CostModel]
 
@@ -282,7 +281,7 @@ def test_a_nearest_sample_is_a_copy(costs_of: Costs) -> None:
     assert layer.flops == 60 * 2 * 5
 
 
-def test_deformable_convolution() -> None:
+def test_deformable_convolution(call_by_hand: Callable[..., Any]) -> None:
     """4 groups of offsets and a mask, 3 by 3 taps, 8 to 6 channels, 5 by 7 outputs, for each of 2 images.
 
     The loop is the paper's: each output element meets each input channel at each tap; each tap of a channel is four
@@ -297,23 +296,11 @@ def test_deformable_convolution() -> None:
                 sampled_values += 8
                 macs += 8 * 6
     shapes = {"input": (2, 8, 5, 7), "weight": (6, 8, 3, 3), "offset": (2, 72, 5, 7), "mask": (2, 36, 5, 7)}
-    call = call_of("torchvision.deform_conv2d.default", (2, 6, 5, 7), shapes, n_offset_grps=4, use_mask=True)
+    call = call_by_hand("torchvision.deform_conv2d.default", (2, 6, 5, 7), shapes, n_offset_grps=4, use_mask=True)
     rule = rule_of(call.operator)
     assert rule is not None
     assert rule.macs(call) == macs
     assert rule.flops(call) == 2 * macs + sampled_values * (4 + 3 + 1) + positions * (2 * (1 + 3) + 4)
-
-
-def call_of(operator: str, output: tuple[int, ...], shapes: dict[str, tuple[int, ...]], **others: Any) -> Call:
-    """A call that cannot be made here, for want of the library that holds the operator."""
-    import sympy
-
-    def spec(storage: int, shape: tuple[int, ...]) -> TensorSpec:
-        sizes = tuple(map(sympy.Integer, shape))
-        return TensorSpec(sizes, tuple(sympy.Integer(1) for _ in shape), "float32", storage, sympy.Integer(0))
-
-    tensors = {name: spec(i, shape) for i, (name, shape) in enumerate(shapes.items())}
-    return Call(operator, {**tensors, **others}, (spec(len(shapes), output),), frozenset())
 
 
 def test_folding_adds_each_column_element(costs_of: Costs) -> None:
