@@ -48,6 +48,33 @@ def ran(program: Any, sizes: dict[str, Any]) -> list[Any]:
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
+@given(programs)
+def test_questions_leave_the_values_of_the_run_as_they_are(program: Any) -> None:
+    """A question is answered as the run's own sizes have it, also after others were written down."""
+    usual = {"H": 23, "B": 4}
+    sizes = Sizes()
+    given_sizes = {name: sizes.symbol(name, size) for name, size in usual.items()}
+    for _ in range(2):
+        results = zip(ran(program, given_sizes), ran(program, usual), strict=True)
+        for size, value in [*results]:
+            for other, number in zip([*given_sizes.values(), 5], [*usual.values(), 5], strict=True):
+                assert bool(size > other) == (value > number)
+                assert bool(size == other) == (value == number)
+            assert not isinstance(size, torch.SymInt) or size.node.hint == value
+
+
+def test_what_a_question_is_written_down_with_has_its_own_value() -> None:
+    """Both sides of a condition are sizes that the run may come to later: here h² + b, after h² − 7h + b > 0."""
+    sizes = Sizes()
+    height: Any = sizes.symbol("H", 23)
+    batch: Any = sizes.symbol("B", 4)
+    assert height * height - 7 * height + batch > 0
+    assert len(sizes.relied) == 1
+    assert (height * height + batch).node.hint == 23 * 23 + 4
+    assert not height * height + batch < 100
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(programs, st.integers(1, 60), st.integers(1, 9))
 def test_carried_sizes_follow_plain_arithmetic(program: Any, height: int, batch: int) -> None:
     """Whatever a model computes of sizes, the polynomial gives the same at sizes that the run did not have."""
@@ -187,6 +214,16 @@ def test_too_many_conditions_are_told_apart_from_failure(monkeypatch: pytest.Mon
 
     with pytest.raises(Entangled):
         record_module(Compares(), IMAGES, USUAL, ("B", "H", "W"), 60)
+
+
+def test_windows_that_pad_by_the_size_are_told_apart_from_failure() -> None:
+    """Swin as a user names it: H and W are held, and nothing longer is tried."""
+    said: list[str] = []
+    costs = trace("swin_t", warn=said.append)
+    assert costs.rung == "fixed"
+    assert set(costs.symbols) == {"B"}
+    assert "in too many ways" in costs.fixed["H"].where
+    assert said[0].startswith("H=224 and W=224 fixed")
 
 
 def test_the_model_is_left_as_found() -> None:

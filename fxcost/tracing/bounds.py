@@ -126,8 +126,6 @@ def primitive(difference: Polynomial) -> Polynomial:
     common = [atom for atom in dict.fromkeys(terms[0][0]) if (_low_of_atom(sizes, atom) or 0) >= 1]
     for atom in common:
         if all(atom in atoms for atoms, _ in terms):
-            return primitive(
-                sizes.size(tuple((without(atoms, (atom,)) or (), c) for atoms, c in terms), difference.hint)
-            )
+            return primitive(sizes.size(tuple((without(atoms, (atom,)) or (), c) for atoms, c in terms)))
     number = math.gcd(*(int(c) for _, c in terms))
-    return sizes.size(tuple((atoms, int(c) // number) for atoms, c in terms), difference.hint)
+    return sizes.size(tuple((atoms, int(c) // number) for atoms, c in terms))

@@ -116,7 +116,7 @@ class Size(Polynomial, _Node):
         return self.neg().floor().neg()
 
     def sym_float(self) -> "Size":
-        return self.sizes.size(self.terms, self.hint, float)
+        return self.sizes.size(self.terms, float)
 
     def pow_by_natural(self, other: "Size") -> "Size":
         power = self.sizes.number(1)

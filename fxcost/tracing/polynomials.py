@@ -20,6 +20,14 @@ Kind = Literal["symbol", "quotient", "floor", "ratio", "least", "greatest"]
 Relation = Literal["==", ">=", ">"]
 
 
+MOST_ANSWERS = 64
+"""Answers that a run may rely on, most of which ranges imply; windowed models come to hundreds."""
+
+
+class TooManyAnswers(Exception):
+    """What the run does depends on sizes in more ways than can be kept."""
+
+
 @dataclass(frozen=True, eq=False)
 class Atom:
     """What a polynomial cannot look into: a symbol, or a floor, least or greatest of other sizes."""
@@ -84,16 +92,20 @@ class Polynomials:
         self._results: dict[Any, Any] = {}
 
     def atom(self, kind: Kind, value: Number, *arguments: Polynomial, name: str = "") -> Any:
+        """What no polynomial looks into, with its value in the example."""
         key = (kind, name, arguments)
         if key not in self._atom_of:
+            terms: Terms = (((len(self.atoms),), 1),)
             self.atoms.append(Atom(kind, name, arguments))
-            self._atom_of[key] = self.size((((len(self.atoms) - 1,), 1),), value)
-            self._alone.append(self._atom_of[key])
+            self._alone.append(self.form(self, terms, value, int))
+            self._atom_of[key] = self._known[terms, int] = self._alone[-1]
         return self._atom_of[key]
 
-    def size(self, terms: Terms, value: Number, kind: type = int) -> Any:
+    def size(self, terms: Terms, kind: type = int) -> Any:
+        """The polynomial of these terms; its value in the example follows from those of its atoms."""
         found = self._known.get((terms, kind))
         if found is None:
+            value = sum(c * math.prod(self._alone[atom].hint for atom in atoms) for atoms, c in terms)
             found = self._known[terms, kind] = self.form(self, terms, value, kind)
         return found
 
@@ -102,15 +114,17 @@ class Polynomials:
         return self._alone[atom]
 
     def number(self, value: Number, kind: type = int) -> Any:
-        return self.size((((), value),) if value else (), value, kind)
+        return self.size((((), value),) if value else (), kind)
 
     def rely(self, relation: Relation, difference: Polynomial, holds: bool) -> None:
         """Write down that the difference of two sizes was found to be 0, at least 0 or above 0, or not to be."""
         key = (relation, difference, holds)
         if key in self.relied:
             return
-        above: Polynomial = self.size(tuple(term for term in difference.terms if term[1] > 0), 0)
-        below: Polynomial = self.size(tuple((atoms, -c) for atoms, c in difference.terms if c < 0), 0)
+        above: Polynomial = self.size(tuple(term for term in difference.terms if term[1] > 0))
+        below: Polynomial = self.size(tuple((atoms, -c) for atoms, c in difference.terms if c < 0))
+        if len(self.relied) == MOST_ANSWERS:
+            raise TooManyAnswers
         self.relied[key] = Answer(relation, difference, above, below, holds, self.where())
         if holds and relation != "==" and below.constant is not None and (atom := above.symbol) is not None:
             self.lows[atom] = max(self.lows.get(atom, 1), int(below.constant) + (relation == ">"))
@@ -136,7 +150,7 @@ def plus(a: Polynomial, b: Polynomial) -> Polynomial:
     terms = dict(a.terms)
     for atoms, coefficient in b.terms:
         terms[atoms] = terms.get(atoms, 0) + coefficient
-    return a.sizes.size(_normal(terms), a.hint + b.hint, _kind(a, b))
+    return a.sizes.size(_normal(terms), _kind(a, b))
 
 
 def minus(a: Polynomial, b: Polynomial) -> Polynomial:
@@ -153,7 +167,7 @@ def times(a: Polynomial, b: Polynomial) -> Polynomial:
         for right, d in b.terms:
             atoms = tuple(sorted(left + right))
             terms[atoms] = terms.get(atoms, 0) + c * d
-    return a.sizes.size(_normal(terms), a.hint * b.hint, _kind(a, b))
+    return a.sizes.size(_normal(terms), _kind(a, b))
 
 
 def _divided(a: Polynomial, b: Polynomial) -> dict[tuple[int, ...], Number] | None:
@@ -197,12 +211,12 @@ def quotient(a: Polynomial, b: Polynomial) -> Polynomial:
     value = math.floor(a.hint / Fraction(b.hint))
     terms = _divided(a, b)
     if terms is not None and _whole(terms):
-        return a.sizes.size(_normal(terms), value)
+        return a.sizes.size(_normal(terms))
     if len(b.terms) == 1 and b.terms[0][0] and terms is not None:
         # What both sides have in common cancels: ⌊B·H / (B·2)⌋ = ⌊H/2⌋.
         common = a.sizes.number(b.terms[0][1])
         above = {atoms: c * b.terms[0][1] for atoms, c in terms.items()}
-        return quotient(a.sizes.size(_normal(above), a.hint * b.terms[0][1] // b.hint), common)
+        return quotient(a.sizes.size(_normal(above)), common)
     divisor = b.constant
     return _quotient_by_number(a, divisor) if divisor and divisor > 0 else a.sizes.atom("quotient", value, a, b)
 
@@ -224,9 +238,9 @@ def _quotient_by_number(a: Polynomial, divisor: int) -> Polynomial:
     if inner and inner[0][1] < 0 and all(isinstance(c, int) for _, c in inner):
         # ⌊−x/n⌋ = −⌊(x + n − 1)/n⌋ for a whole x
         turned = {atoms: -c for atoms, c in inner} | {(): divisor - 1 - shift}
-        flipped = sizes.size(_normal(turned), _value(sizes, turned))
-        return minus(sizes.size(_normal(whole), _value(sizes, whole)), _quotient_by_number(flipped, divisor))
-    out = sizes.size(_normal(whole), _value(sizes, whole))
+        flipped = sizes.size(_normal(turned))
+        return minus(sizes.size(_normal(whole)), _quotient_by_number(flipped, divisor))
+    out = sizes.size(_normal(whole))
     if len(inner) == 1 and inner[0][1] == 1 and len(inner[0][0]) == 1:
         atom = sizes.atoms[inner[0][0][0]]
         below = atom.arguments[1].constant if atom.kind == "quotient" else None
@@ -235,12 +249,8 @@ def _quotient_by_number(a: Polynomial, divisor: int) -> Polynomial:
             folded = plus(atom.arguments[0], sizes.number(shift * below))
             return plus(out, quotient(folded, sizes.number(below * divisor)))
     terms = _normal({**rest, (): shift})
-    left = sizes.size(terms, _value(sizes, dict(terms)))
+    left = sizes.size(terms)
     return plus(out, sizes.atom("quotient", left.hint // divisor, left, sizes.number(divisor)))
-
-
-def _value(sizes: Polynomials, terms: dict[tuple[int, ...], Number]) -> Number:
-    return sum(c * math.prod(sizes.alone(atom).hint for atom in atoms) for atoms, c in terms.items())
 
 
 def remainder(a: Polynomial, b: Polynomial) -> Polynomial:
@@ -250,13 +260,13 @@ def remainder(a: Polynomial, b: Polynomial) -> Polynomial:
 def ratio(a: Polynomial, b: Polynomial) -> Polynomial:
     value, terms = Fraction(a.hint) / Fraction(b.hint), _divided(a, b)
     if terms is not None:
-        return a.sizes.size(_normal(terms), value, float)
-    return a.sizes.atom("ratio", value, a, b).sym_float()
+        return a.sizes.size(_normal(terms), float)
+    return a.sizes.size(a.sizes.atom("ratio", value, a, b).terms, float)
 
 
 def floor(a: Polynomial) -> Polynomial:
     if all(isinstance(c, int) or c.denominator == 1 for _, c in a.terms) and not _has_ratio(a):
-        return a.sizes.size(tuple((atoms, int(c)) for atoms, c in a.terms), int(a.hint))
+        return a.sizes.size(tuple((atoms, int(c)) for atoms, c in a.terms))
     return a.sizes.atom("floor", math.floor(a.hint), a)
 
 

@@ -17,7 +17,7 @@ from fxcost.conditions import Condition, Pinned, SymbolRange, settle, tighten
 from fxcost.expressions import apply, symbol
 from fxcost.graph import LAYER, PARAMETER, WEIGHT
 from fxcost.tracing.carried import Sizes
-from fxcost.tracing.polynomials import Answer, Atom, Polynomial, value_at
+from fxcost.tracing.polynomials import Answer, Atom, Polynomial, TooManyAnswers, value_at
 from fxcost.tracing.reading import Traced, annotate, squeezed
 from fxcost.tracing.recording import Recording, Step, named_tensors, originals, tensors_in
 from fxcost.tracing.sizes import EXACT_DENOMINATOR, TraceError, floor_of_quotient
@@ -35,8 +35,6 @@ class Entangled(TraceError):
 
 
 MOST_CONDITIONS = 12
-MOST_ANSWERS = 64
-"""Answers that a run relied on, most of which ranges imply; windowed models have hundreds."""
 
 
 def replayed(
@@ -48,9 +46,10 @@ def replayed(
     """
     carried = Sizes()
     given = {name: carried.symbol(name, examples[name]) if name in symbolic else size for name, size in sizes.items()}
-    recording, inputs = run(given, carried)
-    if len(carried.relied) > MOST_ANSWERS:
-        raise _entangled(symbolic)
+    try:
+        recording, inputs = run(given, carried)
+    except TooManyAnswers:
+        raise _entangled(symbolic) from None
     convert = _Converter(carried)
     fixed = {name: Pinned(size, "not named in --symbolic") for name, size in sizes.items() if name not in symbolic}
     fixed |= {name: Pinned(value, where) for name, value, where in _pinned(carried)}
