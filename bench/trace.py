@@ -268,7 +268,7 @@ def bench(name: str, ref: str, say: Callable[[str], None]) -> tuple[list[str], f
     say(f"{name}: fxcost {shown(ours)}")
     torchs = apart(lambda: measure(count_flop_counter_mode, source, "meta"))
     ratio = ours.seconds / torchs.seconds if isinstance(ours, Answer) and isinstance(torchs, Answer) else None
-    row = [name, str(ours), str(torchs), "no ratio" if ratio is None else f"{ratio:.0f}x"]
+    row = [name, str(ours), str(torchs), "no ratio" if ratio is None else f"{ratio:.1f}x"]
     for tool, counter in OTHERS.items():
         found = on_either_device(tool, counter, source)
         say(f"{name}: {tool} {shown(found)}")
@@ -314,7 +314,7 @@ def main(
             row, ratio = bench(name, reference(name, Path(folder)), lambda text: errors.print(text, markup=False))
             table.add_row(*row)
             ratios += [] if ratio is None else [ratio]
-    median = f"median ratio {statistics.median(ratios):.0f}x; " if ratios else ""
+    median = f"median ratio {statistics.median(ratios):.1f}x; " if ratios else ""
     table.caption = f"{median}fvcore counts one multiply-add as one FLOP; seconds without building the model; batch 1"
     out.print(table, markup=False)
 
