@@ -271,6 +271,7 @@ def test_attention_of_a_broadcast_query(costs_of: Costs) -> None:
     ("equation", "inputs"),
     [
         ("bij,bjk->bik", ("x: float32[B,3,4]", "y: float32[B,4,5]")),
+        ("b i j, b j k -> b i k", ("x: float32[B,3,4]", "y: float32[B,4,5]")),
         ("...ij,jk->...ik", ("x: float32[B,2,3,4]", "y: float32[4,5]")),
         ("bhid,bhjd->bhij", ("x: float32[B,2,3,4]", "y: float32[B,2,5,4]")),
         ("bi,bj->bij", ("x: float32[B,3]", "y: float32[B,4]")),

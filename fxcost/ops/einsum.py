@@ -23,9 +23,13 @@ class _Step:
     summed_in_one: bool
 
 
+def _equation(call: Call) -> str:
+    return call["equation"].replace(" ", "")
+
+
 def _einsum_steps(call: Call) -> tuple[list[_Step], dict[str, sympy.Expr]]:
     """Operands meet from left to right; an ellipsis is written out in letters that no equation has."""
-    left, arrow, right = call["equation"].replace(" ", "").partition("->")
+    left, arrow, right = _equation(call).partition("->")
     operands, terms = call["tensors"], left.split(",")
     lengths = [len(o.shape) - len(t.replace("...", "")) for t, o in zip(terms, operands, strict=True)]
     dots = "".join(chr(0x100 + i) for i in range(max(lengths)))
@@ -58,9 +62,8 @@ def _einsum_flops(call: Call) -> sympy.Expr:
 def _sums_one_operand(call: Call) -> bool:
     """Sums inside one operand, and diagonals, have no formula here; nor have complex numbers."""
     steps, _ = _einsum_steps(call)
-    repeats = any(
-        len(set(term)) < len(term) for term in call["equation"].replace("...", "").partition("->")[0].split(",")
-    )
+    terms = _equation(call).replace("...", "").partition("->")[0].split(",")
+    repeats = any(len(set(term)) < len(term) for term in terms)
     return call.is_complex or repeats or not steps or any(step.summed_in_one for step in steps)
 
 
