@@ -6,14 +6,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Literal
 
 import sympy
 
 from fxcost.errors import FxcostError
-from fxcost.evaluation import apply, evaluate
+from fxcost.evaluation import evaluate
 from fxcost.expressions import to_pretty
+from fxcost.spans import Ends, direction, settle, span
 
 Relation = Literal["==", "!=", ">=", ">"]
 
@@ -25,6 +25,11 @@ class SymbolRange:
     low: int = 1
     high: int | None = None
     multiple_of: int = 1
+
+    @property
+    def ends(self) -> tuple[int, int | None]:
+        """The least and the greatest size."""
+        return self.low, self.high
 
     def refusal(self, name: str, size: int) -> str | None:
         """Why ``size`` is outside the range, or None."""
@@ -65,95 +70,20 @@ class Condition:
         difference = evaluate(self.left - self.right, sizes)
         return {"==": difference == 0, "!=": difference != 0, ">=": difference >= 0, ">": difference > 0}[self.relation]
 
-    def implied(self, lows: Mapping[str, int]) -> bool:
-        """Whether the relation is true at every size from ``lows`` up, as far as a bound on each term can tell."""
-        difference = settle(self.left, lows) - settle(self.right, lows)
+    def implied(self, ends: Ends) -> bool:
+        """Whether the relation is true at every size between ``ends``, as far as a bound on each term can tell."""
+        low, high = span(settle(self.left, ends) - settle(self.right, ends), ends)
         if self.relation == "==":
-            return difference == 0
-        above = lower_bound(difference, lows)
-        below = lower_bound(-difference, lows)
+            return low == high == 0
         if self.relation == ">=":
-            return above is not None and above >= 0
+            return low is not None and low >= 0
         if self.relation == ">":
-            return above is not None and above > 0
-        return (above is not None and above > 0) or (below is not None and below > 0)
+            return low is not None and low > 0
+        return (low is not None and low > 0) or (high is not None and high < 0)
 
     def __str__(self) -> str:
         sign = {"==": "=", "!=": "≠", ">=": "≥", ">": ">"}[self.relation]
         return f"{to_pretty(self.left)} {sign} {to_pretty(self.right)}"
-
-
-def lower_bound(expr: sympy.Expr, lows: Mapping[str, int]) -> Fraction | None:
-    """A number that ``expr`` never falls below when each symbol is at least ``lows``; None when none is found.
-
-    Interval arithmetic on the lower ends: sums add, products of non-negative factors multiply, floors round down.
-    """
-    if expr.is_Rational:
-        return Fraction(int(expr.p), int(expr.q))  # pyright: ignore[reportAttributeAccessIssue]  # numbers have p, q
-    if isinstance(expr, sympy.Symbol):
-        return Fraction(lows.get(expr.name, 1))
-    bounds = [lower_bound(argument, lows) for argument in expr.args]  # pyright: ignore[reportArgumentType]
-    known = [b for b in bounds if b is not None]
-    if len(known) < len(bounds):
-        return max(known) if isinstance(expr, sympy.Max) and known else None
-    if isinstance(expr, sympy.Add):
-        return sum(known, Fraction(0))
-    if isinstance(expr, sympy.Mul) and min(known) >= 0:
-        product = Fraction(1)
-        for bound in known:
-            product *= bound
-        return product
-    if isinstance(expr, sympy.Pow) and known[0] >= 0 and expr.exp.is_Integer and expr.exp.is_positive:
-        return known[0] ** int(expr.exp)
-    if isinstance(expr, sympy.floor):
-        return Fraction(known[0].__floor__())
-    if isinstance(expr, sympy.ceiling):
-        return Fraction(known[0].__ceil__())
-    if isinstance(expr, (sympy.Max, sympy.Min)):
-        return max(known) if isinstance(expr, sympy.Max) else min(known)
-    return None
-
-
-def settle(expr: sympy.Expr, lows: Mapping[str, int]) -> sympy.Expr:
-    """The same size without the arguments of a Min or Max that never win when each symbol is at least ``lows``."""
-    if not expr.has(sympy.Min, sympy.Max):
-        return expr
-    arguments = [settle(argument, lows) for argument in expr.args]  # pyright: ignore[reportArgumentType]
-    if isinstance(expr, (sympy.Min, sympy.Max)):
-        sign = 1 if isinstance(expr, sympy.Min) else -1
-        for argument in list(arguments):
-            rivals = [other for other in arguments if other is not argument]
-            if any(_never_negative(sign * (argument - other), lows) for other in rivals):
-                arguments.remove(argument)
-        if len(arguments) == 1:
-            return arguments[0]
-    return apply(type(expr), *arguments)
-
-
-def _never_negative(expr: sympy.Expr, lows: Mapping[str, int]) -> bool:
-    bound = lower_bound(expr, lows)
-    return bound is not None and bound >= 0
-
-
-def direction(expr: sympy.Expr) -> int | None:
-    """1 where ``expr`` never falls as its symbols grow, -1 where it never rises, 0 for a number, None when not told.
-
-    Factors are taken to be non-negative, as sizes are.
-    """
-    if expr.is_number:
-        return 0
-    if isinstance(expr, sympy.Symbol):
-        return 1
-    if isinstance(expr, sympy.Mul):
-        coefficient, rest = expr.as_coeff_mul()
-        ways = {direction(factor) for factor in rest}
-        return (1 if coefficient.is_positive else -1) if ways == {1} else None
-    if isinstance(expr, sympy.Pow):
-        return direction(expr.base) if expr.exp.is_Integer and expr.exp.is_positive else None
-    if isinstance(expr, (sympy.Add, sympy.floor, sympy.ceiling, sympy.Max, sympy.Min)):
-        ways = {direction(argument) for argument in expr.args} - {0}  # pyright: ignore[reportArgumentType]
-        return ways.pop() if len(ways) == 1 else None
-    return None
 
 
 LARGEST_SIZE = 2**40
@@ -173,8 +103,9 @@ def tighten(
             ranges[name] = narrowed
         else:
             left.append(condition)
-    lows = {name: each.low for name, each in ranges.items()}
-    return ranges, tuple(condition for condition in left if not condition.implied(lows))
+    ends = {name: each.ends for name, each in ranges.items()}
+    told = {frozenset((c.left, c.right)) if c.relation in ("==", "!=") else c: c for c in reversed(left)}
+    return ranges, tuple(c for c in reversed(told.values()) if not c.implied(ends))
 
 
 def _narrowed(old: SymbolRange, condition: Condition, name: str) -> SymbolRange | None:
@@ -229,7 +160,18 @@ def _of_equality(old: SymbolRange, condition: Condition, name: str) -> SymbolRan
     if left == 0 and isinstance(right, sympy.Mod) and str(right.args[0]) == name and right.args[1].is_Integer:
         together = int(sympy.ilcm(old.multiple_of, int(right.args[1])))  # pyright: ignore[reportArgumentType]
         return SymbolRange(-(-old.low // together) * together, old.high, together)
-    return None
+    return _between_equals(old, left - right, name)
+
+
+def _between_equals(old: SymbolRange, difference: sympy.Expr, name: str) -> SymbolRange | None:
+    """The sizes from the first to the last at which what never falls, or never rises, is 0."""
+    way = direction(difference)
+    if way not in (1, -1):
+        return None
+    reached = _first(lambda size: way * evaluate(difference, {name: size}) >= 0, old.low)
+    passed = _first(lambda size: way * evaluate(difference, {name: size}) > 0, reached)
+    high = passed - 1 if old.high is None else min(passed - 1, old.high)
+    return SymbolRange(reached, high, old.multiple_of) if reached <= high < LARGEST_SIZE else None
 
 
 def check_sizes(

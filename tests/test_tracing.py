@@ -274,10 +274,16 @@ def test_a_squeeze_excludes_the_size_at_which_it_would_change_the_rank() -> None
     assert traced(lambda x: x.unsqueeze(1).squeeze(1) + 1, "x: float32[B,8]").symbols["B"].low == 1
 
 
-def test_a_factor_that_rounds_is_refused() -> None:
+def test_sizes_that_rounding_decides_are_fixed() -> None:
+    """97 times 800/97 is 799.99… in floating point: a formula would say 800."""
     resize = nn.functional.interpolate
-    with pytest.raises(FxcostError, match="the factor 0.7"):
-        traced(lambda x: resize(x, scale_factor=0.7))
+    factor = traced(lambda x: resize(x, scale_factor=0.7))
+    assert "the factor 0.7" in factor.fixed["H"].where
+    assert list(factor.symbols) == ["B"]
+    to_800 = lambda x: resize(x, size=(int((800 / x.shape[2]) * x.shape[2]), 8))  # noqa: E731
+    scaled = traced(to_800, H=97, W=4)
+    assert "rounded quotient" in scaled.fixed["H"].where
+    assert scaled.at(B=1).total.writes == {"activation": {"float32": 3 * 799 * 8}}
     half = traced(lambda x: resize(x, scale_factor=1.5))
     for size in (1, 2, 7, 31):
         assert half.at(B=1, H=size, W=4).total.writes == {"activation": {"float32": 3 * int(size * 1.5) * 6}}

@@ -110,6 +110,8 @@ def _low_of_atom(sizes: Polynomials, index: int) -> Number | None:
         return min(low for low in lows if low is not None)
     if atom.kind == "floor":
         return math.floor(lows[0])
+    if atom.kind == "rounded":
+        return None
     if lows[1] is None or lows[1] <= 0:
         return None
     divisor = atom.arguments[1].constant

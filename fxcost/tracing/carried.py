@@ -257,12 +257,23 @@ class Truth(_Node):
     bool_ = expect_true = guard_bool
 
     def statically_known_true(self, _file: str = "", _line: int = 0) -> bool:
-        return self.known is True
+        return self._relied_on(True)
 
     guard_size_oblivious = guard_or_false = statically_known_true
 
     def guard_or_true(self, _file: str = "", _line: int = 0) -> bool:
-        return self.known is not False
+        return not self._relied_on(False)
+
+    def _relied_on(self, answer: bool) -> bool:
+        """Whether the answer is settled, or one that the run relies on already: torch asks again as it goes deeper."""
+        if self.known is not None or self.sizes is None:
+            return self.known is answer
+        if self.relation == "not":
+            return self.parts[0]._relied_on(not answer)
+        if self.relation == "or":
+            relied = [part._relied_on(answer) for part in self.parts]
+            return any(relied) if answer else all(relied)
+        return (self.relation, primitive(self.parts[0].sub(self.parts[1])), answer) in self.sizes.relied  # pyright: ignore[reportArgumentType]
 
     def _rely_on(self, answer: bool) -> None:
         if self.known is not None or self.sizes is None:

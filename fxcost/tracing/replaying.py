@@ -13,11 +13,12 @@ import sympy
 import torch
 from torch.fx import Graph, Node
 
-from fxcost.conditions import Condition, Pinned, SymbolRange, settle, tighten
+from fxcost.conditions import Condition, Pinned, SymbolRange, tighten
 from fxcost.expressions import apply, symbol
 from fxcost.graph import LAYER, PARAMETER, WEIGHT
+from fxcost.spans import Ends, settle
 from fxcost.tracing.carried import Sizes
-from fxcost.tracing.polynomials import Answer, Atom, Polynomial, TooManyAnswers, value_at
+from fxcost.tracing.polynomials import Answer, Atom, Polynomial, Rounded, TooManyAnswers, value_at
 from fxcost.tracing.reading import Traced, annotate, squeezed
 from fxcost.tracing.recording import Recording, Step, named_tensors, originals, tensors_in
 from fxcost.tracing.sizes import EXACT_DENOMINATOR, TraceError, floor_of_quotient
@@ -31,10 +32,10 @@ class Mismatch(TraceError):
 
 
 class Entangled(TraceError):
-    """Formulas would hold under more conditions than anybody reads."""
+    """Formulas would hold under more conditions than anybody reads, or not be exact."""
 
 
-MOST_CONDITIONS = 12
+MOST_CONDITIONS = 8
 
 
 def replayed(
@@ -50,6 +51,10 @@ def replayed(
         recording, inputs = run(given, carried)
     except TooManyAnswers:
         raise _entangled(symbolic) from None
+    except Rounded:
+        raise Entangled(
+            "a size of the model is computed with a rounded quotient, which no exact formula follows"
+        ) from None
     convert = _Converter(carried)
     fixed = {name: Pinned(size, "not named in --symbolic") for name, size in sizes.items() if name not in symbolic}
     fixed |= {name: Pinned(value, where) for name, value, where in _pinned(carried)}
@@ -61,11 +66,10 @@ def replayed(
     ranges, conditions = tighten(ranges, list(dict.fromkeys(found)))
     if len(conditions) > MOST_CONDITIONS:
         raise _entangled(symbolic)
-    lows = {name: each.low for name, each in ranges.items()}
-    convert.assume(lows)
+    convert.assume({name: each.ends for name, each in ranges.items()})
     for node in graph.nodes:
         annotate(node, convert)
-    traced = Traced(graph, ranges, fixed, conditions, recording.modules, recording, "replayed")
+    traced = Traced(graph, ranges, fixed, conditions, recording.modules, recording, "replayed", recording.ended)
     _check(run, recording, traced, examples)
     return traced
 
@@ -89,8 +93,10 @@ def _condition(answer: Answer, convert: "_Converter") -> Iterator[Condition]:
     if answer.where is None and not answer.holds and answer.relation == "==":
         return  # A kernel that finds two sizes unlike lays out its result in the usual way; what runs is the same.
     left, right = convert.size(answer.left), convert.size(answer.right)
-    if answer.where is None and answer.holds and answer.relation == ">" and right == 1:
+    if answer.where is None and (answer.holds, answer.relation) == (True, ">") and right == 1:
         return  # As above: whether a size is 1 matters to strides.
+    if answer.where is None and (answer.holds, answer.relation) == (False, ">") and left == 2:
+        return  # The same, asked as whether a size is below 2.
     where = answer.where or ""
     if answer.relation == "==":
         whole = _whole_quotient(left - right)
@@ -121,15 +127,15 @@ class _Converter:
     def __init__(self, carried: Sizes) -> None:
         self.carried = carried
         self.pins: Mapping[str, int] = {}
-        self.lows: Mapping[str, int] = {}
+        self.ends: Ends = {}
         self.known: dict[Polynomial, sympy.Expr] = {}
         self.atoms: dict[Atom, sympy.Expr] = {}
 
-    def assume(self, lows: Mapping[str, int]) -> None:
-        """From here on drop what these lower bounds make idle in a Min or Max."""
+    def assume(self, ends: Ends) -> None:
+        """From here on drop what these ends of the symbols make idle in a Min or Max."""
         if any(atom.kind in ("least", "greatest") for atom in self.carried.atoms):
             self.known, self.atoms = {}, {}
-        self.lows = lows
+        self.ends = ends
 
     def __call__(self, size: Any) -> sympy.Expr:
         return self.size(size.node) if isinstance(size, torch.SymInt) else sympy.Integer(size)
@@ -146,7 +152,7 @@ class _Converter:
     def _atom(self, atom: Atom) -> sympy.Expr:
         found = self.atoms.get(atom)
         if found is None:
-            found = self.atoms[atom] = settle(self._plain(atom), self.lows)
+            found = self.atoms[atom] = settle(self._plain(atom), self.ends)
         return found
 
     def _plain(self, atom: Atom) -> sympy.Expr:
@@ -158,6 +164,8 @@ class _Converter:
                 return floor_of_quotient(*arguments)
             case "ratio":
                 return arguments[0] / arguments[1]
+            case "rounded":
+                return arguments[0] * arguments[1]
             case "floor":
                 return apply(sympy.floor, *arguments)
             case "least":
@@ -170,9 +178,8 @@ def _exact(coefficient: int | Fraction) -> sympy.Expr:
     if isinstance(coefficient, int):
         return sympy.Integer(coefficient)
     if coefficient.denominator > EXACT_DENOMINATOR:
-        raise TraceError(
-            f"a size of the model is computed with the factor {float(coefficient):g}, whose rounding no exact formula follows; "
-            "keep that size fixed with --symbolic"
+        raise Entangled(
+            f"a size of the model is computed with the factor {float(coefficient):g}, whose rounding no exact formula follows"
         )
     return sympy.Rational(coefficient.numerator, coefficient.denominator)
 

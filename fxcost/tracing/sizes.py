@@ -21,9 +21,10 @@ from torch._guards import SLoc
 from torch.fx.experimental import symbolic_shapes
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from fxcost.conditions import Condition, Pinned, SymbolRange, settle, tighten
+from fxcost.conditions import Condition, Pinned, SymbolRange, tighten
 from fxcost.errors import FxcostError
 from fxcost.expressions import apply, symbol
+from fxcost.spans import Ends, settle
 
 SMALLEST_EXAMPLE = 2
 """Sizes 0 and 1 are special to tracing: broadcasting would be taken for a fact about the model."""
@@ -203,7 +204,7 @@ class Converter:
     def __init__(self, names: Mapping[sympy.Symbol, sympy.Expr]) -> None:
         self.names = names
         self.pins: dict[str, int] = {}
-        self.lows: Mapping[str, int] = {}
+        self.ends: Ends = {}
         self.cache: dict[sympy.Basic, sympy.Expr] = {}
 
     def pin(self, pins: Mapping[str, int]) -> None:
@@ -213,7 +214,7 @@ class Converter:
 
     def assume(self, ranges: Mapping[str, SymbolRange]) -> None:
         """From here on drop what the ranges make idle in a Min or Max."""
-        self.lows = {name: each.low for name, each in ranges.items()}
+        self.ends = {name: each.ends for name, each in ranges.items()}
         self.cache = {}
 
     def __call__(self, size: Any) -> sympy.Expr:
@@ -241,13 +242,14 @@ class Converter:
             name = self.names.get(expr)
             if name is None:
                 raise TraceError(
-                    f"a size of the model depends on the values of its data ({expr}), so no formula of its input sizes gives it"
+                    f"a size of the model depends on the values of its data ({expr}), so no formula of its input sizes gives it.\n"
+                    "Count the submodule that computes it as unknown with --leaf PATH"
                 )
             return sympy.Integer(self.pins[str(name)]) if str(name) in self.pins else name
         build = _PLAIN.get(type(expr).__name__)
         if build is None:
             raise TraceError(f"a size of the model is {expr}; {type(expr).__name__} has no exact formula here")
-        return settle(build(*map(self, expr.args)), self.lows)
+        return settle(build(*map(self, expr.args)), self.ends)
 
 
 def floor_of_quotient(above: sympy.Expr, below: sympy.Expr) -> sympy.Expr:
