@@ -15,33 +15,22 @@ from torch.fx import Graph
 
 from fxcost.building import Source
 from fxcost.collecting import collect
-from fxcost.conditions import Pinned, SymbolRange
+from fxcost.conditions import SymbolRange
 from fxcost.costs import CostModel, refuse_unknown
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import assume_multiple
 from fxcost.graph import operations
 from fxcost.inputs import Arguments, describe, parse_input, parse_symbolic
+from fxcost.ladder import tell_pins, traced_module
 from fxcost.passes.flops import FLOPS, flops_pass
 from fxcost.passes.parameters import parameters
 from fxcost.passes.traffic import Attention, traffic_pass
 from fxcost.pipeline import Pass, Pipeline
 from fxcost.sources import load_source
-from fxcost.tracing import (
-    Entangled,
-    Mismatch,
-    Traced,
-    TraceTimeout,
-    conventional_spec,
-    loaded_program,
-    program_arguments,
-    record_module,
-    trace_module,
-    trace_program,
-)
+from fxcost.tracing import conventional_spec, loaded_program, program_arguments, trace_program
 
 DEFAULT_BUDGET = 60.0
 """Seconds a trace may take before sizes of images are fixed."""
-IMAGE_SIZES = ("H", "W")
 
 
 @dataclass(frozen=True)
@@ -56,6 +45,8 @@ class Request:
     causal_skip: bool = False
     strict: bool = False
     passes: tuple[Pass[Any], ...] = ()
+    leaves: tuple[str, ...] = ()
+    """Paths of submodules, each counted as one unknown call."""
 
 
 def trace_source(source: Source, request: Request, warn: Callable[[str], None]) -> CostModel:
@@ -64,7 +55,10 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
     Raises `FxcostError` when the model cannot be traced, `UnknownOperatorsError` when the request is strict
     and the model calls operators without a rule.
     """
+    source = replace(source, leaves=(*source.leaves, *request.leaves))
     program = loaded_program(source.program) if source.program else None
+    if program is not None and source.leaves:
+        raise FxcostError(f"--leaf needs the model itself: {source.ref} is a program, whose submodules are gone")
     if program is not None and not source.arguments.specs():
         arguments, exported_at = program_arguments(program)
         source = replace(source, arguments=arguments, defaults=exported_at)
@@ -72,9 +66,9 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
     sizes = _sizes(source, multiples, request.sizes or {})
     if program is not None:
         traced = trace_program(program, source.arguments.specs(), sizes, tuple(multiples))
-        _tell_pins(traced, tuple(multiples), warn)
+        tell_pins(traced, tuple(multiples), warn)
     else:
-        traced = _ladder(source, sizes, tuple(multiples), request.budget, warn)
+        traced = traced_module(source, sizes, tuple(multiples), request.budget, warn)
     Pipeline(
         (
             parameters,
@@ -116,59 +110,6 @@ def _sizes(source: Source, multiples: Mapping[str, int], given: Mapping[str, int
             f"no usual size is known for {', '.join(missing)}; give one with --at {','.join(f'{m}=64' for m in missing)}"
         )
     return {name: -(-sizes[name] // multiples.get(name, 1)) * multiples.get(name, 1) for name in known}
-
-
-def _tell_pins(traced: Traced, symbolic: tuple[str, ...], warn: Callable[[str], None]) -> None:
-    for name in symbolic:
-        if name in traced.fixed:
-            warn(f"{name} is fixed at {traced.fixed[name].value}: {traced.fixed[name].where}")
-
-
-def _ladder(
-    source: Source, sizes: Mapping[str, int], symbolic: tuple[str, ...], budget: float, warn: Callable[[str], None]
-) -> Traced:
-    """Trace with every symbol; past the budget once more with the image sizes fixed, and say so."""
-    module = source.module
-    if module is None:
-        raise FxcostError(f"{source.ref} is no module to trace")
-
-    def attempt(letters: tuple[str, ...]) -> Traced:
-        return _traced(module, source.arguments, sizes, letters, budget)
-
-    try:
-        traced = attempt(symbolic)
-    except (TraceTimeout, Entangled) as why:
-        images = [name for name in symbolic if name in IMAGE_SIZES]
-        if not images:
-            raise FxcostError(
-                f"{why}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic"
-            ) from None
-        late = str(why)
-        at = " and ".join(f"{name}={sizes[name]}" for name in images)
-        warn(
-            f"{at} fixed: {late}; the formulas are in {', '.join(n for n in symbolic if n not in images) or 'no symbol'}.\n"
-            f"For other sizes trace again with --at {','.join(f'{name}=…' for name in images)}, or sweep over them"
-        )
-    else:
-        _tell_pins(traced, symbolic, warn)
-        return traced
-    rest = tuple(name for name in symbolic if name not in images)
-    traced = attempt(rest)
-    _tell_pins(traced, rest, warn)
-    pins = {name: Pinned(sizes[name], late) for name in images}
-    return replace(traced, fixed={**traced.fixed, **pins})
-
-
-def _traced(
-    module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, int], symbolic: tuple[str, ...], budget: float
-) -> Traced:
-    """By a recorded run; by export where that is not possible."""
-    try:
-        return record_module(module, arguments, sizes, symbolic, budget)
-    except (TraceTimeout, Entangled, Mismatch):
-        raise
-    except FxcostError:
-        return trace_module(module, arguments, sizes, symbolic, budget)
 
 
 def _assumptions(request: Request, graph: Graph) -> tuple[str, ...]:
@@ -237,6 +178,7 @@ def trace(
     attention: Attention = "fused",
     causal_skip: bool = False,
     strict: bool = False,
+    leaves: Iterable[str] = (),
     warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> CostModel:
     """Trace a model, by reference or as a module, and cost each of its layers.
@@ -244,7 +186,7 @@ def trace(
     For a module, ``inputs`` and ``kwargs`` hold its arguments: tensors (dimensions are named by convention: ``B,C,H,W``
     for images, ``B,S`` for integer tokens, ``B`` first for others) or texts such as ``"x: float32[B,80,T]"``.
     """
-    request = Request(symbolic, at, budget, attention, causal_skip, strict)
+    request = Request(symbolic, at, budget, attention, causal_skip, strict, leaves=tuple(leaves))
     if isinstance(model, str):
         specs = [parse_input(each) if isinstance(each, str) else each for each in inputs]
         return trace_source(load_source(model, settings, specs), request, warn)

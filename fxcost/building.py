@@ -23,6 +23,8 @@ class Source:
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     """The largest sizes the model holds, where no line of its code checks them: the rows of a table of positions."""
     program: Path | None = None
+    leaves: tuple[str, ...] = ()
+    """Submodules that stand for what no formula of sizes tells, each counted as one unknown call."""
 
 
 def build(factory: Callable[..., Any], settings: Mapping[str, Any], ref: str) -> torch.nn.Module:

@@ -76,6 +76,10 @@ AttentionOption = Annotated[
     Attention, typer.Option("--attention", help="math adds the score matrix to attention's traffic.")
 ]
 CausalSkip = Annotated[bool, typer.Option("--causal-skip", help="Count only the pairs that a causal mask keeps.")]
+Leaves = Annotated[
+    list[str] | None,
+    typer.Option("--leaf", metavar="PATH", help="A submodule to count as one unknown call; repeat for more."),
+]
 Platforms = Annotated[
     list[str],
     typer.Option(
@@ -107,6 +111,7 @@ class Asked:
     strict: Strict = False
     attention: AttentionOption = Attention.fused
     causal_skip: CausalSkip = False
+    leaves: Leaves = None
 
 
 def model_command(command: Callable[..., None]) -> Callable[..., None]:

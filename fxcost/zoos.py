@@ -85,7 +85,19 @@ def torchvision_model(name: str, settings: dict[str, Any]) -> Source:
     else:
         arguments = Arguments((InputSpec("x", "float32", ("B", 3, "H", "W")),))
     defaults = {"B": BATCH, "T": 16, "H": size[0], "W": size[1]}
-    return with_defaults(f"torchvision:{name}", module, arguments, defaults)
+    source = with_defaults(f"torchvision:{name}", module, arguments, defaults)
+    if not hasattr(module, "postprocess_detections"):
+        return source
+    # A one-stage detector's method of that name, which a module has to stand for.
+    module.post_processing = vars(module)["postprocess_detections"] = _PostProcessing()
+    return replace(source, leaves=("post_processing",))
+
+
+class _PostProcessing(torch.nn.Module):
+    """Stands for what follows the heads of a one-stage detector: thresholds and overlaps, decided by the data."""
+
+    def forward(self, *_: Any) -> list[Any]:
+        return []
 
 
 def _torchvision_size(weights: list[Any]) -> tuple[int, int]:

@@ -42,7 +42,7 @@ def flops_pass(*, causal_skip: bool = False) -> Pass[Flops]:
 
 def _work(verdict: Verdict, causal_skip: bool) -> Flops:
     rule, call = verdict.rule, verdict.call
-    if rule is None:
+    if rule is None or verdict.coverage == "unknown":
         return Flops(ZERO, ZERO, "vector", "unknown", "", verdict.unknown_why)
     if verdict.coverage == "free" or call is None:
         return Flops(ZERO, ZERO, rule.unit, "free", rule.name, rule.reason)

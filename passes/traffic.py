@@ -76,6 +76,8 @@ def _distinct(call: Call) -> list[tuple[str, TensorSpec]]:
 
 def _fresh(call: Call) -> list[TensorSpec]:
     """Outputs that the call writes: those that alias no input, unless it works in place."""
+    if not call.outputs:
+        return [tensor for name, tensor in call.tensors if name in call.writes_to]
     inputs = {tensor.storage for _, tensor in call.tensors}
     return [output for output in call.outputs if call.writes_to or output.storage not in inputs]
 

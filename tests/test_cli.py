@@ -102,6 +102,7 @@ def in_a_process(*arguments: object) -> tuple[int, str, str]:
         (["trace", "resnet18", "--plugin", "no_such_plugin"], ["--plugin no_such_plugin"]),
         (["trace", "SAVED", "--symbolic", "B"], ["--symbolic needs the model"]),
         (["trace", "SAVED", "--attention", "math"], ["--attention needs the model"]),
+        (["trace", "SAVED", "--leaf", "conv"], ["--leaf needs the model"]),
         (["trace", "SAVED", "--causal-skip"], ["--causal-skip needs the model"]),
         (["trace", "SAVED", "--at", "Q=3"], ["--at Q=3", "has no symbol Q; it has B, H, W"]),
         (["trace", "SAVED", "--output", "/no/such/folder/x.json"], ["cannot write /no/such/folder/x.json"]),

@@ -113,9 +113,9 @@ def test_export_agrees(name: str, subject: Callable[[str], Any], monkeypatch: py
     """Each row that export has is there with the same arithmetic; a run also has what no result depends on."""
     recorded = subject(name)
     assert recorded.costs.rung in {"replayed", "fixed"}
-    from fxcost import analysis
+    from fxcost import analysis, ladder
 
-    monkeypatch.setattr(analysis, "record_module", _cannot)
+    monkeypatch.setattr(ladder, "record_module", _cannot)
     exported = analysis.trace_source(recorded.source, analysis.Request(), warn=lambda text: None)
     assert exported.rung in {"exact", "fixed"}
     sizes = {n: max(s.low, 1) + 6 for n, s in exported.symbols.items() if n in recorded.costs.symbols}

@@ -28,7 +28,14 @@ def costs_of(model: str, asked: Asked) -> "CostModel":
 
         passes = load_plugins(asked.plugins or ())
         request = Request(
-            asked.symbolic, sizes, asked.budget, asked.attention.value, asked.causal_skip, asked.strict, passes
+            asked.symbolic,
+            sizes,
+            asked.budget,
+            asked.attention.value,
+            asked.causal_skip,
+            asked.strict,
+            passes,
+            tuple(asked.leaves or ()),
         )
         return trace_source(load_source(model, settings_of(asked.settings), specs), request, say)
 
@@ -45,6 +52,7 @@ def _saved_costs(path: str, asked: Asked) -> "CostModel":
         "--input": asked.inputs,
         "--set": asked.settings,
         "--plugin": asked.plugins,
+        "--leaf": asked.leaves,
         "--attention": asked.attention is not Attention.fused,
         "--causal-skip": asked.causal_skip,
     }

@@ -134,6 +134,8 @@ class Rule:
     unknown_why: str = "no exact formula for this call: its arithmetic is unknown, not zero"
     free_when: Callable[[Call], bool] = never
     """Calls that by their arguments do nothing, such as dropout outside training."""
+    opaque: bool = False
+    """Whether a call is unknown even where it gives nothing, or its own inputs."""
     numbers: Numbers = "real"
     """Whether ``flops`` counts calls on complex numbers; one operator may have a rule for each."""
 
@@ -210,11 +212,11 @@ def movement(name: str, *operators: OpOverload | OpOverloadPacket | str, reason:
     register(Rule(name, "vector", nothing, reason, **parts), *operators)
 
 
-def unknown(*operators: OpOverload | OpOverloadPacket | str, reason: str) -> None:
+def unknown(*operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any) -> None:
     """Register operators whose arithmetic no formula of sizes tells, and why."""
+    why = f"unknown: {reason}"
     register(
-        Rule("unknown", "vector", nothing, reason, unknown_when=lambda _: True, unknown_why=f"unknown: {reason}"),
-        *operators,
+        Rule("unknown", "vector", nothing, reason, unknown_when=lambda _: True, unknown_why=why, **parts), *operators
     )
 
 
@@ -225,7 +227,7 @@ def free(*operators: OpOverload | OpOverloadPacket | str) -> None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which of the three answers a node gets, and by which rule; an unknown call has no rule, but a reason."""
+    """Which of the three answers a node gets, and by which rule; an unknown call has a reason, and a rule or none."""
 
     coverage: Coverage
     rule: Rule | None
@@ -239,18 +241,24 @@ def judge(node: Node) -> Verdict:
     if isinstance(node.target, HigherOrderOperator):
         # It runs a graph of its own, as torch.cond and torch.autocast do.
         return Verdict("unknown", None, None, "an operator that runs a graph of its own, which is not looked into")
-    if call is None or not call.outputs:
-        return Verdict("free", FREE, call)
-    rule = _rule_for(call)
-    if call.is_view or rule is FREE or (rule is not None and rule.free_when(call)):
+    rule = _rule_for(call) if call else None
+    if call is None or (_gives_nothing(call, rule) and not (rule and rule.opaque)):
         return Verdict("free", FREE, call)
     if rule is None:
         return Verdict("unknown", None, call, "no rule for this operator: its arithmetic is unknown, not zero")
     if rule.unknown_when(call):
-        return Verdict("unknown", None, call, rule.unknown_why)
+        return Verdict("unknown", rule, call, rule.unknown_why)
     if call.is_complex and rule.numbers == "real" and _counts_real_numbers(rule):
-        return Verdict("unknown", None, call, "no rule for this operator on complex numbers: unknown, not zero")
+        return Verdict("unknown", rule, call, "no rule for this operator on complex numbers: unknown, not zero")
     return Verdict("counted", rule, call)
+
+
+def _gives_nothing(call: Call, rule: Rule | None) -> bool:
+    """Whether a call has no result of its own: a view, an assertion, or what its rule says does nothing."""
+    if not call.outputs and not call.writes_to:
+        # An operator from elsewhere that gives no tensor may still do work; torch's own that do so check something.
+        return call.operator.startswith("aten.")
+    return call.is_view or rule is FREE or (rule is not None and rule.free_when(call))
 
 
 def _rule_for(call: Call) -> Rule | None:

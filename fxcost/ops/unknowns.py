@@ -1,8 +1,9 @@
 """Operators whose arithmetic no formula of sizes tells: named here so that the answer says why."""
 
+import sympy
 import torch
 
-from fxcost.ops.rules import unknown
+from fxcost.ops.rules import Call, unknown
 
 aten = torch.ops.aten
 
@@ -33,3 +34,17 @@ unknown(
     aten._thnn_fused_lstm_cell, aten._thnn_fused_gru_cell, aten.mkldnn_rnn_layer,
     reason="an inner operator of another whose arguments do not say enough; export the model without decomposing it",
 )  # fmt: skip
+
+
+def _no_weights(_call: Call) -> dict[str, sympy.Expr]:
+    """What a submodule reads of its weights is not seen: of a table of embeddings, the rows it picks."""
+    return {"weights": sympy.Integer(0)}
+
+
+unknown("fxcost.leaf", reason="a submodule that is counted whole, and not looked into", opaque=True, reads=_no_weights)
+unknown(
+    "fxcost.unreached",
+    reason="what follows a submodule that is counted whole and could not be run: it was not reached",
+    opaque=True,
+    reads=_no_weights,
+)

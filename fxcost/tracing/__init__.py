@@ -10,6 +10,7 @@ from fxcost.tracing.capture import (
     trace_program,
 )
 from fxcost.tracing.reading import Traced
+from fxcost.tracing.recording import like_an_export, without_memory
 from fxcost.tracing.replaying import Entangled, Mismatch
 from fxcost.tracing.sizes import TraceError
 
@@ -20,9 +21,11 @@ __all__ = [
     "TraceTimeout",
     "Traced",
     "conventional_spec",
+    "like_an_export",
     "loaded_program",
     "program_arguments",
     "record_module",
     "trace_module",
     "trace_program",
+    "without_memory",
 ]

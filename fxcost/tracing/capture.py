@@ -9,7 +9,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from copy import copy
 from itertools import chain
@@ -30,7 +30,7 @@ from fxcost.graph import placeholders
 from fxcost.inputs import Arguments, InputSpec
 from fxcost.tracing.carried import Sizes
 from fxcost.tracing.reading import Traced, read_program, tensor_inputs, with_live_tensors
-from fxcost.tracing.recording import Recording, record, without_memory
+from fxcost.tracing.recording import Recording, every_tensor_in, record, without_memory
 from fxcost.tracing.replaying import replayed
 from fxcost.tracing.sizes import SMALLEST_EXAMPLE, TraceError, guard_places, hint_of, user_place
 
@@ -68,17 +68,19 @@ def record_module(
     sizes: Mapping[str, int],
     symbolic: tuple[str, ...],
     budget_seconds: float,
+    leaves: tuple[str, ...] = (),
 ) -> Traced:
     """Record one run of ``module`` with the sizes named in ``symbolic`` carried along; the module is left as found.
 
-    Raises `TraceTimeout` past the budget, `TraceError` when the model cannot be recorded.
+    The submodules named in ``leaves`` are each one step, whatever they do. Raises `TraceTimeout` past the budget, `TraceError` when the model cannot be recorded.
     """
     example = _example(sizes, symbolic)
     doing = f"recording with {_listed(symbolic)}"
 
     def run(given: Mapping[str, Any], carried: Sizes) -> tuple[Recording, list[torch.Tensor]]:
         call = _Call(module, arguments, given)
-        return record(module, lambda: call(call.tensors), carried), call.tensors
+        with _as_found(module):  # what a run leaves behind, such as a cache, must not change the next
+            return record(module, lambda: call(call.tensors), carried, leaves), call.tensors
 
     with _as_found(module), _in_silence(), _without_collection(), _within(budget_seconds, doing, example):
         without_memory(module)
@@ -132,7 +134,7 @@ class _Call(torch.nn.Module):
         given = iter(tensors)
         filled = [next(given) if isinstance(leaf, InputSpec) else leaf for leaf in self.leaves]
         args, kwargs = pytree.tree_unflatten(filled, self.structure)
-        return list(_tensors_of(self.model(*args, **kwargs)))
+        return list(every_tensor_in(self.model(*args, **kwargs)))
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
@@ -143,19 +145,6 @@ def device_of(model: torch.nn.Module) -> torch.device:
 def _example_tensor(spec: InputSpec, example: Mapping[str, Any], device: torch.device) -> torch.Tensor:
     shape = [example[dim] if isinstance(dim, str) else dim for dim in spec.dims]
     return torch.zeros(shape, dtype=getattr(torch, spec.dtype), device=device)
-
-
-def _tensors_of(output: Any) -> Iterator[torch.Tensor]:
-    # A tensor that is not found here would be removed with all that computes it, and its cost with it.
-    for leaf in pytree.tree_leaves(output):
-        if isinstance(leaf, torch.Tensor):
-            yield leaf
-        elif hasattr(leaf, "__dict__") and not isinstance(leaf, (type, torch.dtype)):
-            yield from _tensors_of(vars(leaf))
-        elif not isinstance(
-            leaf, (int, float, str, bool, complex, type(None), torch.SymInt, torch.dtype, torch.device)
-        ):
-            raise TraceError(f"the model returns a {type(leaf).__name__}, which cannot be searched for tensors")
 
 
 def _attributes(module: torch.nn.Module) -> dict[str, Any]:
@@ -240,7 +229,7 @@ def _explain(error: Exception, example: Mapping[str, int]) -> FxcostError:
     if isinstance(error, symbolic_shapes.GuardOnDataDependentSymNode) or "data-dependent" in str(error).lower():
         return TraceError(
             f"the model decides by the values of its data{user_place(error)}, so its cost is no formula of its input sizes.\n"
-            "Trace the part before that, such as its backbone, through a factory of your own: path/to/file.py:factory"
+            "Count the submodule that does so as unknown with --leaf PATH, or trace the part before it through a factory of your own"
         )
     at = ", ".join(f"{name}={size}" for name, size in example.items()) or "its inputs"
     said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()

@@ -35,6 +35,8 @@ class Traced:
     origin: object
     """Keeps the traced tensors alive: `TensorSpec.storage` is meaningful only while they are."""
     rung: Literal["exact", "replayed"] = "exact"
+    ended: str = ""
+    """The leaf that could not be run, and why; the graph ends there."""
 
 
 def read_program(

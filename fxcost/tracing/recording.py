@@ -27,6 +27,10 @@ from fxcost.tracing.carried import Sizes
 from fxcost.tracing.sizes import TorchFiles, TraceError, line_of
 
 aten = torch.ops.aten
+_OPERATORS = torch.library.Library("fxcost", "DEF")
+_OPERATORS.define("leaf(Tensor[] inputs, Tensor[] weights) -> Tensor[]")
+_OPERATORS.define("unreached(Tensor[] weights) -> Tensor[]")
+LEAF, UNREACHED = torch.ops.fxcost.leaf.default, torch.ops.fxcost.unreached.default
 META = torch.device("meta")
 
 
@@ -48,6 +52,12 @@ class Recording:
     steps: list[Step] = field(default_factory=list)
     modules: dict[str, str] = field(default_factory=dict)
     output: Any = None
+    ended: str = ""
+    """The leaf that could not be run, and why; nothing after it is recorded."""
+
+
+class _RunEnded(BaseException):
+    """A leaf could not be run; not an `Exception`, so that the model cannot swallow it."""
 
 
 class _Recorder(SchemaCheckMode):
@@ -58,6 +68,25 @@ class _Recorder(SchemaCheckMode):
         self._dispatch_key = torch._C.DispatchKey.PreDispatch
         self.recording, self.sizes, self.layer = recording, sizes, layer
         self.known: dict[Any, list[Any] | None] = {}
+        self.looks = True
+
+    def run_leaf(self, module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Run a module as one step; where it cannot be run, the recording ends."""
+        layer, result, error = self.layer(), None, None
+        self.looks = False
+        try:
+            result = run(module, *args, **kwargs)
+        except Exception as raised:  # noqa: BLE001  # whatever a submodule raises that was not to be looked into
+            error = raised
+        finally:
+            self.looks = True
+        given = (list(every_tensor_in((args, kwargs))), list(module.parameters()))
+        self.recording.steps.append(Step(LEAF, given, {}, list(every_tensor_in(result)), layer))
+        if error is not None:
+            said = next(iter(str(error).splitlines()), "")
+            self.recording.ended = f"{layer.module}: {type(error).__name__}: {said[:120]}"
+            raise _RunEnded
+        return result
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
@@ -72,7 +101,8 @@ class _Recorder(SchemaCheckMode):
                 result = self._result(func, args, kwargs)
         finally:
             self.sizes.where = outside
-        self.recording.steps.append(Step(func, args, kwargs, result, self.layer()))
+        if self.looks:
+            self.recording.steps.append(Step(func, args, kwargs, result, self.layer()))
         return result
 
     def _result(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -150,24 +180,32 @@ SHAPES: Mapping[Any, Callable[..., Any]] = {
 }
 
 
-def record(model: torch.nn.Module, call: Callable[[], Any], sizes: Sizes) -> Recording:
-    """Run ``call``, which calls ``model`` on meta tensors, and keep what ran."""
+def record(model: torch.nn.Module, call: Callable[[], Any], sizes: Sizes, leaves: Iterable[str] = ()) -> Recording:
+    """Run ``call``, which calls ``model`` on meta tensors, and keep what ran; each of ``leaves`` as one step."""
     recording = Recording()
+    paths = dict(model.named_modules())
     stack = _Modules(model, recording.modules)
+    recorder = _Recorder(recording, sizes, stack.layer)
     sizes.where = _place_in_model
     with ExitStack() as settings:
-        settings.enter_context(_like_an_export())
-        settings.enter_context(stack.followed())
+        settings.enter_context(like_an_export())
+        settings.enter_context(stack.followed(recorder, {paths[path] for path in leaves}))
         settings.enter_context(torch.device(META))
         settings.enter_context(enable_python_dispatcher())
         settings.enter_context(enable_pre_dispatch())
-        settings.enter_context(_Recorder(recording, sizes, stack.layer))
-        recording.output = call()
+        settings.enter_context(recorder)
+        try:
+            recording.output = call()
+        except _RunEnded:
+            used = {id(tensor) for step in recording.steps for tensor in tensors_in((step.args, step.kwargs))}
+            left = [parameter for parameter in model.parameters() if id(parameter) not in used]
+            root = Layer("", type(model).__name__)
+            recording.steps.append(Step(UNREACHED, (left,), {}, [], root))
     return recording
 
 
 @contextmanager
-def _like_an_export() -> Generator[None]:
+def like_an_export() -> Generator[None]:
     """Models ask whether they are exported, and then take the branches that look at no value."""
     compiler: Any = torch.compiler
     with (
@@ -200,7 +238,7 @@ class _Modules:
         return self.stack[-1] if self.stack else Layer("", "")
 
     @contextmanager
-    def followed(self) -> Generator[None]:
+    def followed(self, recorder: _Recorder, leaves: set[torch.nn.Module]) -> Generator[None]:
         run = torch.nn.Module.__call__
         layers, stack = self.layers, self.stack
 
@@ -210,6 +248,8 @@ class _Modules:
                 return run(module, *args, **kwargs)
             stack.append(layer)
             try:
+                if module in leaves and recorder.looks:
+                    return recorder.run_leaf(module, run, args, kwargs)
                 return run(module, *args, **kwargs)
             finally:
                 stack.pop()
@@ -219,7 +259,7 @@ class _Modules:
 
 
 def without_memory(model: torch.nn.Module) -> None:
-    """Put tensors without memory in the place of a model's parameters, buffers and tensor attributes; ties stay."""
+    """Put tensors without memory in the place of a model's parameters, buffers and other tensors; ties stay."""
     known: dict[int, torch.Tensor] = {}
 
     def bare(tensor: torch.Tensor) -> torch.Tensor:
@@ -233,10 +273,13 @@ def without_memory(model: torch.nn.Module) -> None:
         return known[id(tensor)]
 
     for module in model.modules():
-        for table in (module._parameters, module._buffers, vars(module)):
+        tables: list[Any] = [module._parameters, module._buffers, vars(module)]
+        for table in tables:
             for name, value in list(table.items()):
                 if isinstance(value, torch.Tensor):
-                    table[name] = bare(value)  # pyright: ignore[reportArgumentType]
+                    table[name] = bare(value)
+                elif type(value) is list and any(isinstance(each, torch.Tensor) for each in value):
+                    table[name] = [bare(each) if isinstance(each, torch.Tensor) else each for each in value]
 
 
 def originals(recording: Recording, known: Iterable[int]) -> dict[int, torch.Tensor]:
@@ -265,6 +308,23 @@ def originals(recording: Recording, known: Iterable[int]) -> dict[int, torch.Ten
                 made.setdefault(storage, tensor)
     look_at(tensors_in(recording.output))
     return found
+
+
+_PLAIN = (int, float, str, bool, complex, type(None), type, torch.SymInt, torch.Size, torch.dtype, torch.device)
+
+
+def every_tensor_in(output: Any) -> Iterator[torch.Tensor]:
+    """The tensors of a result, those that it holds as attributes too."""
+    # A tensor that is not found here would be removed with all that computes it, and its cost with it.
+    for leaf in pytree.tree_leaves(output):
+        if isinstance(leaf, torch.Tensor):
+            yield leaf
+        elif isinstance(leaf, _PLAIN):
+            continue
+        elif hasattr(leaf, "__dict__"):
+            yield from every_tensor_in(vars(leaf))
+        else:
+            raise TraceError(f"the model returns a {type(leaf).__name__}, which cannot be searched for tensors")
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
