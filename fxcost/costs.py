@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sympy
 
 from fxcost.conditions import Condition, Pinned, SymbolRange, check_sizes
-from fxcost.errors import UnknownOperatorsError
+from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
 from fxcost.evaluation import compile_expression, total
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def number(quantity: Quantity) -> Fraction:
 Counts = Mapping[str, Mapping[str, Quantity]]
 """Element counts by role (``weight``, ``activation``), then by dtype."""
 
+Rung = Literal["exact", "replayed", "fixed"]
+"""How formulas were found: exported, recorded and run again, or for one size of some symbol alone."""
 Unit = Literal["matrix", "vector"]
 Coverage = Literal["counted", "free", "unknown"]
 
@@ -208,7 +210,7 @@ class CostModel:
     modules: Mapping[str, str] = field(default_factory=dict[str, str])
     """The class at each module path."""
     mode: str = "eval"
-    rung: str = "exact"
+    rung: Rung = "exact"
     dtype: str = "float32"
     """The floating-point dtype of the model's weights, which ``precision`` stands in for."""
     free: int = 0
@@ -251,6 +253,14 @@ class CostModel:
         for layer in self.layers:
             calls.setdefault(layer.op, []).append(layer.cost)
         return {op: Cost.sum(costs) for op, costs in calls.items()}
+
+    def check_symbol(self, name: str) -> None:
+        """Raise `FxcostError` unless the inputs have a symbol of that name, free or fixed."""
+        known = (*self.symbols, *self.fixed)
+        if name not in known:
+            raise FxcostError(
+                f"{self.ref} has no symbol {name}{near_matches(name, known)}; it has {', '.join(known) or 'none'}"
+            )
 
     def point(self, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
         """A size for each symbol: those given, then the usual ones. Raises `FxcostError` outside the formulas' range."""

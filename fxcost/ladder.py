@@ -17,31 +17,36 @@ BATCH_SIZE = "B"
 def traced_module(
     source: Source, sizes: Mapping[str, int], symbolic: tuple[str, ...], budget: float, warn: Callable[[str], None]
 ) -> Traced:
-    """Trace with every symbol; where that is too much, with the image sizes fixed, then with all but the batch.
+    """Record a run with every symbol; where that is too much, with the image sizes fixed, then with all but the batch.
 
-    ``warn`` is told of every size that was to be symbolic and is not. Raises `FxcostError` when no rung holds.
+    Export, which is slow and knows no leaves, is for a module that cannot be recorded at all. ``warn`` is told of every
+    size that was to be symbolic and is not. Raises `FxcostError` when no rung holds.
     """
-    module, late = source.module, ""
+    module = source.module
     if module is None:
         raise FxcostError(f"{source.ref} is no module to trace")
     paths: dict[str, Module] = dict(module.named_modules())  # pyright: ignore[reportUnknownArgumentType]  # torch leaves it open
     for leaf in source.leaves:
         if leaf not in paths:
             raise FxcostError(f"--leaf {leaf}: {source.ref} has no submodule of that path{near_matches(leaf, paths)}")
+    failures: list[FxcostError] = []
     for letters in _rungs(symbolic):
         try:
-            traced = _traced(source, module, sizes, letters, budget)
-        except (TraceTimeout, Entangled) as why:
-            late = str(why)
-            continue
-        fixed = [name for name in symbolic if name not in letters]
-        if fixed:
-            warn(_told(fixed, letters, sizes, late))
-        tell_pins(traced, letters, warn)
-        if traced.ended:
-            warn(f"the run ended in the leaf {traced.ended}\nWhat follows it was not reached, and is unknown")
-        return replace(traced, fixed={**traced.fixed, **{name: Pinned(sizes[name], late) for name in fixed}})
-    raise FxcostError(f"{late}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic")
+            traced = record_module(module, source.arguments, sizes, letters, budget, source.leaves)
+        except Mismatch:
+            raise
+        except FxcostError as error:
+            failures.append(error)
+        else:
+            return _told(traced, letters, symbolic, sizes, failures, warn)
+    if all(isinstance(failure, (TraceTimeout, Entangled)) for failure in failures):
+        raise FxcostError(
+            f"{failures[-1]}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic"
+        )
+    if source.leaves:
+        raise failures[0]
+    traced = trace_module(module, source.arguments, sizes, symbolic, budget)
+    return _told(traced, symbolic, symbolic, sizes, [], warn)
 
 
 def _rungs(symbolic: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -54,12 +59,33 @@ def _rungs(symbolic: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     yield from dict.fromkeys(rungs)
 
 
-def _told(fixed: list[str], letters: tuple[str, ...], sizes: Mapping[str, int], late: str) -> str:
-    at = " and ".join(f"{name}={sizes[name]}" for name in fixed)
-    return (
-        f"{at} fixed: {late}; the formulas are in {', '.join(letters) or 'no symbol'}.\n"
-        f"For other sizes trace again with --at {','.join(f'{name}=…' for name in fixed)}, or sweep over them"
-    )
+def _told(
+    traced: Traced,
+    letters: tuple[str, ...],
+    symbolic: tuple[str, ...],
+    sizes: Mapping[str, int],
+    failures: list[FxcostError],
+    warn: Callable[[str], None],
+) -> Traced:
+    """The trace with the sizes that it could not keep written down as fixed, each of them told."""
+    fixed = [name for name in symbolic if name not in letters]
+    why = _reason(failures[-1]) if failures else ""
+    if fixed:
+        at = " and ".join(f"{name}={sizes[name]}" for name in fixed)
+        warn(
+            f"{at} fixed: {why}; the formulas are in {', '.join(letters) or 'no symbol'}.\n"
+            f"For other sizes trace again with --at {','.join(f'{name}=…' for name in fixed)}, or sweep over them"
+        )
+    tell_pins(traced, letters, warn)
+    if traced.ended:
+        warn(f"the run ended in the leaf {traced.ended}\nWhat follows it was not reached, and is unknown")
+    return replace(traced, fixed={**traced.fixed, **{name: Pinned(sizes[name], why) for name in fixed}})
+
+
+def _reason(failure: FxcostError) -> str:
+    if isinstance(failure, (TraceTimeout, Entangled)):
+        return str(failure)
+    return "torch does not run the model with it symbolic"
 
 
 def tell_pins(traced: Traced, symbolic: tuple[str, ...], warn: Callable[[str], None]) -> None:
@@ -67,17 +93,3 @@ def tell_pins(traced: Traced, symbolic: tuple[str, ...], warn: Callable[[str], N
     for name in symbolic:
         if name in traced.fixed:
             warn(f"{name} is fixed at {traced.fixed[name].value}: {traced.fixed[name].where}")
-
-
-def _traced(
-    source: Source, module: Module, sizes: Mapping[str, int], symbolic: tuple[str, ...], budget: float
-) -> Traced:
-    """By a recorded run; by export, which knows no leaves, where that is not possible."""
-    try:
-        return record_module(module, source.arguments, sizes, symbolic, budget, source.leaves)
-    except (TraceTimeout, Entangled, Mismatch):
-        raise
-    except FxcostError:
-        if source.leaves:
-            raise
-        return trace_module(module, source.arguments, sizes, symbolic, budget)

@@ -7,7 +7,8 @@ from typing import Any
 
 from fxcost.documents import write_aside
 from fxcost.errors import FxcostError
-from fxcost.roofline import LayerPoint, Machine, SweepPoint
+from fxcost.roofline import LayerPoint, Machine
+from fxcost.sweeps import SweepPoint
 
 FORMATS = (".svg", ".png", ".pdf")
 COLOURS = {"compute": "#0072B2", "memory": "#E69F00", "unknown": "#999999"}

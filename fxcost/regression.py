@@ -102,7 +102,7 @@ def costs_in(kept: Guarded, place: str) -> CostModel:
     values: dict[str, Any] = {
         "schema_version": 1,
         "tool": {},
-        "model": {"ref": place, "mode": "", "rung": "", "dtype": kept.dtype},
+        "model": {"ref": place, "mode": "", "rung": "exact", "dtype": kept.dtype},
         "symbols": kept.symbols,
         "fixed": {name: SavedPin(value=value, where="") for name, value in kept.fixed.items()},
         "conditions": kept.conditions,

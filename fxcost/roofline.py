@@ -8,7 +8,7 @@ compute-bound where its intensity F/Q reaches the ridge π/β (Williams, Waterma
 # pyright: reportUnknownVariableType=false
 # sympy and torch are typed in part.
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -18,7 +18,7 @@ import sympy
 
 from fxcost.conditions import SymbolRange, tighten
 from fxcost.costs import CostModel, LayerCost, Quantity, Unit, as_expr, number
-from fxcost.errors import FxcostError, near_matches
+from fxcost.errors import FxcostError
 from fxcost.evaluation import substitute, total
 from fxcost.expressions import symbol
 from fxcost.piecewise import IntegerSet, Interval, coefficients, where_nonnegative
@@ -141,23 +141,17 @@ def crossovers(
     With F = f·n and Q = w + a·n bytes the crossover is n* = R·w/(f − R·a) for the ridge R; in general it is a set of
     intervals. Raises `FxcostError` for a symbol that the model does not have.
     """
-    if over not in model.symbols:
-        if over in model.fixed:
-            raise FxcostError(
-                f"{over} is fixed at {model.fixed[over].value} in {model.ref} ({model.fixed[over].where}); solve over {_names(model)}"
-            )
+    model.check_symbol(over)
+    if over in model.fixed:
         raise FxcostError(
-            f"{model.ref} has no symbol {over}{near_matches(over, model.symbols)}; it has {_names(model)}"
+            f"{over} is fixed at {model.fixed[over].value} in {model.ref} ({model.fixed[over].where}); "
+            f"give its sizes, each of which is traced again: --over {over}={model.fixed[over].value},…"
         )
     if at and over in at:
         raise FxcostError(f"--at gives {over} a size, and --over asks for every {over}; leave one out")
     others = {name: size for name, size in model.point(at).items() if name != over}
     solver = _Solver(model, machine, over, others)
     return tuple(solver.solve(layer) for layer in model.layers if layer.coverage != "free")
-
-
-def _names(model: CostModel) -> str:
-    return ", ".join(model.symbols) or "none"
 
 
 def narrowed_range(model: CostModel, over: str, others: Mapping[str, int]) -> SymbolRange:
@@ -171,7 +165,7 @@ def narrowed_range(model: CostModel, over: str, others: Mapping[str, int]) -> Sy
     ranges, left = tighten({over: model.symbols[over]}, conditions)
     if left:
         raise FxcostError(
-            f"the formulas of {model.ref} hold only where {left[0]}, which is no range of {over}; sweep over {over} instead"
+            f"the formulas of {model.ref} hold only where {left[0]}, which is no range of {over}; give sizes of it: --over {over}=1:1024:*2"
         )
     return ranges[over]
 
@@ -246,60 +240,3 @@ def _leading(expr: sympy.Expr, variable: sympy.Symbol) -> tuple[int, Fraction] |
         return None
     degree = max((d for d, c in enumerate(found) if c), default=0)
     return degree, Fraction(found[degree])
-
-
-# Sweep
-
-
-@dataclass(frozen=True)
-class SweepPoint:
-    """A whole model on a machine at one size of the swept symbol."""
-
-    size: int
-    seconds: Fraction
-    samples: int
-    """Inputs in one call: the batch size."""
-    compute_seconds: Fraction
-    """Time spent in compute-bound layers."""
-    to_compute: tuple[str, ...]
-    """Layers that were memory-bound at the size before and are compute-bound here."""
-    to_memory: tuple[str, ...]
-
-    @property
-    def throughput(self) -> Fraction:
-        """Samples per second, an upper bound."""
-        return self.samples / self.seconds
-
-    @property
-    def compute_share(self) -> Fraction:
-        """The share of time that is compute-bound."""
-        return self.compute_seconds / self.seconds
-
-
-def sweep(
-    model: CostModel, machine: Machine, over: str, sizes: Iterable[int], at: Mapping[str, int] | None = None
-) -> tuple[SweepPoint, ...]:
-    """Time, throughput and bounds of the model at each size of ``over``, layers run one after the other."""
-    if over not in model.symbols:
-        raise FxcostError(
-            f"{model.ref} has no symbol {over}{near_matches(over, model.symbols)}; it has {_names(model)}"
-        )
-    points: list[SweepPoint] = []
-    before: Mapping[str, Bound] = {}
-    for size in sizes:
-        sized = {**(at or {}), over: size}
-        found = layer_points(model, machine, sized)
-        bounds: dict[str, Bound] = {point.layer.name: point.bound for point in found}
-        changed = {name: bound for name, bound in bounds.items() if before and before[name] != bound}
-        points.append(
-            SweepPoint(
-                size,
-                sum((p.seconds for p in found), Fraction(0)),
-                model.point(sized).get("B", 1),
-                sum((p.seconds for p in found if p.bound == "compute"), Fraction(0)),
-                tuple(name for name, bound in changed.items() if bound == "compute"),
-                tuple(name for name, bound in changed.items() if bound == "memory"),
-            )
-        )
-        before = bounds
-    return tuple(points)

@@ -8,7 +8,7 @@ import sympy
 from pydantic import Field
 
 from fxcost.conditions import Condition, Pinned, SymbolRange
-from fxcost.costs import Cost, CostModel, LayerCost, Quantity
+from fxcost.costs import Cost, CostModel, LayerCost, Quantity, Rung
 from fxcost.documents import Document, Record, as_json, parsed, read_file, validated, write_aside
 from fxcost.errors import FxcostError
 from fxcost.expressions import ExpressionError, parse, to_text
@@ -42,7 +42,7 @@ class SavedCondition(Record):
 class SavedHeader(Record):
     ref: str
     mode: str
-    rung: str
+    rung: Rung
     dtype: str
 
 

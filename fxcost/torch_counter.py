@@ -46,6 +46,7 @@ def _as_plain_products(module: Any) -> Generator[None]:
     with ExitStack() as stack:
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
         stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.device("meta"))
         stack.enter_context(like_an_export())
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         for parameter in module.parameters():

@@ -19,6 +19,8 @@ from fxcost.inputs import Arguments, InputSpec, children
 
 BATCH = 1
 """The batch size taken where none is given."""
+ONE_SECOND = 16_000
+"""Samples of audio taken where none are given, at the rate that speech models are trained with."""
 LONGEST_DEFAULT = 2048
 """The longest sequence taken where none is given; shorter for a model that holds fewer positions."""
 
@@ -66,15 +68,16 @@ def torchvision_model(name: str, settings: dict[str, Any]) -> Source:
     # As its published weights build it: with the auxiliary head of segmentation models, without that of GoogLeNet.
     usual: dict[str, Any] = {"weights": None}
     usual |= {k: v for k, v in {"weights_backbone": None, "aux_loss": True}.items() if k in takes}
-    if name == "googlenet":
+    if name.endswith("googlenet"):
         usual |= {"aux_logits": False, "init_weights": False}
     if name == "inception_v3":
         usual |= {"init_weights": False}
     module = build(builder, {**usual, **settings}, f"torchvision:{name}")
     family = builder.__module__
     size = _torchvision_size(list(models.get_model_weights(name)))
-    if isinstance(settings.get("image_size"), int):
-        size = (settings["image_size"],) * 2
+    built_for: Any = getattr(module, "image_size", None)
+    if isinstance(built_for, int):
+        size = (built_for, built_for)
     if ".detection." in family:
         arguments = Arguments(([InputSpec("image", "float32", (3, "H", "W"))],))
     elif ".video." in family:
@@ -149,7 +152,7 @@ def huggingface_model(name: str, settings: dict[str, Any]) -> Source:
     positions = next(
         (n for key in ("max_position_embeddings", "n_positions") if (n := getattr(config, key, None))), LONGEST_DEFAULT
     )
-    length = min(int(positions), LONGEST_DEFAULT)
+    length = ONE_SECOND if module.main_input_name == "input_values" else min(int(positions), LONGEST_DEFAULT)
     size = getattr(config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
     source = with_defaults(ref, module, arguments, {"B": BATCH, "S": length, "T": length, "H": height, "W": width})
@@ -197,6 +200,8 @@ def _huggingface_inputs(module: Any, config: Any, takes: Mapping[str, Any]) -> d
         inputs["input_ids"] = InputSpec("input_ids", "int64", tokens)
         if "attention_mask" in takes:
             inputs["attention_mask"] = InputSpec("attention_mask", "int64", tokens)
+    elif module.main_input_name == "input_values" and hasattr(config, "conv_stride"):
+        inputs["input_values"] = InputSpec("input_values", "float32", tokens)  # samples of a waveform
     elif module.main_input_name == "input_features":
         frames = 2 * config.max_source_positions  # its first convolutions halve them
         inputs["input_features"] = InputSpec("input_features", "float32", ("B", config.num_mel_bins, frames))

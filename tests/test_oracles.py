@@ -1,65 +1,30 @@
 """Numbers from elsewhere: torch's own counter, torchvision's published operations, ledgers of known models."""
 
-import random
-from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost.analysis import Request, trace, trace_source
-from fxcost.costs import CostModel
+from fxcost.drawing import drawn_sizes
 from fxcost.inputs import Arguments, InputSpec
 from fxcost.ops import rules
 from fxcost.sources import Source
+from fxcost.torch_counter import flops_by_torch
 
 VISION = (
     "resnet50", "vgg16", "mobilenet_v3_large", "densenet121", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t",
     "deeplabv3_resnet50",
 )  # fmt: skip
 COUNTED = (*VISION, "gpt2", "llama", "bert", "t5", "mixtral")
-LARGEST = {"B": 9, "H": 300, "W": 300, "S": 300, "T": 300}
 
 each_model = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in COUNTED])
 
 
 # torch's own counter
-
-
-@contextmanager
-def _as_plain_products() -> Generator[None]:
-    """The counter sees matrix products only: fused attention and the encoder's fast path are one opaque call to it."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    with ExitStack() as stack:
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        yield
-
-
-def counted_by_torch(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, int]) -> int:
-    """FLOPs of one run on meta tensors by `FlopCounterMode`."""
-
-    def tensor(value: Any) -> Any:
-        if not isinstance(value, InputSpec):
-            return value
-        dims: list[int | str] = list(value.dims)
-        dtype = getattr(torch, value.dtype)
-        if value.name == "attention_mask":
-            # transformers asks a [B, S] mask whether all of it is set, which a meta tensor cannot say. It passes the
-            # four dimensions that attention itself takes through unread.
-            dims, dtype = ["B", 1, 1, "S"], torch.bool
-        return torch.ones([sizes[d] if isinstance(d, str) else d for d in dims], dtype=dtype, device="meta")
-
-    with _as_plain_products(), FlopCounterMode(display=False) as counter:
-        module(*map(tensor, arguments.args), **{name: tensor(v) for name, v in (arguments.kwargs or {}).items()})
-    return counter.get_total_flops()
 
 
 def disagreements(subject: Any, many_sizes: list[dict[str, int]]) -> list[tuple[dict[str, int], int, int]]:
@@ -70,29 +35,19 @@ def disagreements(subject: Any, many_sizes: list[dict[str, int]]) -> list[tuple[
         ours = sum(int(layer.flops) for layer in at.layers if layer.unit == "matrix")
         assert ours == 2 * int(at.total.macs)
         held = {name: pin.value for name, pin in subject.costs.fixed.items()}
-        theirs = counted_by_torch(subject.module, subject.source.arguments, {**held, **sizes})
+        theirs = flops_by_torch(subject.source, {**held, **sizes})
         if ours != theirs:
             found.append((sizes, ours, theirs))
     return found
 
 
-def drawn_sizes(costs: CostModel, seed: str) -> list[dict[str, int]]:
-    """Five sizes, batches distinct: the first with batch 1 and everything else odd, the others anywhere."""
-    draw = random.Random(seed)  # noqa: S311  # sizes, not secrets
-    smallest = {name: max(allowed.low, 1 if name == "B" else 17) for name, allowed in costs.symbols.items()}
-    batches = [1, *draw.sample(range(2, LARGEST["B"] + 1), 4)]
-    sizes = [{name: draw.randint(low, LARGEST[name]) for name, low in smallest.items()} | {"B": b} for b in batches]
-    return [{name: n // 2 * 2 + 1 for name, n in sizes[0].items()}, *sizes[1:]]
-
-
 @each_model
 def test_contractions_equal_torchs_own_count(name: str, subject: Callable[[str], Any]) -> None:
     model = subject(name)
-    if name == "mixtral":
-        # The counter does not know the operator that multiplies rows grouped by expert. As a batch of plain products,
-        # one for each pair of a token and an expert it is sent to, the same multiply-adds are in reach of it.
-        model.module.set_experts_implementation("batched_mm")  # pyright: ignore[reportCallIssue]
-    assert disagreements(model, drawn_sizes(model.costs, seed=name)) == []
+    sizes = drawn_sizes(model.costs, seed=name, many=5)
+    assert len(sizes) == 5
+    assert sizes[0]["B"] == 1
+    assert disagreements(model, sizes) == []
 
 
 @each_model

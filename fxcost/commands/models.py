@@ -1,7 +1,9 @@
 """From what a command is given to a model's costs, a point and machines."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fxcost.commands.terminal import progress, say
@@ -11,12 +13,20 @@ from fxcost.options import Asked, Attention
 if TYPE_CHECKING:
     from fxcost.costs import CostModel
     from fxcost.roofline import Machine
+    from fxcost.traces import Traces
 
 
 def costs_of(model: str, asked: Asked) -> "CostModel":
     """The costs of a model reference, traced now, or of a saved file."""
+    return traces_of(model, asked).first
+
+
+def traces_of(model: str, asked: Asked) -> "Traces":
+    """The costs of a model reference, traced now and again for other sizes, or of a saved file."""
+    from fxcost.traces import Traces
+
     if is_saved(model):
-        return _saved_costs(model, asked)
+        return Traces(_saved_costs(model, asked))
     from fxcost.inputs import parse_input, parse_sizes
 
     specs = [parse_input(text) for text in asked.inputs or ()]
@@ -37,7 +47,17 @@ def costs_of(model: str, asked: Asked) -> "CostModel":
             passes,
             tuple(asked.leaves or ()),
         )
-        return trace_source(load_source(model, settings_of(asked.settings), specs), request, say)
+        source = load_source(model, settings_of(asked.settings), specs)
+        first = trace_source(source, request, say)
+    if source.program:
+        return Traces(first)
+
+    def again(sizes: Mapping[str, int]) -> "CostModel":
+        with progress(f"tracing {model} again at {', '.join(f'{name}={size}' for name, size in sizes.items())}"):
+            symbolic = ",".join(first.symbols)
+            return trace_source(source, replace(request, symbolic=symbolic, sizes=sizes), lambda _: None)
+
+    return Traces(first, again)
 
 
 def is_saved(text: str) -> bool:

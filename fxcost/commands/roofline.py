@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fxcost.commands.models import costs_of, machines_of, point_of
+from fxcost.commands.models import costs_of, machines_of, point_of, traces_of
 from fxcost.commands.terminal import print_report, say
 from fxcost.options import Asked, Form, Format, Model, Output, Platforms, Plot, Precision, Top, model_command
 
@@ -14,18 +14,35 @@ def crossover(
     asked: Asked,
     model: Model,
     platform: Platforms,
-    over: Annotated[str, typer.Option("--over", metavar="B", help="The symbol to solve for.")] = "B",
+    over: Annotated[
+        str,
+        typer.Option(
+            "--over",
+            metavar="B",
+            help="The symbol to solve for; or sizes of it to try, H=224:512:32, where the model is traced again as needed.",
+        ),
+    ] = "B",
     precision: Precision = None,
     form: Format = Form.table,
     output: Output = None,
 ) -> None:
     """From which batch size (or resolution, or length) each layer is compute-bound: always, from a size on, or never."""
+    from fxcost.inputs import parse_sweep
     from fxcost.reports.roofline import crossover_report
+    from fxcost.roofline import crossovers
+    from fxcost.sweeps import crossovers_tried
 
-    costs = costs_of(model, asked)
+    name, sizes = parse_sweep(over) if "=" in over else (over, ())
+    traces = traces_of(model, asked)
+    costs, point = traces.first, point_of(traces.first, asked.at)
     machines = machines_of(costs, platform, precision)
+    along = traces.along(name, sizes, point, say) if sizes else {}
+    solved = [
+        (each, crossovers_tried(along, each, name, point) if sizes else crossovers(costs, each, name, point))
+        for each in machines
+    ]
     wide = form in (Form.table, Form.md)
-    print_report(crossover_report(costs, machines, over, point_of(costs, asked.at), wide=wide), form, output)
+    print_report(crossover_report(costs, solved, name, point, wide=wide, tried=along), form, output)
 
 
 @model_command
@@ -75,19 +92,20 @@ def sweep(
     from fxcost.inputs import parse_sweep
     from fxcost.reports.roofline import sweep_report
     from fxcost.roofline import layer_points
-    from fxcost.roofline import sweep as swept_over
+    from fxcost.sweeps import sweep as swept_over
 
     name, sizes = parse_sweep(over)
-    costs = costs_of(model, asked)
+    traces = traces_of(model, asked)
+    costs, point = traces.first, point_of(traces.first, asked.at)
     machines = machines_of(costs, platform, precision)
-    point = point_of(costs, asked.at)
-    swept = [(machine, swept_over(costs, machine, name, sizes, point)) for machine in machines]
+    along = traces.along(name, sizes, point, say)
+    swept = [(machine, swept_over(along, machine, name, point)) for machine in machines]
     report = sweep_report(costs, name, swept, point)
     if plot is not None:
         from fxcost.plot import checked_path, plot_sweep
 
-        last = {**point, name: sizes[-1]}
-        roofs = [(machine, layer_points(costs, machine, last)) for machine in machines]
+        last = list(along)[-1]
+        roofs = [(machine, layer_points(along[last], machine, {**point, name: last})) for machine in machines]
         plot_sweep(checked_path(plot), report.heading[0], name, swept, roofs)
         say(f"drawn {plot}")
     print_report(report, form, output)

@@ -51,7 +51,7 @@ def cost_report(
     return Report(
         columns,
         rows,
-        heading=(f"{model.ref}  ({model.mode}, {model.dtype}, rung {model.rung})", *symbol_lines(model)),
+        heading=(f"{model.ref}  ({model.mode}, {model.dtype})", _rung_line(model), *symbol_lines(model)),
         notes=(*total_lines(model, evaluated), READING, f"assumed: {'; '.join(model.assumptions)}"),
         facts={
             "model": model.ref,
@@ -60,6 +60,17 @@ def cost_report(
             "fixed": {n: p.value for n, p in model.fixed.items()},
         },
     )
+
+
+def _rung_line(model: CostModel) -> str:
+    """How sure the formulas are, and of what."""
+    held = ", ".join(f"{name}={pin.value}" for name, pin in model.fixed.items()) or "its sizes"
+    meaning = {
+        "exact": "exported with its sizes symbolic",
+        "replayed": "a second run at other sizes called the same operators, with the shapes that the formulas say",
+        "fixed": f"the operators that run at {held}",
+    }
+    return f"rung     {model.rung}: {meaning[model.rung]}"
 
 
 def total_lines(model: CostModel, evaluated: CostModel) -> tuple[str, ...]:

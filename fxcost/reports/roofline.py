@@ -8,7 +8,8 @@ from fxcost.costs import CostModel
 from fxcost.piecewise import IntegerSet
 from fxcost.reports.costs import Alike, alike
 from fxcost.reports.numbers import decimal, merged_name, prefix_for, scaled, share, sizes_text, symbol_lines
-from fxcost.roofline import Crossover, LayerPoint, Machine, SweepPoint, crossovers, layer_points
+from fxcost.roofline import Crossover, LayerPoint, Machine, layer_points
+from fxcost.sweeps import SweepPoint
 from fxcost.tables import Cell, Column, Report
 
 STYLES = {
@@ -58,33 +59,47 @@ def _rate(value: Fraction | None) -> str:
 
 
 def crossover_report(
-    model: CostModel, machines: Sequence[Machine], over: str, at: Mapping[str, int] | None, *, wide: bool
+    model: CostModel,
+    solved: Sequence[tuple[Machine, Sequence[Crossover]]],
+    over: str,
+    at: Mapping[str, int],
+    *,
+    wide: bool,
+    tried: Iterable[int] = (),
 ) -> Report:
-    """For each layer the sizes of ``over`` at which it is compute-bound: ``wide`` with a column for each machine."""
-    solved = [crossovers(model, machine, over, at) for machine in machines]
-    others = {name: size for name, size in model.point(at).items() if name != over}
+    """For each layer the sizes of ``over`` at which it is compute-bound: ``wide`` with a column for each machine.
+
+    ``tried`` are the sizes that were looked at, where it was not solved for all.
+    """
+    machines, found = [machine for machine, _ in solved], [crossovers for _, crossovers in solved]
+    tried, others = tuple(tried), _others(model, over, at)
+    among = f", of {len(tried)} tried ({listed(map(str, tried))})" if tried else ""
     heading = (
-        f"{model.ref}: compute-bound sizes of {over}" + (f" at {sizes_text(others)}" if others else ""),
+        f"{model.ref}: compute-bound sizes of {over}{among}" + (f" at {sizes_text(others)}" if others else ""),
         *(line for machine in machines for line in machine_lines(machine)),
-        *(line for line in symbol_lines(model) if not line.startswith("symbols")),
+        *(() if tried else (line for line in symbol_lines(model) if not line.startswith("symbols"))),
     )
     facts = {"model": model.ref, "over": over, "at": others}
-    notes = tuple(_summary(machine, found, over) for machine, found in zip(machines, solved, strict=True))
+    notes = tuple(_summary(machine, each, over, bool(tried)) for machine, each in solved)
     if over == "B":
         notes += (NO_BEST_BATCH,)
-    columns, rows = _wide(machines, solved, over) if wide else _long(machines, solved)
+    columns, rows = _wide(machines, found, over) if wide else _long(machines, found)
     return Report(columns, rows, heading, notes, facts)
 
 
-def _summary(machine: Machine, found: Sequence[Crossover], over: str) -> str:
+def _others(model: CostModel, over: str, at: Mapping[str, int]) -> dict[str, int]:
+    return {name: size for name, size in {**model.point(), **at}.items() if name != over}
+
+
+def _summary(machine: Machine, found: Sequence[Crossover], over: str, tried: bool) -> str:
     counts = {
         outcome: sum(c.outcome == outcome for c in found) for outcome in ("always", "at", "within", "never", "unknown")
     }
     words = {
-        "always": "compute-bound at any {0}",
+        "always": "compute-bound at every {0} tried" if tried else "compute-bound at any {0}",
         "at": "from some {0} on",
-        "within": "in ranges of {0}",
-        "never": "at no {0}",
+        "within": "at some {0}" if tried else "in ranges of {0}",
+        "never": "at no {0}" + (" tried" if tried else ""),
         "unknown": "unknown",
     }
     told = ", ".join(f"{n} {words[outcome].format(over)}" for outcome, n in counts.items() if n)
@@ -189,7 +204,14 @@ def _as_far_as(where: IntegerSet) -> str:
 
 def intervals_text(where: IntegerSet) -> str:
     """``97-128, 161-`` with the middle of a long list left out."""
-    told = [str(i.low) if i.high == i.low else f"{i.low}-{'' if i.high is None else i.high}" for i in where.intervals]
+    return listed(
+        str(i.low) if i.high == i.low else f"{i.low}-{'' if i.high is None else i.high}" for i in where.intervals
+    )
+
+
+def listed(texts: Iterable[str]) -> str:
+    """Texts with commas between, the middle of a long list left out."""
+    told = list(texts)
     if len(told) > 2 * LONGEST_LIST:
         told = [*told[:LONGEST_LIST], f"… {len(told) - 2 * LONGEST_LIST} more …", *told[-LONGEST_LIST:]]
     return ", ".join(told)
@@ -273,10 +295,10 @@ def _point_summary(machine: Machine, points: Sequence[LayerPoint], seconds: Frac
 
 
 def sweep_report(
-    model: CostModel, over: str, swept: Sequence[tuple[Machine, Sequence[SweepPoint]]], at: Mapping[str, int] | None
+    model: CostModel, over: str, swept: Sequence[tuple[Machine, Sequence[SweepPoint]]], at: Mapping[str, int]
 ) -> Report:
     """Time, throughput and changes of bound along the sizes of a symbol, on each machine."""
-    others = {n: s for n, s in model.point({**(at or {}), over: swept[0][1][0].size}).items() if n != over}
+    others = _others(model, over, at)
     columns = (
         Column("platform", "platform", numeric=False, hidden=len(swept) == 1),
         Column(over, over),

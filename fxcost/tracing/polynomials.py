@@ -246,7 +246,12 @@ def quotient(a: Polynomial, b: Polynomial) -> Polynomial:
         above = {atoms: c * b.terms[0][1] for atoms, c in terms.items()}
         return quotient(a.sizes.size(_normal(above)), common)
     divisor = b.constant
-    return _quotient_by_number(a, divisor) if divisor and divisor > 0 else a.sizes.atom("quotient", value, a, b)
+    if divisor and divisor > 0:
+        return _quotient_by_number(a, divisor)
+    next_up = _divided(plus(a, a.sizes.number(1)), b)
+    if next_up is not None and _whole(next_up):  # ⌊(n·b − 1)/b⌋ = n − 1, sizes being 1 or more
+        return minus(a.sizes.size(_normal(next_up)), a.sizes.number(1))
+    return a.sizes.atom("quotient", value, a, b)
 
 
 def _quotient_by_number(a: Polynomial, divisor: int) -> Polynomial:
@@ -269,6 +274,8 @@ def _quotient_by_number(a: Polynomial, divisor: int) -> Polynomial:
         flipped = sizes.size(_normal(turned))
         return minus(sizes.size(_normal(whole)), _quotient_by_number(flipped, divisor))
     out = sizes.size(_normal(whole))
+    if not inner:
+        return plus(out, sizes.number(shift // divisor))
     if len(inner) == 1 and inner[0][1] == 1 and len(inner[0][0]) == 1:
         atom = sizes.atoms[inner[0][0][0]]
         below = atom.arguments[1].constant if atom.kind == "quotient" else None

@@ -1,0 +1,98 @@
+"""A model on a machine along the sizes of one symbol, traced again where its formulas do not hold."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from fxcost.costs import CostModel
+from fxcost.piecewise import IntegerSet, Interval
+from fxcost.roofline import Bound, Crossover, LayerPoint, Machine, Outcome, layer_points
+
+Along = Mapping[int, CostModel]
+"""The costs that hold at each size, in the order to go through: `Traces.along`."""
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A whole model on a machine at one size of the swept symbol."""
+
+    size: int
+    seconds: Fraction
+    samples: int
+    """Inputs in one call: the batch size."""
+    compute_seconds: Fraction
+    """Time spent in compute-bound layers."""
+    to_compute: tuple[str, ...]
+    """Layers that were memory-bound at the size before and are compute-bound here."""
+    to_memory: tuple[str, ...]
+
+    @property
+    def throughput(self) -> Fraction:
+        """Samples per second, an upper bound."""
+        return self.samples / self.seconds
+
+    @property
+    def compute_share(self) -> Fraction:
+        """The share of time that is compute-bound."""
+        return self.compute_seconds / self.seconds
+
+
+def sweep(along: Along, machine: Machine, over: str, at: Mapping[str, int] | None = None) -> tuple[SweepPoint, ...]:
+    """Time, throughput and bounds of the model at each size of ``over``, layers run one after the other."""
+    points: list[SweepPoint] = []
+    before: Mapping[str, Bound] = {}
+    for size, sized, found in _measured(along, machine, over, at):
+        bounds: dict[str, Bound] = {point.layer.name: point.bound for point in found}
+        changed = {name: bound for name, bound in bounds.items() if before.get(name, bound) != bound}
+        points.append(
+            SweepPoint(
+                size,
+                sum((p.seconds for p in found), Fraction(0)),
+                along[size].point(sized).get("B", 1),
+                sum((p.seconds for p in found if p.bound == "compute"), Fraction(0)),
+                tuple(name for name, bound in changed.items() if bound == "compute"),
+                tuple(name for name, bound in changed.items() if bound == "memory"),
+            )
+        )
+        before = bounds
+    return tuple(points)
+
+
+def _measured(
+    along: Along, machine: Machine, over: str, at: Mapping[str, int] | None
+) -> Iterator[tuple[int, dict[str, int], tuple[LayerPoint, ...]]]:
+    for size, costs in along.items():
+        sized = {**(at or {}), over: size}
+        yield size, sized, layer_points(costs, machine, sized)
+
+
+def crossovers_tried(
+    along: Along, machine: Machine, over: str, at: Mapping[str, int] | None = None
+) -> tuple[Crossover, ...]:
+    """For each layer, at which of the sizes it is compute-bound: nothing is said of sizes between or beyond.
+
+    A layer that only some of the sizes have is judged by those.
+    """
+    found: dict[str, list[tuple[int, LayerPoint]]] = {}
+    for size, _, points in _measured(along, machine, over, at):
+        for point in points:
+            found.setdefault(point.layer.name, []).append((size, point))
+    return tuple(_tried(points, machine) for points in found.values())
+
+
+def _tried(points: list[tuple[int, LayerPoint]], machine: Machine) -> Crossover:
+    bounds: list[Bound] = [point.bound for _, point in points]
+    layer = points[0][1].layer
+    where = IntegerSet(tuple(Interval(size, size) for size, point in points if point.bound == "compute"), None)
+    return Crossover(layer, _outcome(bounds), where, None, None, machine.ridge(layer.unit))
+
+
+def _outcome(bounds: list[Bound]) -> Outcome:
+    if "unknown" in bounds:
+        return "unknown"
+    if "compute" not in bounds:
+        return "never"
+    rest = bounds[bounds.index("compute") :]
+    if "memory" in rest:
+        return "within"
+    return "always" if rest == bounds else "at"
