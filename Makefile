@@ -2,12 +2,14 @@
 # make demo    ResNet-50's formulas, and its crossovers on an H100
 # make test    lint, types, tests, and the built wheel outside this folder
 # make bench   the time to trace, beside other counters
+# make zoo     all of torchvision, timm's families and a list of transformers against torch's own counter (half an hour)
+# make zoo-all every name of timm (an hour or two)
 # make goldens write the golden files of the formulas anew; read the difference before committing it
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint types unit wheel bench goldens
+.PHONY: setup demo test lint types unit wheel bench zoo zoo-all goldens
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -43,6 +45,13 @@ wheel: setup
 bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python bench/trace.py
+
+zoo: setup
+	$(BIN)/pytest -n 2 --dist loadgroup -m zoo
+	$(BIN)/python -m bench.zoo torchvision timm transformers -o docs/coverage.md
+
+zoo-all: setup
+	$(BIN)/python -m bench.zoo timm-all -o docs/coverage-timm.md
 
 goldens: setup
 	$(BIN)/pytest -n 2 --dist loadgroup tests/test_goldens.py --regen-all

@@ -1,0 +1,150 @@
+"""Walks libraries of models: how each traces, and whether torch's own counter agrees at sizes held out.
+
+Run as ``python -m bench.zoo LIST…``. Each model is built and traced in a process of its own.
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from bench.zoo_models import LISTS, Library, Listed
+from bench.zoo_table import Row, document, sizes_text
+from fxcost.analysis import Request, trace_source
+from fxcost.building import Source
+from fxcost.costs import CostModel
+from fxcost.drawing import drawn_sizes
+from fxcost.errors import FxcostError
+from fxcost.sources import load_source
+from fxcost.torch_counter import flops_by_torch
+from fxcost.tracing import without_memory
+
+LONGEST_SECONDS = 300
+HELD_OUT = 3
+
+
+def walk(listed: Listed, group: str) -> Row:
+    """Build, trace and compare one model."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            source = load_source(_reference(listed, Path(folder)))
+            start = time.perf_counter()
+            costs = trace_source(source, Request(sizes=listed.at), warn=lambda _: None)
+        except FxcostError as error:
+            return Row(listed=group, model=listed.name, failure=str(error).replace(folder, listed.name))
+    found = _of_costs(costs, time.perf_counter() - start)
+    return Row(listed=group, model=listed.name, **found, **_compared(source, costs, listed.name))
+
+
+def _reference(listed: Listed, folder: Path) -> str:
+    if listed.config is None:
+        return listed.ref
+    (folder / "config.json").write_text(json.dumps(dict(listed.config)))
+    return listed.ref.format(config=folder)
+
+
+def _of_costs(costs: CostModel, seconds: float) -> dict[str, Any]:
+    return {
+        "rung": costs.rung,
+        "symbols": {name: str(allowed) for name, allowed in costs.symbols.items()},
+        "pinned": {name: pin.value for name, pin in costs.fixed.items()},
+        "conditions": len(costs.conditions),
+        "counted": sum(layer.coverage == "counted" for layer in costs.layers),
+        "free": costs.free,
+        "unknown": {op: len(names) for op, names in costs.unknown.items()},
+        "seconds": seconds,
+        "flops": costs.at().total.flops,
+    }
+
+
+def _compared(source: Source, costs: CostModel, seed: str) -> dict[str, Any]:
+    """Torch's count beside ours at sizes other than those of the trace; the module is not fit for use afterwards."""
+    assert source.module is not None
+    without_memory(source.module)
+    held = {name: pin.value for name, pin in costs.fixed.items()}
+    compared: list[tuple[dict[str, int], int, int]] = []
+    for point in drawn_sizes(costs, seed, HELD_OUT):
+        try:
+            theirs = flops_by_torch(source, {**held, **point})
+        except Exception as error:
+            return {"compared": compared, "failure": f"FlopCounterMode at {sizes_text(point)}: {_shortly(error)}"}
+        compared.append((point, 2 * int(costs.at(point).total.macs), theirs))
+    return {"compared": compared}
+
+
+def _shortly(error: BaseException) -> str:
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {said}"[:160]
+
+
+def apart(listed: Listed, group: str) -> Row:
+    """The model's row from a process of its own."""
+    receiver, sender = multiprocessing.get_context("fork").Pipe(duplex=False)
+
+    def run() -> None:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        try:
+            sender.send(walk(listed, group))
+        except BaseException as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            why = f"{_shortly(error)} ({Path(place.filename).name}:{place.lineno})"
+            sender.send(Row(listed=group, model=listed.name, failure=why))
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    sender.close()
+    try:
+        if not receiver.poll(LONGEST_SECONDS):
+            process.kill()
+            return Row(listed=group, model=listed.name, failure=f"over {LONGEST_SECONDS} s")
+        return receiver.recv()
+    except EOFError:
+        process.join()
+        return Row(listed=group, model=listed.name, failure=f"crashed ({process.exitcode})")
+    finally:
+        process.join()
+
+
+def walked(work: list[tuple[Listed, str]], jobs: int, kept: Path) -> Iterator[Row]:
+    """The row of each model, in order; those that are kept already are not walked again."""
+    known = [Row.model_validate_json(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    rows = {(row.listed, row.model): row for row in known}
+    with ThreadPoolExecutor(jobs) as pool, kept.open("a") as file:
+        left = [each for each in work if (each[1], each[0].name) not in rows]
+        for count, row in enumerate(pool.map(lambda each: apart(*each), left), start=1):
+            print(row.model_dump_json(), file=file, flush=True)
+            print(f"{count}/{len(left)} {row.model}: {row.rung or row.failure}", file=sys.stderr)
+            rows[row.listed, row.model] = row
+    return (rows[group, listed.name] for listed, group in work)
+
+
+def main(
+    lists: list[Library],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The table.")],
+    kept: Annotated[Path | None, typer.Option(help="Rows as they come, to go on from after an interruption.")] = None,
+    jobs: Annotated[int, typer.Option(help="Models at a time.")] = 2,
+) -> None:
+    """Walk the lists and write the table."""
+    # Processes that are forked cannot use threads of their parent.
+    torch.set_num_threads(1)
+    work = [(listed, str(name)) for name in lists for listed in LISTS[name]()]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = list(walked(work, jobs, kept or Path(folder) / "rows.jsonl"))
+    output.parent.mkdir(exist_ok=True)
+    output.write_text(document(rows, f"python -m bench.zoo {' '.join(lists)}"))
+
+
+if __name__ == "__main__":
+    typer.run(main)
