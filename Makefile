@@ -20,7 +20,7 @@ setup: .venv/ready
 	# torch first and alone: another package's range would bring a newer one with gigabytes of CUDA
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps torchvision
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[zoo,plot,pandas,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[zoo,plot,pandas,verify,test]'
 	touch $@
 
 demo: setup
@@ -43,7 +43,6 @@ wheel: setup
 	$(BIN)/python tests/wheel.py
 
 bench: setup
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python bench/trace.py
 
 zoo: setup

@@ -1,7 +1,9 @@
 """A model built without memory for its weights, and what it is called with."""
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,23 @@ class Source:
     """Submodules that stand for what no formula of sizes tells, each counted as one unknown call."""
 
 
-def build(factory: Callable[..., Any], settings: Mapping[str, Any], ref: str) -> torch.nn.Module:
-    """Call the factory on the meta device; on the CPU when it needs values of its weights."""
+_device: ContextVar[str] = ContextVar("device", default="meta")
+
+
+@contextmanager
+def built_on(device: str) -> Generator[None]:
+    """Build models there while this lasts; on the meta device otherwise, where weights take no memory."""
+    before = _device.set(device)
     try:
-        with torch.device("meta"):
+        yield
+    finally:
+        _device.reset(before)
+
+
+def build(factory: Callable[..., Any], settings: Mapping[str, Any], ref: str) -> torch.nn.Module:
+    """Call the factory on the meta device, unless `built_on` says where; on the CPU when it needs values of its weights."""
+    try:
+        with torch.device(_device.get()):
             module = factory(**settings)
     except TypeError as error:
         if settings:

@@ -12,6 +12,7 @@ from fxcost.commands.regression import check, diff, lock
 from fxcost.commands.roofline import crossover, roofline, sweep
 from fxcost.commands.terminal import say
 from fxcost.commands.trace import explain, trace
+from fxcost.commands.verify import verify
 from fxcost.errors import FxcostError
 
 # Every command imports what it needs itself: `fxcost --help` is to answer at once.
@@ -34,7 +35,7 @@ def _options(debug: Annotated[bool, typer.Option("--debug", help="Show the trace
 _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 
 
-for _command in (trace, crossover, roofline, sweep, explain, lock, diff, check, platforms):
+for _command in (trace, crossover, roofline, sweep, explain, verify, lock, diff, check, platforms):
     app.command()(_command)
 
 

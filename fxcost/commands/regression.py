@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fxcost.commands.models import costs_of, is_saved
-from fxcost.commands.terminal import print_report, say
+from fxcost.commands.terminal import CHECK_FAILED, print_report, say
 from fxcost.errors import FxcostError
 from fxcost.options import MODEL_HELP, Asked, Form, Format, Output, model_command
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from fxcost.locks import LockedModel
 
 LOCK = Path("costs.lock.json")
-CHECK_FAILED = 4
 
 
 @model_command

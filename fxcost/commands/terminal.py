@@ -11,6 +11,9 @@ from fxcost.options import Form
 if TYPE_CHECKING:
     from fxcost.tables import Report
 
+CHECK_FAILED = 4
+"""The exit code of a check that failed, in `fxcost check` and `fxcost verify`."""
+
 
 def print_report(report: "Report", form: Form, output: Path | None) -> None:
     """Print a report, or write it to a file and say so."""

@@ -1,0 +1,111 @@
+"""What counters go by and the ledger does not hold: which calls are made by name, and what modules give.
+
+``torch.add(x, y)`` is a call by a name that counters replace, ``x + y`` is not. One run of the model is watched.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false
+# torch is typed in part.
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from fxcost.conventions.ledger import CONVOLUTIONS, TRANSPOSED, Row, Shape
+from fxcost.conventions.ptflops import FUNCTIONS, OPERATORS, TENSOR_PRODUCTS
+
+FUNCTIONAL = (FUNCTIONS - {"hardtanh"}) | CONVOLUTIONS | TRANSPOSED | {
+    *("linear", "leaky_relu", "batch_norm", "layer_norm", "group_norm", "instance_norm", "interpolate"),
+    "scaled_dot_product_attention",
+}  # fmt: skip
+
+Call = tuple[str, str, Shape]
+"""An operator, the class of the module that calls it, and the shape that it gives."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One run of a model."""
+
+    calls: Counter[Call] = field(default_factory=Counter[Call])
+    """How often each call is made by name."""
+    results: Mapping[str, list[Shape]] = field(default_factory=dict[str, list[Shape]])
+    """The shape that each call of a module gives, by the module's path."""
+
+
+def watch(model: nn.Module, run: Callable[[], Any]) -> Watched:
+    """Watch one run of the model.
+
+    Leaves torch's functions replaced and hooks on the model: do it in a process of its own.
+    """
+    seen: Counter[Call] = Counter()
+    results: dict[str, list[Shape]] = {}
+    running = [""]
+
+    def leave(path: str, result: Any) -> None:
+        running.pop()
+        first = result[0] if isinstance(result, tuple | list) and result else result
+        results.setdefault(path, []).append(tuple(first.shape) if isinstance(first, torch.Tensor) else ())
+
+    for path, module in model.named_modules():
+        name = type(module).__name__
+        module.register_forward_pre_hook(lambda *_, name=name: running.append(name))
+        module.register_forward_hook(lambda *given, path=path: leave(path, given[2]))
+    for name in FUNCTIONAL:
+        _replace(nn.functional, name, seen, running)
+    for name in TENSOR_PRODUCTS | OPERATORS | {"einsum"}:
+        _replace(torch, name, seen, running)
+        if name not in {"baddbmm", "einsum"}:  # of which counters replace no method
+            _replace(torch.Tensor, name, seen, running)
+    with torch.no_grad():
+        run()
+    return Watched(seen, results)
+
+
+def _replace(home: Any, name: str, seen: Counter[Call], running: list[str]) -> None:
+    original: Callable[..., Any] = getattr(home, name)
+
+    def called(*arguments: Any, **named: Any) -> Any:
+        result = original(*arguments, **named)
+        if isinstance(result, torch.Tensor):
+            seen[(name, running[-1], tuple(result.shape))] += 1
+        return result
+
+    setattr(home, name, called)
+
+
+def with_watched(ledger: Sequence[Row], watched: Watched) -> list[Row]:
+    """The rows with what was watched of them.
+
+    Of rows alike in operator, class and shape, the first are taken for those called by name.
+    """
+    results = _results(ledger, watched.results)
+    met: Counter[Call] = Counter()
+    rows: list[Row] = []
+    for place, row in enumerate(ledger):
+        met[call := _call(row)] += 1
+        rows.append(replace(row, by_name=met[call] <= watched.calls[call], result=results.get(place, ())))
+    return rows
+
+
+def _call(row: Row) -> Call:
+    name = "interpolate" if row.op.startswith("upsample") else row.op
+    name = "relu6" if name == "hardtanh" else name
+    return name, type(row.owner).__name__, row.outputs[0] if row.outputs else ()
+
+
+def _results(ledger: Sequence[Row], results: Mapping[str, list[Shape]]) -> dict[int, Shape]:
+    """The results by the place of each call's last row, where a module's calls have equally many rows."""
+    places: dict[str, list[int]] = {}
+    for place, row in enumerate(ledger):
+        places.setdefault(row.path, []).append(place)
+    found: dict[int, Shape] = {}
+    for path, rows in places.items():
+        calls = results.get(path, [])
+        if calls and len(rows) % len(calls) == 0:
+            found |= dict(zip(rows[len(rows) // len(calls) - 1 :: len(rows) // len(calls)], calls, strict=True))
+    return found
