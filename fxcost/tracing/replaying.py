@@ -246,7 +246,8 @@ class _Builder:
     def _constant(self, tensor: torch.Tensor) -> Node:
         """A tensor that no operator made: another face of a weight, or one that the model's code holds."""
         node = self._placeholder(f"constant_{len(self.node_of)}", tensor)
-        node.meta[WEIGHT.name] = "constant"
+        if tensor.dim():  # else a number that the model's code makes a tensor of
+            node.meta[WEIGHT.name] = "constant"
         return node
 
 
