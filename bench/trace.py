@@ -14,12 +14,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from unittest import mock
 
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
+from fxcost import ladder
 from fxcost.analysis import Request, trace, trace_source
 from fxcost.building import Source, built_on
 from fxcost.counters import (
@@ -32,13 +36,12 @@ from fxcost.counters import (
     example_inputs,
     too_large,
 )
-from fxcost.inputs import Arguments, parse_input
 from fxcost.sources import load_source
-from fxcost.torch_counter import flops_by_torch
+from fxcost.tracing import TraceError
 
 LONGEST_SECONDS = 90
 """A counter that takes longer is stopped, and its cell says so."""
-NARROWEST = 175
+NARROWEST = 200
 """Columns that the table needs where the terminal does not say how wide it is."""
 
 CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
@@ -85,10 +88,21 @@ def measure_trace(source: Source, name: str) -> Answer:
     return Answer(float(costs.at().total.macs), "MACs", seconds, "meta")  # pyright: ignore[reportArgumentType]
 
 
+def measure_export(source: Source, name: str) -> Answer:
+    """The same costs by `torch.export`, as they are found where a run cannot be recorded."""
+    with mock.patch.object(ladder, "record_module", side_effect=TraceError("left to export")):
+        return measure_trace(source, name)
+
+
 def measure_torchs(source: Source) -> Answer:
-    start = time.perf_counter()
-    count = flops_by_torch(source, source.defaults)
-    return Answer(count, "FLOPs", time.perf_counter() - start, "meta")
+    """Torch's counter as its users run it, with nothing around it that takes time."""
+    model, inputs = callable_by_position(source, "meta"), example_inputs(source, source.defaults, "meta")
+    torch.backends.mha.set_fastpath_enabled(False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        start = time.perf_counter()
+        with FlopCounterMode(display=False) as counter:
+            model(*inputs.values())
+        return Answer(counter.get_total_flops(), "FLOPs", time.perf_counter() - start, "meta")
 
 
 def measure(counter: Counter, source: Source, device: Device) -> Answer:
@@ -125,14 +139,24 @@ def bench(name: str, ref: str, say: Callable[[str], None]) -> tuple[list[str], f
     source = load_source(ref)
     ours = apart(lambda: measure_trace(source, name), LONGEST_SECONDS)
     say(f"{name}: fxcost {shown(ours)}")
+    exported = apart(lambda: measure_export(source, name), LONGEST_SECONDS)
+    say(f"{name}: by export {shown(exported)}")
     torchs = apart(lambda: measure_torchs(source), LONGEST_SECONDS)
-    ratio = ours.seconds / torchs.seconds if isinstance(ours, Answer) and isinstance(torchs, Answer) else None
-    row = [name, str(ours), str(torchs), "no ratio" if ratio is None else f"{ratio:.1f}x"]
+    ratio, before = times(ours, torchs), times(exported, torchs)
+    row = [name, str(ours), str(torchs), as_ratio(ratio), str(exported), as_ratio(before)]
     for counter in COUNTERS:
         found = on_either_device(counter, source, ref)
         say(f"{name}: {counter.name} {shown(found)}")
         row.append(str(found))
     return row, ratio
+
+
+def times(one: Answer | str, other: Answer | str) -> float | None:
+    return one.seconds / other.seconds if isinstance(one, Answer) and isinstance(other, Answer) else None
+
+
+def as_ratio(ratio: float | None) -> str:
+    return "no ratio" if ratio is None else f"{ratio:.1f}x"
 
 
 def shown(found: Answer | str) -> str:
@@ -150,8 +174,8 @@ def warm_up() -> None:
         inputs=("x: float32[B,3,H,W]",),
         at={"H": 8, "W": 8},
     )
-    linear = Source("linear", torch.nn.Linear(4, 4, device="meta"), Arguments((parse_input("input: float32[2,4]"),)))
-    flops_by_torch(linear, {})
+    with FlopCounterMode(display=False):
+        torch.nn.Linear(4, 4, device="meta")(torch.ones(2, 4, device="meta"))
 
 
 def main(
@@ -167,7 +191,9 @@ def main(
     errors, out = Console(stderr=True), Console()
     out.width = max(out.width, NARROWEST)
     table = Table(
-        "model", "fxcost, symbolic", "FlopCounterMode", "ratio", *(each.name for each in COUNTERS), show_lines=True
+        *("model", "fxcost, symbolic", "FlopCounterMode", "ratio", "by export", "its ratio"),
+        *(each.name for each in COUNTERS),
+        show_lines=True,
     )
     ratios: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
