@@ -1,6 +1,6 @@
 """Numbers from elsewhere: torch's own counter, torchvision's published operations, ledgers of known models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from fxcost.analysis import Request, trace, trace_source
+from fxcost.costs import CostModel
 from fxcost.drawing import drawn_sizes
 from fxcost.inputs import Arguments, InputSpec
 from fxcost.ops import rules
-from fxcost.sources import Source
+from fxcost.sources import Source, load_source
 from fxcost.torch_counter import flops_by_torch
+from fxcost.traces import Traces
 
 VISION = (
     "resnet50", "vgg16", "mobilenet_v3_large", "densenet121", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t",
@@ -59,6 +61,23 @@ def test_no_operator_is_unknown(name: str, subject: Callable[[str], Any]) -> Non
 def test_parameters_are_the_modules_own(name: str, subject: Callable[[str], Any]) -> None:
     model = subject(name)
     assert model.costs.total.params == sum(parameter.numel() for parameter in model.module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("ref", "side"), [("torchvision:swin_t", 231), ("timm:davit_tiny", 200), ("timm:halonet26t", 512)]
+)
+def test_windowed_models_are_traced_again_at_other_sizes(ref: str, side: int) -> None:
+    """Sizes that their windows have to be padded for, or do not divide the usual size."""
+    source = load_source(ref)
+
+    def again(sizes: Mapping[str, int]) -> CostModel:
+        return trace_source(source, Request("B", sizes), warn=lambda text: None)
+
+    image = {"H": side, "W": side}
+    costs = Traces(trace_source(source, Request("B"), warn=lambda text: None), again).at(image)
+    assert (costs.rung, list(costs.symbols)) == ("fixed", ["B"])
+    for batch in (1, 3):
+        assert 2 * int(costs.at({"B": batch, **image}).total.macs) == flops_by_torch(source, {"B": batch, **image})
 
 
 def test_a_wrong_rule_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
