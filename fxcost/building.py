@@ -27,6 +27,8 @@ class Source:
     program: Path | None = None
     leaves: tuple[str, ...] = ()
     """Submodules that stand for what no formula of sizes tells, each counted as one unknown call."""
+    assumptions: tuple[str, ...] = ()
+    """What is taken for granted of the way it is called."""
 
 
 _device: ContextVar[str] = ContextVar("device", default="meta")

@@ -63,7 +63,7 @@ def example_inputs(source: Source, sizes: Mapping[str, int], device: Device) -> 
     """Ones at these sizes, by input name, positional ones first."""
     found: dict[str, torch.Tensor] = {}
     for spec in source.arguments.specs():
-        shape = [sizes[dim] if isinstance(dim, str) else dim for dim in spec.dims]
+        shape = spec.shape(sizes)
         dtype = getattr(torch, spec.dtype)
         if spec.name == "attention_mask" and device == "meta":
             # transformers looks into a mask of two dimensions, which a meta tensor has no values for.

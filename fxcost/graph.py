@@ -81,6 +81,10 @@ PARAMETER: Key[int] = Key("fxcost.parameter")
 """Number of elements of the parameter that a placeholder stands for; absent on buffers. Written by tracing."""
 
 
+STATE: Key[bool] = Key("fxcost.state")
+"""Set on a placeholder that stands for a part of the cache; absent on others. Written by tracing."""
+
+
 def operations(graph: Graph) -> Iterator[Node]:
     """The nodes that call an operator, in the order they run."""
     return (node for node in graph.nodes if node.op == "call_function")

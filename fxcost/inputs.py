@@ -1,8 +1,9 @@
 """Inputs and sizes as users write them: ``x: float32[B,3,H,W]``, ``H%32,W,B``, ``B=8,H=224``."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from fxcost.errors import FxcostError, near_matches
@@ -16,12 +17,45 @@ DTYPES = (
 
 
 @dataclass(frozen=True)
+class Positions:
+    """How many positions a buffer has that holds a past and one token more: ``P+1``, or at most ``most``."""
+
+    past: str
+    """The symbol of the past's length."""
+    most: int | None = None
+
+    def length(self, past: Any, least: Callable[[Any, int], Any] = min) -> Any:
+        """The positions after a past of this length; ``least`` is the lesser of two, for sizes that are no plain numbers."""
+        return past + 1 if self.most is None else least(past + 1, self.most)
+
+    def __str__(self) -> str:
+        length = f"{self.past}+1"
+        return length if self.most is None else f"min({length},{self.most})"
+
+
+Dimension = int | str | Positions
+
+
+@dataclass(frozen=True)
 class InputSpec:
-    """One input tensor: each dimension a number or the name of a symbol."""
+    """One input tensor: each dimension a number, the name of a symbol, or the positions of a cache."""
 
     name: str
     dtype: str
-    dims: tuple[int | str, ...]
+    dims: tuple[Dimension, ...]
+    state: bool = False
+    """Whether it is a part of the cache that one step of decoding hands to the next."""
+
+    def shape(self, sizes: Mapping[str, Any], least: Callable[[Any, int], Any] = min) -> list[Any]:
+        """The sizes of its dimensions where the symbols have these."""
+        return [
+            dim.length(sizes[dim.past], least)
+            if isinstance(dim, Positions)
+            else sizes[dim]
+            if isinstance(dim, str)
+            else dim
+            for dim in self.dims
+        ]
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{','.join(map(str, self.dims))}]"
@@ -33,6 +67,12 @@ class Arguments:
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] | None = None
+    call: Callable[..., Any] | None = None
+    """Where the model is not called plainly: a function of the model, the size of each symbol, and the arguments."""
+
+    def caller(self, model: Any, sizes: Mapping[str, Any]) -> Callable[..., Any]:
+        """What is called with the arguments: the model, unless it is not called plainly."""
+        return partial(self.call, model, sizes) if self.call else model
 
     def specs(self) -> tuple[InputSpec, ...]:
         """Every input tensor, positional ones first."""
@@ -40,7 +80,8 @@ class Arguments:
 
     def symbols(self) -> tuple[str, ...]:
         """The names of the symbols in the order they first appear."""
-        return tuple(dict.fromkeys(d for spec in self.specs() for d in spec.dims if isinstance(d, str)))
+        named = (d.past if isinstance(d, Positions) else d for spec in self.specs() for d in spec.dims)
+        return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
 def _leaves(value: Any) -> Iterator[InputSpec]:
@@ -129,5 +170,7 @@ def _progression(low: int, high: int, step: int, times: bool) -> Iterator[int]:
 
 
 def describe(specs: Sequence[InputSpec]) -> str:
-    """The inputs on one line."""
-    return "; ".join(map(str, specs)) or "no input"
+    """The inputs on one line; of a cache only the first tensor."""
+    shown = [spec for spec in specs if not spec.state] + [spec for spec in specs if spec.state][:1]
+    more = len(specs) - len(shown)
+    return "; ".join([*map(str, shown), *([f"and {more} more like the last"] if more else [])]) or "no input"

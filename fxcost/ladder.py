@@ -19,8 +19,8 @@ def traced_module(
 ) -> Traced:
     """Record a run with every symbol; where that is too much, with the image sizes fixed, then with all but the batch.
 
-    Export, which is slow and knows no leaves, is for a module that cannot be recorded at all. ``warn`` is told of every
-    size that was to be symbolic and is not. Raises `FxcostError` when no rung holds.
+    Export, which is slow, knows no leaves and calls models plainly, is for a module that cannot be recorded at all.
+    ``warn`` is told of every size that was to be symbolic and is not. Raises `FxcostError` when no rung holds.
     """
     module = source.module
     if module is None:
@@ -43,7 +43,7 @@ def traced_module(
         raise FxcostError(
             f"{failures[-1]}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic"
         )
-    if source.leaves:
+    if source.leaves or source.arguments.call is not None:
         raise failures[0]
     traced = trace_module(module, source.arguments, sizes, symbolic, budget)
     return _told(traced, symbolic, symbolic, sizes, [], warn)

@@ -29,13 +29,12 @@ def flops_by_torch(source: Source, sizes: Mapping[str, int]) -> int:
 
     arguments, keywords = pytree.tree_map(tensor, (source.arguments.args, dict(source.arguments.kwargs or {})))
     with _as_plain_products(module), FlopCounterMode(display=False) as counter:
-        module(*arguments, **keywords)
+        source.arguments.caller(module, sizes)(*arguments, **keywords)
     return counter.get_total_flops()
 
 
 def _tensor(spec: InputSpec, sizes: Mapping[str, int]) -> torch.Tensor:
-    shape = [sizes[dim] if isinstance(dim, str) else dim for dim in spec.dims]
-    return torch.ones(shape, dtype=getattr(torch, spec.dtype), device="meta")
+    return torch.ones(spec.shape(sizes), dtype=getattr(torch, spec.dtype), device="meta")
 
 
 @contextmanager

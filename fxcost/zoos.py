@@ -156,11 +156,11 @@ def huggingface_model(name: str, settings: dict[str, Any]) -> Source:
     size = getattr(config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
     source = with_defaults(ref, module, arguments, {"B": BATCH, "S": length, "T": length, "H": height, "W": width})
-    limit = _positions_held(module, int(positions))
+    limit = positions_held(module, int(positions))
     return replace(source, limits={} if limit is None else {"S": limit, "T": limit})
 
 
-def _positions_held(module: torch.nn.Module, positions: int) -> int | None:
+def positions_held(module: torch.nn.Module, positions: int) -> int | None:
     """How many positions a model's learned tables hold; None for a model that computes its positions."""
     named: list[tuple[str, torch.nn.Module]] = [*module.named_modules()]
     rows = [m.num_embeddings for name, m in named if isinstance(m, torch.nn.Embedding) and _holds_positions(name)]

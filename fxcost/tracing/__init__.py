@@ -6,6 +6,7 @@ from fxcost.tracing.capture import (
     loaded_program,
     program_arguments,
     record_module,
+    rehearse,
     trace_module,
     trace_program,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "loaded_program",
     "program_arguments",
     "record_module",
+    "rehearse",
     "trace_module",
     "trace_program",
     "without_memory",

@@ -26,13 +26,15 @@ from torch.utils import _pytree as pytree
 
 from fxcost.budget import BudgetExceeded, time_budget
 from fxcost.errors import FxcostError
-from fxcost.graph import placeholders
+from fxcost.graph import STATE, placeholders
 from fxcost.inputs import Arguments, InputSpec
 from fxcost.tracing.carried import Sizes
 from fxcost.tracing.reading import Traced, read_program, tensor_inputs, with_live_tensors
 from fxcost.tracing.recording import Recording, every_tensor_in, record, without_memory
 from fxcost.tracing.replaying import replayed
 from fxcost.tracing.sizes import SMALLEST_EXAMPLE, TraceError, guard_places, hint_of, user_place
+
+REHEARSAL_SECONDS = 60.0
 
 
 class TraceTimeout(FxcostError):
@@ -84,7 +86,22 @@ def record_module(
 
     with _as_found(module), _in_silence(), _without_collection(), _within(budget_seconds, doing, example):
         without_memory(module)
-        return replayed(module, run, sizes, symbolic, example)
+        traced = replayed(module, run, sizes, symbolic, example)
+    for node, spec in zip(placeholders(traced.graph), arguments.specs(), strict=False):
+        if spec.state:
+            node.meta[STATE.name] = True
+    return traced
+
+
+def rehearse(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, int]) -> None:
+    """Call ``module`` once as a recorded run does, on tensors without memory, and keep nothing; it is left as found.
+
+    For what a call shows of itself, such as the shapes that it hands to its cache. Raises `TraceError` when it does not run.
+    """
+    with _as_found(module), _in_silence(), _within(REHEARSAL_SECONDS, "a first run", sizes):
+        without_memory(module)
+        call = _Call(module, arguments, sizes)
+        record(module, lambda: call(call.tensors), Sizes())
 
 
 def trace_program(
@@ -126,6 +143,7 @@ class _Call(torch.nn.Module):
         self.training = model.training
         device = device_of(model)
         is_spec = lambda leaf: isinstance(leaf, InputSpec)  # noqa: E731
+        self.caller = lambda: arguments.caller(model, example)  # as an attribute the model would be there twice
         leaves, self.structure = pytree.tree_flatten((arguments.args, dict(arguments.kwargs or {})), is_leaf=is_spec)
         self.leaves = leaves
         self.tensors = [_example_tensor(leaf, example, device) for leaf in leaves if is_spec(leaf)]
@@ -134,7 +152,7 @@ class _Call(torch.nn.Module):
         given = iter(tensors)
         filled = [next(given) if isinstance(leaf, InputSpec) else leaf for leaf in self.leaves]
         args, kwargs = pytree.tree_unflatten(filled, self.structure)
-        return list(every_tensor_in(self.model(*args, **kwargs)))
+        return list(every_tensor_in(self.caller()(*args, **kwargs)))
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
@@ -143,8 +161,7 @@ def device_of(model: torch.nn.Module) -> torch.device:
 
 
 def _example_tensor(spec: InputSpec, example: Mapping[str, Any], device: torch.device) -> torch.Tensor:
-    shape = [example[dim] if isinstance(dim, str) else dim for dim in spec.dims]
-    return torch.zeros(shape, dtype=getattr(torch, spec.dtype), device=device)
+    return torch.zeros(spec.shape(example, torch.sym_min), dtype=getattr(torch, spec.dtype), device=device)
 
 
 def _attributes(module: torch.nn.Module) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from fxcost.conditions import Condition, Pinned, SymbolRange, tighten
 from fxcost.errors import FxcostError
 from fxcost.expressions import apply, symbol
+from fxcost.inputs import Dimension
 from fxcost.spans import Ends, settle
 
 SMALLEST_EXAMPLE = 2
@@ -124,7 +125,7 @@ class Naming:
         self.tied: list[tuple[str, sympy.Expr]] = []
         self.batches: set[sympy.Symbol] = set()
 
-    def read(self, value: torch.Tensor, dims: tuple[int | str, ...]) -> None:
+    def read(self, value: torch.Tensor, dims: tuple[Dimension, ...]) -> None:
         """Learn from one input: its traced sizes beside the user's dimensions."""
         for axis, (size, dim) in enumerate(zip(cast("tuple[Any, ...]", value.shape), dims, strict=True)):
             if not isinstance(dim, str) or dim not in self.symbolic:
