@@ -8,20 +8,24 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
+from math import prod
 from typing import Any
 
+import sympy
 import torch
 from torch.fx import Graph, Node
 
 from fxcost.building import Source
 from fxcost.conditions import SymbolRange
 from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, as_expr, operator_name
-from fxcost.graph import LAYER, OUTPUTS, WEIGHT, operations, placeholders
+from fxcost.evaluation import total
+from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, operations, placeholders
 from fxcost.ops.rules import call_of
 from fxcost.passes.flops import FLOPS
 from fxcost.passes.parameters import PARAMETERS, unused_parameters
 from fxcost.passes.traffic import TRAFFIC
 from fxcost.pipeline import Pass
+from fxcost.roles import State
 from fxcost.tracing import Traced
 
 
@@ -33,6 +37,7 @@ def collect(
     names = _names(nodes, traced.modules)
     layers = [_row(node, name, extra) for node, name in zip(nodes, names, strict=True)]
     layers += [_unused(name, count, traced.modules) for name, count in unused_parameters(traced.graph).items()]
+    state = _state(source, traced.graph)
     return CostModel(
         ref=source.ref,
         layers=tuple(layers),
@@ -42,12 +47,27 @@ def collect(
         conditions=traced.conditions,
         assumptions=assumptions,
         modules=traced.modules,
-        mode="as exported" if source.program else "eval",
+        mode="as exported" if source.program else "decode" if state else "eval",
         rung="fixed" if any(name in traced.fixed for name in source.arguments.symbols()) else traced.rung,
         dtype=_own_dtype(traced.graph),
         free=sum(1 for _ in operations(traced.graph)) - len(nodes),
         tool={"fxcost": version("fxcost"), "torch": torch.__version__.partition("+")[0]},
+        state=state,
     )
+
+
+def _state(source: Source, graph: Graph) -> State | None:
+    """The cache that the model is called with, if it is called with one."""
+    per_token: Counter[str] = Counter()
+    for spec in source.arguments.specs():
+        if spec.state:
+            per_token[spec.dtype] += prod(dim for dim in spec.dims if isinstance(dim, int))
+    whole: dict[str, list[sympy.Expr]] = {}
+    for node in placeholders(graph):
+        if node in STATE:
+            (tensor,) = OUTPUTS[node]
+            whole.setdefault(tensor.dtype, []).append(tensor.elements)
+    return State(per_token, {dtype: total(parts) for dtype, parts in whole.items()}) if whole else None
 
 
 def _limited(allowed: SymbolRange, limit: int | None) -> SymbolRange:

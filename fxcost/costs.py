@@ -15,6 +15,7 @@ from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
 from fxcost.evaluation import compile_expression, total
 
 if TYPE_CHECKING:
+    from fxcost.roles import State
     from fxcost.roofline import Crossover
 
 Quantity = sympy.Expr | int | Fraction
@@ -34,7 +35,7 @@ def number(quantity: Quantity) -> Fraction:
 
 
 Counts = Mapping[str, Mapping[str, Quantity]]
-"""Element counts by role (``weight``, ``activation``), then by dtype."""
+"""Element counts by role (``weight``, ``state``, ``activation``), then by dtype."""
 
 Rung = Literal["exact", "replayed", "fixed"]
 """How formulas were found: exported, recorded and run again, or for one size of some symbol alone."""
@@ -79,11 +80,11 @@ class Cost:
 
     def bytes_read(self, bits: Mapping[str, int]) -> Quantity:
         """Bytes read when an element of each dtype takes so many bits."""
-        return _bytes(self.reads, bits)
+        return bytes_of(self.reads, bits)
 
     def bytes_written(self, bits: Mapping[str, int]) -> Quantity:
         """Bytes written when an element of each dtype takes so many bits."""
-        return _bytes(self.writes, bits)
+        return bytes_of(self.writes, bits)
 
     def map(self, function: "Callable[[Quantity], Quantity]") -> "Cost":
         """The same cost with ``function`` applied to each quantity."""
@@ -130,7 +131,8 @@ def _sum_counts(many: Iterable[Counts]) -> Counts:
     return summed
 
 
-def _bytes(counts: Counts, bits: Mapping[str, int]) -> Quantity:
+def bytes_of(counts: Counts, bits: Mapping[str, int]) -> Quantity:
+    """Bytes of elements when one of each dtype takes so many bits."""
     each = [(n, bits[dtype]) for by_dtype in counts.values() for dtype, n in by_dtype.items()]
     if any(isinstance(n, sympy.Expr) for n, _ in each):
         return total(n * sympy.Rational(width, 8) for n, width in each)  # pyright: ignore[reportOperatorIssue]
@@ -216,6 +218,8 @@ class CostModel:
     free: int = 0
     """Number of operations that neither compute nor move anything."""
     tool: Mapping[str, str] = field(default_factory=dict[str, str])
+    state: "State | None" = None
+    """The cache, of a model that decodes."""
     sizes: Mapping[str, int] | None = None
     """The sizes this model was evaluated at; None while it is symbolic."""
 
@@ -276,7 +280,8 @@ class CostModel:
         point = self.point({**(sizes or {}), **more})
         mapper = Mapper(point)
         layers = tuple(layer.map(mapper) for layer in self.layers)
-        return replace(self, layers=layers, sizes=point)
+        state = None if self.state is None else self.state.map(mapper)
+        return replace(self, layers=layers, state=state, sizes=point)
 
     # What follows leans on rooms built upon this one, which are imported when asked for.
 

@@ -12,6 +12,7 @@ from fxcost.costs import Cost, CostModel, LayerCost, Quantity, Rung
 from fxcost.documents import Document, Record, as_json, parsed, read_file, validated, write_aside
 from fxcost.errors import FxcostError
 from fxcost.expressions import ExpressionError, parse, to_text
+from fxcost.roles import State
 
 SCHEMA_VERSION = 1
 
@@ -78,6 +79,13 @@ class SavedCoverage(Record):
     unknown: list[str]
 
 
+class SavedState(Record):
+    """The cache of a model that decodes: elements by dtype."""
+
+    per_token: dict[str, int]
+    whole: dict[str, str]
+
+
 class SavedModel(Document):
     """The file's form."""
 
@@ -95,6 +103,7 @@ class SavedModel(Document):
     layers: list[SavedLayer]
     totals: SavedTotals
     coverage: SavedCoverage
+    state: SavedState | None = None
 
 
 def save(model: CostModel, path: str | Path) -> None:
@@ -125,6 +134,15 @@ def to_record(model: CostModel) -> SavedModel:
         coverage=SavedCoverage(
             counted=model.coverage["counted"], free=model.coverage["free"], unknown=sorted(model.unknown)
         ),
+        state=_saved_state(model.state),
+    )
+
+
+def _saved_state(state: State | None) -> SavedState | None:
+    if state is None:
+        return None
+    return SavedState(
+        per_token=dict(state.per_token), whole={dtype: quantity_text(n) for dtype, n in state.whole.items()}
     )
 
 
@@ -190,7 +208,13 @@ class _Reader:
             free=saved.coverage.free
             - sum(layer.coverage == "free" and layer.op != "(unused)" for layer in saved.layers),
             tool=saved.tool,
+            state=self._state(saved.state),
         )
+
+    def _state(self, state: SavedState | None) -> State | None:
+        if state is None:
+            return None
+        return State(state.per_token, {d: self._parse(n, f"state.whole.{d}") for d, n in state.whole.items()})
 
     def _parse(self, text: str, place: str) -> sympy.Expr:
         try:

@@ -7,13 +7,13 @@ from typing import Literal
 import sympy
 from torch.fx import Graph, Node
 
-from fxcost.graph import OUTPUTS, WEIGHT, Key, TensorSpec, operations, placeholders
+from fxcost.graph import OUTPUTS, STATE, WEIGHT, Key, TensorSpec, operations, placeholders
 from fxcost.ops.rules import Call, Verdict, judge
 from fxcost.pipeline import Pass, graph_pass
 
 Attention = Literal["fused", "math"]
 Counts = dict[str, dict[str, sympy.Expr]]
-"""Element counts by role (``weight``, ``activation``), then by dtype."""
+"""Element counts by role (``weight``, ``state``, ``activation``), then by dtype."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,19 @@ def traffic_pass(*, attention: Attention = "fused") -> Pass[Traffic]:
 
     @graph_pass(provides=TRAFFIC, requires=(OUTPUTS, WEIGHT))
     def traffic(graph: Graph) -> Mapping[Node, Traffic]:
-        weights = {OUTPUTS[n][0].storage for n in placeholders(graph) if n in WEIGHT}
-        return {node: _moved(judge(node), weights, attention) for node in operations(graph)}
+        roles = _roles(graph)
+        return {node: _moved(judge(node), roles, attention) for node in operations(graph)}
 
     return traffic
 
 
-def _moved(verdict: Verdict, weights: set[int], attention: Attention) -> Traffic:
+def _roles(graph: Graph) -> Mapping[int, str]:
+    """What each storage holds that is no activation: views of a weight or of the cache are still that."""
+    weights = {OUTPUTS[n][0].storage: "weight" for n in placeholders(graph) if n in WEIGHT}
+    return weights | {OUTPUTS[n][0].storage: "state" for n in placeholders(graph) if n in STATE}
+
+
+def _moved(verdict: Verdict, roles: Mapping[int, str], attention: Attention) -> Traffic:
     call, rule = verdict.call, verdict.rule
     if call is None or verdict.coverage == "free":
         return Traffic()
@@ -47,19 +53,11 @@ def _moved(verdict: Verdict, weights: set[int], attention: Attention) -> Traffic
     own_reads = rule.reads(call) if rule else {}
     own_writes = rule.writes(call) if rule else {}
     for name, tensor in _distinct(call):
-        _add(
-            reads,
-            "weight" if tensor.storage in weights else "activation",
-            tensor.dtype,
-            own_reads.get(name, tensor.stored),
-        )
+        role = roles.get(tensor.storage, "activation")
+        _add(reads, role, tensor.dtype, own_reads.get(name, tensor.stored))
     for output in _fresh(call):
-        _add(
-            writes,
-            "weight" if output.storage in weights else "activation",
-            output.dtype,
-            own_writes.get("output", output.stored),
-        )
+        role = roles.get(output.storage, "activation")
+        _add(writes, role, output.dtype, own_writes.get("output", output.stored))
     if attention == "math" and rule is not None and rule.scores is not None:
         for counts in (reads, writes):
             _add(counts, "activation", call.output.dtype, SCORE_PASSES * rule.scores(call))

@@ -4,6 +4,7 @@
 # pyright: reportUnknownVariableType=false
 # sympy and torch are typed in part.
 
+from collections.abc import Mapping
 from typing import Any
 
 import sympy
@@ -21,6 +22,15 @@ def attention_pairs(call: Call) -> sympy.Expr:
     return sympy.Mul(*call.output.shape[:-1]) * call["key"].shape[-2]
 
 
+def _value_within_key(call: Call) -> Mapping[str, sympy.Expr]:
+    """A value that is the beginning of each key, as latent attention has it, is read with the keys."""
+    key, value = call["key"], call["value"]
+    same = (key.storage, key.offset, key.strides, key.shape[:-1]) == (
+        *(value.storage, value.offset, value.strides, value.shape[:-1]),
+    )
+    return {"value": sympy.Integer(0)} if same and (value.shape[-1] - key.shape[-1]).is_negative else {}
+
+
 @contraction(
     aten.scaled_dot_product_attention,
     aten._scaled_dot_product_attention_math,
@@ -31,6 +41,7 @@ def attention_pairs(call: Call) -> sympy.Expr:
     aten._scaled_dot_product_fused_attention_overrideable,
     reason="each query meets each key over the head size, and each value over its own; "
     "softmax, scale and mask run inside the fused kernel and are not counted",
+    reads=_value_within_key,
     scores=attention_pairs,
 )
 def attention(call: Call) -> sympy.Expr:

@@ -39,3 +39,22 @@ def test_another_precision_needs_no_new_trace(costs_of: Callable[..., Any]) -> N
     assert costs.total.bytes_moved(costs.bits(32)) == 6 * 8 + 2 * 36 * 4
     assert costs.total.bytes_moved(costs.bits(16)) == 6 * 8 + 2 * 36 * 2
     assert costs.total.bytes_moved(costs.bits(4)) == 6 * 8 + 36
+
+
+class LatentAttention(nn.Module):
+    """Keys are latents with their rotary part beside them, values the latents alone, for all heads."""
+
+    def __init__(self, values: slice) -> None:
+        super().__init__()
+        self.values = values
+
+    def forward(self, q: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        return nn.functional.scaled_dot_product_attention(q, latent, latent[..., self.values], enable_gqa=True)
+
+
+@pytest.mark.parametrize(("values", "read"), [(slice(None, 6), 0), (slice(2, None), 6), (slice(None), 0)], ids=str)
+def test_values_that_begin_the_keys_are_read_once(values: slice, read: int) -> None:
+    """4 heads' queries of 8 numbers, S positions of 8: a value of the first 6 comes with its key, another is read too."""
+    inputs = ("q: float32[B,4,1,8]", "latent: float32[B,1,S,8]")
+    costs = trace(LatentAttention(values), inputs=inputs, at={"S": 16}).at(B=3, S=5)
+    assert costs.total.reads == {"activation": {"float32": 3 * 4 * 8 + 3 * 5 * (8 + read)}}
