@@ -7,7 +7,7 @@
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import sympy
 import torch
@@ -31,6 +31,8 @@ from fxcost.tracing import conventional_spec, loaded_program, program_arguments,
 
 DEFAULT_BUDGET = 60.0
 """Seconds a trace may take before sizes of images are fixed."""
+Mode = Literal["forward", "decode"]
+DECODE_INPUTS = "decoding has inputs of its own, a token for each sequence and a cache; leave the others out"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Request:
     passes: tuple[Pass[Any], ...] = ()
     leaves: tuple[str, ...] = ()
     """Paths of submodules, each counted as one unknown call."""
+    mode: Mode = "forward"
 
 
 def trace_source(source: Source, request: Request, warn: Callable[[str], None]) -> CostModel:
@@ -56,6 +59,10 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
     and the model calls operators without a rule.
     """
     source = replace(source, leaves=(*source.leaves, *request.leaves))
+    if request.mode == "decode":
+        from fxcost.decoding import decode_source  # leans on transformers, which is slow to import and may be missing
+
+        source = decode_source(source)
     program = loaded_program(source.program) if source.program else None
     if program is not None and source.leaves:
         raise FxcostError(f"--leaf needs the model itself: {source.ref} is a program, whose submodules are gone")
@@ -77,7 +84,11 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
             *request.passes,
         )
     ).run(traced.graph)
-    model = collect(source, traced, sizes, _assumptions(request, traced.graph), request.passes)
+    model = collect(source, traced, sizes, _assumptions(source, request, traced.graph), request.passes)
+    if request.mode == "decode":
+        from fxcost.decoding import refuse_copies
+
+        refuse_copies(source.ref, traced.graph)
     if request.strict:
         refuse_unknown(model)
     return _with_multiples(model, multiples)
@@ -112,8 +123,9 @@ def _sizes(source: Source, multiples: Mapping[str, int], given: Mapping[str, int
     return {name: -(-sizes[name] // multiples.get(name, 1)) * multiples.get(name, 1) for name in known}
 
 
-def _assumptions(request: Request, graph: Graph) -> tuple[str, ...]:
+def _assumptions(source: Source, request: Request, graph: Graph) -> tuple[str, ...]:
     notes = ["one multiply-add is 2 FLOPs", "each operation runs alone: inputs read once, outputs written once"]
+    notes += source.assumptions
     rules = {FLOPS[node].rule for node in operations(graph)}
     if "attention" in rules:
         kind = (
@@ -121,7 +133,9 @@ def _assumptions(request: Request, graph: Graph) -> tuple[str, ...]:
             if request.attention == "fused"
             else "unfused: the score matrix goes through memory"
         )
-        notes += [f"attention is {kind}", _masked(graph, request.causal_skip)]
+        notes.append(f"attention is {kind}")
+        if request.mode == "forward":  # the newest token sees all that came before it
+            notes.append(_masked(graph, request.causal_skip))
     if "grouped_matrix_product" in rules:
         notes.append(
             "rows sent to experts spread over as many experts as they can: min(experts, rows) experts' weights are read"
@@ -179,14 +193,21 @@ def trace(
     causal_skip: bool = False,
     strict: bool = False,
     leaves: Iterable[str] = (),
+    mode: Mode = "forward",
     warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> CostModel:
     """Trace a model, by reference or as a module, and cost each of its layers.
 
     For a module, ``inputs`` and ``kwargs`` hold its arguments: tensors (dimensions are named by convention: ``B,C,H,W``
     for images, ``B,S`` for integer tokens, ``B`` first for others) or texts such as ``"x: float32[B,80,T]"``.
+
+    ``mode="decode"`` costs one step of a decoder-only language model of transformers: one new token for each of ``B``
+    sequences against a cache of ``P`` positions, whose reads and writes have the role ``state``.
     """
-    request = Request(symbolic, at, budget, attention, causal_skip, strict, leaves=tuple(leaves))
+    inputs = tuple(inputs)
+    if mode == "decode" and (inputs or kwargs):
+        raise FxcostError(DECODE_INPUTS)
+    request = Request(symbolic, at, budget, attention, causal_skip, strict, leaves=tuple(leaves), mode=mode)
     if isinstance(model, str):
         specs = [parse_input(each) if isinstance(each, str) else each for each in inputs]
         return trace_source(load_source(model, settings, specs), request, warn)

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from fxcost.costs import CostModel
 from fxcost.documents import Document, Record, as_json, parsed, read_file, validated, write_aside
-from fxcost.options import Asked
+from fxcost.options import Asked, Mode
 from fxcost.saved import SavedModel, to_model, to_record
 
 LOCK_VERSION = 1
@@ -21,8 +21,9 @@ class LockedModel(Record):
 
     @property
     def title(self) -> str:
-        """The reference and the arguments of its factory, which tell models of one lock apart."""
-        return " ".join([self.model, *(f"--set {text}" for text in self.options.settings or ())])
+        """The reference, the arguments of its factory and what it is run for, which tell models of one lock apart."""
+        mode = [] if self.options.mode is Mode.forward else [f"--mode {self.options.mode.value}"]
+        return " ".join([self.model, *(f"--set {text}" for text in self.options.settings or ()), *mode])
 
 
 class Lock(Document):

@@ -35,6 +35,13 @@ class Attention(StrEnum):
     math = "math"
 
 
+class Mode(StrEnum):
+    """What a model is run for."""
+
+    forward = "forward"
+    decode = "decode"
+
+
 MODEL_HELP = (
     "resnet50 (searched in torchvision, then timm), torchvision:NAME, timm:NAME, hf:REPO_OR_DIR_OR_CONFIG.json, "
     "package.module:factory, path/to/file.py:factory, program.pt2, or a saved .json"
@@ -75,6 +82,10 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit 3 when the model ca
 AttentionOption = Annotated[
     Attention, typer.Option("--attention", help="math adds the score matrix to attention's traffic.")
 ]
+ModeOption = Annotated[
+    Mode,
+    typer.Option("--mode", help="decode: one new token for each of B sequences, against a cache of P positions."),
+]
 CausalSkip = Annotated[bool, typer.Option("--causal-skip", help="Count only the pairs that a causal mask keeps.")]
 Leaves = Annotated[
     list[str] | None,
@@ -112,6 +123,7 @@ class Asked:
     attention: AttentionOption = Attention.fused
     causal_skip: CausalSkip = False
     leaves: Leaves = None
+    mode: ModeOption = Mode.forward
 
 
 def model_command(command: Callable[..., None]) -> Callable[..., None]:

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,7 @@ LAYERS = {
     "ops": {"graph"},
     "tracing": {"graph", "conditions"},
     "passes": {"graph", "pipeline", "ops"},
+    "decoding": {"graph", "tracing", "passes"},
     "roofline": {"platforms", "costs", "conditions"},
 }
 """For each room, the rooms of this table that it may import."""
@@ -74,3 +76,10 @@ def test_imports_run_one_way(room: str) -> None:
     place = ROOT / "passes" if room == "passes" else ROOT / "fxcost" / room
     assert imports_of(place) & LAYERS.keys() <= LAYERS[room] | {room}
     assert not imports_of(place) & {"analysis", "cli", "reports"}
+
+
+def test_every_folder_of_code_is_packaged() -> None:
+    """A folder that is not listed works from a checkout, and is missing from the wheel."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    folders = {"fxcost", *(f"fxcost.{path.parent.name}" for path in (ROOT / "fxcost").glob("*/__init__.py"))}
+    assert set(listed) == folders

@@ -9,7 +9,7 @@ import pytest
 
 from fxcost.errors import FxcostError
 from fxcost.locks import Lock, load_lock, locked, read_models, save_lock
-from fxcost.options import Asked, Attention
+from fxcost.options import Asked, Attention, Mode
 from fxcost.saved import load, to_model
 
 OPTIONS = Asked(
@@ -29,6 +29,16 @@ def test_a_lock_comes_back_as_it_was(lock_file: Path, small_model: Path) -> None
     assert (entry.model, entry.options) == ("nets.py:small", OPTIONS)
     assert to_model(entry.costs, "here") == load(small_model)
     assert read_models(lock_file.read_bytes(), "here") == {"nets.py:small --set width=64": load(small_model)}
+
+
+def test_a_step_of_decoding_stands_beside_the_whole_pass(small_model: Path) -> None:
+    """The same model locked for both has two titles, so that neither takes the other's place."""
+    costs = load(small_model)
+    both = [locked("hf:x", Asked(settings=["n=1"], mode=mode), costs) for mode in Mode]
+    assert [each.title for each in Lock(models=[]).having(*both).models] == [
+        "hf:x --set n=1",
+        "hf:x --set n=1 --mode decode",
+    ]
 
 
 def test_a_saved_model_is_read_as_a_lock_of_one(small_model: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fxcost.commands.terminal import progress, say
 from fxcost.errors import FxcostError
-from fxcost.options import Asked, Attention
+from fxcost.options import Asked, Attention, Mode
 
 if TYPE_CHECKING:
     from fxcost.costs import CostModel
@@ -32,10 +32,12 @@ def traces_of(model: str, asked: Asked) -> "Traces":
     specs = [parse_input(text) for text in asked.inputs or ()]
     sizes = parse_sizes(asked.at or "")
     with progress(f"building and tracing {model} (up to {asked.budget:g} s a trace)"):
-        from fxcost.analysis import Request, trace_source
+        from fxcost.analysis import DECODE_INPUTS, Request, trace_source
         from fxcost.plugins import load_plugins
         from fxcost.sources import load_source
 
+        if asked.mode is Mode.decode and specs:
+            raise FxcostError(f"--mode decode beside --input: {DECODE_INPUTS}")
         passes = load_plugins(asked.plugins or ())
         request = Request(
             asked.symbolic,
@@ -46,6 +48,7 @@ def traces_of(model: str, asked: Asked) -> "Traces":
             asked.strict,
             passes,
             tuple(asked.leaves or ()),
+            asked.mode.value,
         )
         source = load_source(model, settings_of(asked.settings), specs)
         first = trace_source(source, request, say)
@@ -75,6 +78,7 @@ def _saved_costs(path: str, asked: Asked) -> "CostModel":
         "--leaf": asked.leaves,
         "--attention": asked.attention is not Attention.fused,
         "--causal-skip": asked.causal_skip,
+        "--mode": asked.mode is not Mode.forward,
     }
     for option, given in needs_model.items():
         if given:

@@ -7,7 +7,7 @@ import typer
 from fxcost.commands.models import costs_of, is_saved, point_of, settings_of
 from fxcost.commands.terminal import CHECK_FAILED, print_report, say
 from fxcost.errors import FxcostError
-from fxcost.options import Asked, Form, Format, Model, Output, model_command
+from fxcost.options import Asked, Form, Format, Mode, Model, Output, model_command
 
 if TYPE_CHECKING:
     from fxcost.building import Source
@@ -28,6 +28,8 @@ def verify(
     """
     if is_saved(model):
         raise FxcostError(f"{model} holds formulas, and other counters run the model; name the model itself")
+    if asked.mode is not Mode.forward:
+        raise FxcostError("other counters run whole passes, not steps with a cache of ours; leave --mode out")
     if asked.causal_skip or asked.leaves:
         raise FxcostError(
             "other counters count masked pairs, and look into submodules; leave --causal-skip and --leaf out"
