@@ -16,12 +16,13 @@ from typing import Literal
 
 import sympy
 
+from fxcost.bends import stretches, where_nonnegative
 from fxcost.conditions import SymbolRange, tighten
-from fxcost.costs import CostModel, LayerCost, Quantity, Unit, as_expr, number
+from fxcost.costs import Cost, CostModel, LayerCost, Quantity, Unit, as_expr, number
 from fxcost.errors import FxcostError
 from fxcost.evaluation import substitute, total
 from fxcost.expressions import symbol
-from fxcost.piecewise import IntegerSet, Interval, coefficients, where_nonnegative
+from fxcost.piecewise import IntegerSet, Interval, coefficients
 from fxcost.platforms import PRECISION_BITS, Platform
 
 Bound = Literal["compute", "memory", "unknown"]
@@ -133,6 +134,31 @@ class Crossover:
         return self.where.intervals[0].low if self.where.intervals else None
 
 
+WHOLE_STEP, KEPT_ON_CHIP = "(whole step)", "(weights and cache)"
+
+
+def step_crossovers(
+    model: CostModel, machine: Machine, over: str, at: Mapping[str, int] | None = None
+) -> tuple[Crossover, Crossover]:
+    """For which sizes of ``over`` a whole step is compute-bound, as if all its operations ran at once.
+
+    Compared are the FLOPs of its matrix products with all bytes that its operations move, and with those of weights and
+    cache alone, as if activations never left the chip.
+    """
+    products = [layer for layer in model.layers if layer.unit == "matrix"]
+    whole = replace(model.total, flops=Cost.sum(layer.cost for layer in products).flops)
+    sides = ({r: n for r, n in side.items() if r != "activation"} for side in (whole.reads, whole.writes))
+    kept = replace(whole, **dict(zip(("reads", "writes"), sides, strict=True)))
+    coverage = "unknown" if model.unknown else "counted"
+    solver = _solver(model, machine, over, at)
+    rows = (
+        LayerCost(n, "", "", "sum", "matrix", coverage, "", cost)
+        for n, cost in ((WHOLE_STEP, whole), (KEPT_ON_CHIP, kept))
+    )
+    first, second = map(solver.solve, rows)
+    return first, second
+
+
 def crossovers(
     model: CostModel, machine: Machine, over: str = "B", at: Mapping[str, int] | None = None
 ) -> tuple[Crossover, ...]:
@@ -141,6 +167,11 @@ def crossovers(
     With F = f·n and Q = w + a·n bytes the crossover is n* = R·w/(f − R·a) for the ridge R; in general it is a set of
     intervals. Raises `FxcostError` for a symbol that the model does not have.
     """
+    solver = _solver(model, machine, over, at)
+    return tuple(solver.solve(layer) for layer in model.layers if layer.coverage != "free")
+
+
+def _solver(model: CostModel, machine: Machine, over: str, at: Mapping[str, int] | None) -> "_Solver":
     model.check_symbol(over)
     if over in model.fixed:
         raise FxcostError(
@@ -149,9 +180,7 @@ def crossovers(
         )
     if at and over in at:
         raise FxcostError(f"--at gives {over} a size, and --over asks for every {over}; leave one out")
-    others = {name: size for name, size in model.point(at).items() if name != over}
-    solver = _Solver(model, machine, over, others)
-    return tuple(solver.solve(layer) for layer in model.layers if layer.coverage != "free")
+    return _Solver(model, machine, over, {name: size for name, size in model.point(at).items() if name != over})
 
 
 def narrowed_range(model: CostModel, over: str, others: Mapping[str, int]) -> SymbolRange:
@@ -233,7 +262,8 @@ def limit_ratio(above: sympy.Expr, below: sympy.Expr, variable: sympy.Symbol) ->
 
 
 def _leading(expr: sympy.Expr, variable: sympy.Symbol) -> tuple[int, Fraction] | None:
-    """Degree and coefficient that the expression grows with; floors grow as what they round."""
+    """Degree and coefficient that the expression grows with; floors grow as what they round, Min and Max as they end."""
+    *_, (_, _, expr) = stretches(expr, variable)
     smooth = expr.replace(lambda e: isinstance(e, (sympy.floor, sympy.ceiling)), lambda e: e.args[0])  # pyright: ignore[reportArgumentType]
     found = coefficients(sympy.expand(smooth) if smooth is not expr else expr, variable)
     if found is None:
