@@ -37,8 +37,9 @@ def plot_sweep(
     over: str,
     swept: Sequence[tuple[Machine, Sequence[SweepPoint]]],
     roofs: Sequence[tuple[Machine, Sequence[LayerPoint]]],
+    counted: str = "samples",
 ) -> None:
-    """Throughput and time along the sizes, and below the roofline with the layers at the last size."""
+    """Throughput, in what is ``counted``, and time along the sizes, and below the roofline with the layers at the last size."""
     figure = _matplotlib()(figsize=(11, 8), layout="constrained")
     figure.suptitle(title)
     grid = figure.add_gridspec(2, 2)
@@ -47,7 +48,7 @@ def plot_sweep(
         sizes = [p.size for p in points]
         throughput.plot(sizes, [float(p.throughput) for p in points], marker="o", label=machine.platform.name)
         time.plot(sizes, [float(p.seconds) * 1000 for p in points], marker="o", label=machine.platform.name)
-    for axes, label in ((throughput, "samples/s, upper bound"), (time, "ms, lower bound")):
+    for axes, label in ((throughput, f"{counted}/s, upper bound"), (time, "ms, lower bound")):
         axes.set(xlabel=over, ylabel=label, xscale="log", yscale="log")
         axes.grid(True, which="both", alpha=0.2)
         axes.legend()

@@ -90,7 +90,8 @@ def sweep(
 ) -> None:
     """Time and throughput along batch sizes (or another symbol), and which layers change side."""
     from fxcost.inputs import parse_sweep
-    from fxcost.reports.roofline import sweep_report
+    from fxcost.reports.roofline import counted_in
+    from fxcost.reports.sweeps import sweep_report
     from fxcost.roofline import layer_points
     from fxcost.sweeps import sweep as swept_over
 
@@ -106,6 +107,6 @@ def sweep(
 
         last = list(along)[-1]
         roofs = [(machine, layer_points(along[last], machine, {**point, name: last})) for machine in machines]
-        plot_sweep(checked_path(plot), report.heading[0], name, swept, roofs)
+        plot_sweep(checked_path(plot), report.heading[0], name, swept, roofs, counted_in(costs))
         say(f"drawn {plot}")
     print_report(report, form, output)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, Quantity, number
 from fxcost.errors import FxcostError
 from fxcost.reports.numbers import formula, merged_name, prefix_for, scaled, shape, share, sizes_text, symbol_lines
+from fxcost.roles import ROLES, bytes_by_role
 from fxcost.saved import quantity_text
 from fxcost.tables import Cell, Column, Report
 
@@ -58,6 +59,7 @@ def cost_report(
             "rung": model.rung,
             "at": dict(point),
             "fixed": {n: p.value for n, p in model.fixed.items()},
+            **_state_facts(evaluated),
         },
     )
 
@@ -73,6 +75,13 @@ def _rung_line(model: CostModel) -> str:
     return f"rung     {model.rung}: {meaning[model.rung]}"
 
 
+def _state_facts(evaluated: CostModel) -> dict[str, Any]:
+    state, bits = evaluated.state, evaluated.bits()
+    if state is None:
+        return {}
+    return {"cache_bytes_per_token": state.bytes_per_token(bits), "cache_bytes": state.bytes_held(bits)}
+
+
 def total_lines(model: CostModel, evaluated: CostModel) -> tuple[str, ...]:
     """The totals, as formulas and at the point, and what is missing from them."""
     sums, values = model.total, evaluated.total
@@ -82,7 +91,7 @@ def total_lines(model: CostModel, evaluated: CostModel) -> tuple[str, ...]:
         f"{least}{_si(values.flops)}FLOPs, {least}{_si(values.macs)}MACs, "
         f"{least}{_si(moved)}B moved in {model.dtype}, {values.params:,} parameters"
     )
-    lines = [f"total at {sizes_text(evaluated.sizes or {})}: {figures}"]
+    lines = [f"total at {sizes_text(evaluated.sizes or {})}: {figures}", *_state_lines(evaluated)]
     if model.sizes is None and model.symbols:
         lines += [f"FLOPs = {least}{formula(sums.flops)}", f"MACs = {least}{formula(sums.macs)}"]
     counts = model.coverage
@@ -92,6 +101,19 @@ def total_lines(model: CostModel, evaluated: CostModel) -> tuple[str, ...]:
         for op, names in model.unknown.items()
     ]
     return tuple(lines)
+
+
+def _state_lines(evaluated: CostModel) -> tuple[str, ...]:
+    """How large the cache of a model that decodes is, and its share of the bytes moved."""
+    state, bits = evaluated.state, evaluated.bits()
+    if state is None:
+        return ()
+    per_token, held = state.bytes_per_token(bits), state.bytes_held(bits)
+    shares = ", ".join(f"{_si(moved)}B {ROLES[role]}" for role, moved in bytes_by_role(evaluated.total, bits).items())
+    return (
+        f"cache per token and sequence: {per_token:,} B in {', '.join(state.per_token)}; all of it {_si(held)}B",
+        f"moved: {shares}",
+    )
 
 
 def _si(value: Quantity) -> str:
@@ -213,6 +235,7 @@ def _table(
         Column(f"{flop_prefix}MACs", "macs_at"),
         Column("bytes read", "bytes_read_at", hidden=True),
         Column("bytes written", "bytes_written_at", hidden=True),
+        *(Column(f"{role} bytes", f"{role}_bytes_at", hidden=True) for role in ROLES),
         Column(f"{byte_prefix}B moved", "bytes_moved_at"),
         Column("% FLOPs", "flops_share_percent"),
     )
@@ -234,6 +257,7 @@ def _table(
             Cell(scaled(_all(line, line.values.macs, many), flop_factor), _all(line, line.values.macs, many)),
             Cell("", _all(line, line.values.bytes_read(bits), many)),
             Cell("", _all(line, line.values.bytes_written(bits), many)),
+            *(Cell("", _all(line, moved, many)) for moved in bytes_by_role(line.values, bits).values()),
             Cell(
                 scaled(_all(line, line.values.bytes_moved(bits), many), byte_factor),
                 _all(line, line.values.bytes_moved(bits), many),

@@ -10,6 +10,7 @@ from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import evaluate
 from fxcost.expressions import to_pretty
 from fxcost.reports.numbers import formula, shape, sizes_text, symbol_lines
+from fxcost.roles import ROLES
 from fxcost.tables import Cell, Column, Report
 
 
@@ -50,7 +51,10 @@ def _told(model: CostModel, layer: LayerCost, point: Mapping[str, int]) -> list[
     ]
     for side, counts in (("reads", layer.cost.reads), ("writes", layer.cost.writes)):
         for role, by_dtype in counts.items():
-            lines += [(f"{side}", f"{formula(n)} {dtype} elements of {role}s") for dtype, n in by_dtype.items()]
+            lines += [
+                (f"{side}", f"{formula(n)} {dtype} elements of {ROLES.get(role, role)}")
+                for dtype, n in by_dtype.items()
+            ]
     lines += _steps(f"bytes moved, {model.dtype}", moved, point)
     return [(Cell(what), Cell(text)) for what, text in (*lines, ("", ""))]
 

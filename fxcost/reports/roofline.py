@@ -1,4 +1,4 @@
-"""Crossovers, rooflines and sweeps on one machine or several."""
+"""Crossovers and rooflines on one machine or several."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -8,8 +8,7 @@ from fxcost.costs import CostModel
 from fxcost.piecewise import IntegerSet
 from fxcost.reports.costs import Alike, alike
 from fxcost.reports.numbers import decimal, merged_name, prefix_for, scaled, share, sizes_text, symbol_lines
-from fxcost.roofline import Crossover, LayerPoint, Machine, layer_points
-from fxcost.sweeps import SweepPoint
+from fxcost.roofline import KEPT_ON_CHIP, WHOLE_STEP, Crossover, LayerPoint, Machine, layer_points, step_crossovers
 from fxcost.tables import Cell, Column, Report
 
 STYLES = {
@@ -23,6 +22,10 @@ STYLES = {
 """Blue and orange stay apart for every kind of colour vision; the word says the same."""
 
 LONGEST_LIST = 3
+WHOLE_STEP_TOLD = (
+    f"{WHOLE_STEP}: FLOPs of all matrix products against bytes of all operations, as if they ran at once; "
+    f"{KEPT_ON_CHIP}: against those bytes only, as if activations stayed on the chip."
+)
 NO_BEST_BATCH = "Under a roofline throughput never falls as the batch grows: the best batch is the largest that a latency or memory limit allows."
 
 
@@ -72,7 +75,7 @@ def crossover_report(
     ``tried`` are the sizes that were looked at, where it was not solved for all.
     """
     machines, found = [machine for machine, _ in solved], [crossovers for _, crossovers in solved]
-    tried, others = tuple(tried), _others(model, over, at)
+    tried, others = tuple(tried), others_of(model, over, at)
     among = f", of {len(tried)} tried ({listed(map(str, tried))})" if tried else ""
     heading = (
         f"{model.ref}: compute-bound sizes of {over}{among}" + (f" at {sizes_text(others)}" if others else ""),
@@ -83,11 +86,15 @@ def crossover_report(
     notes = tuple(_summary(machine, each, over, bool(tried)) for machine, each in solved)
     if over == "B":
         notes += (NO_BEST_BATCH,)
+    if model.state is not None and not tried:
+        found = [(*each, *step_crossovers(model, machine, over, at)) for machine, each in solved]
+        notes = (WHOLE_STEP_TOLD, *notes)
     columns, rows = _wide(machines, found, over) if wide else _long(machines, found)
     return Report(columns, rows, heading, notes, facts)
 
 
-def _others(model: CostModel, over: str, at: Mapping[str, int]) -> dict[str, int]:
+def others_of(model: CostModel, over: str, at: Mapping[str, int]) -> dict[str, int]:
+    """The sizes that all symbols but ``over`` have."""
     return {name: size for name, size in {**model.point(), **at}.items() if name != over}
 
 
@@ -286,56 +293,11 @@ def _point_summary(machine: Machine, points: Sequence[LayerPoint], seconds: Frac
     least = "≥ " if evaluated.unknown else ""
     at_most = "≤ " if evaluated.unknown else ""
     return (
-        f"{machine.platform.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(samples / seconds):,.5g} samples/s, "
+        f"{machine.platform.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(samples / seconds):,.5g} {counted_in(evaluated)}/s, "
         f"{share(computing, seconds)} % of the time compute-bound; layers run one after the other at peak rates, so real time is longer."
     )
 
 
-# Sweep
-
-
-def sweep_report(
-    model: CostModel, over: str, swept: Sequence[tuple[Machine, Sequence[SweepPoint]]], at: Mapping[str, int]
-) -> Report:
-    """Time, throughput and changes of bound along the sizes of a symbol, on each machine."""
-    others = _others(model, over, at)
-    columns = (
-        Column("platform", "platform", numeric=False, hidden=len(swept) == 1),
-        Column(over, over),
-        Column("ms", "seconds"),
-        Column("samples/s", "samples_per_second"),
-        Column("% time compute-bound", "compute_time_share_percent"),
-        Column("to compute-bound", "to_compute_bound", numeric=False, folds=True),
-        Column("to memory-bound", "to_memory_bound", numeric=False, folds=True),
-    )
-    least, most = ("≥ ", "≤ ") if model.unknown else ("", "")
-    rows = tuple(
-        (
-            Cell(machine.platform.name),
-            Cell(f"{p.size:,}", p.size),
-            Cell(f"{least}{float(p.seconds * 1000):,.4g}", float(p.seconds)),
-            Cell(f"{most}{float(p.throughput):,.5g}", float(p.throughput)),
-            Cell(share(p.compute_seconds, p.seconds)),
-            Cell(_changed(p.to_compute), " ".join(p.to_compute)),
-            Cell(_changed(p.to_memory), " ".join(p.to_memory)),
-        )
-        for machine, points in swept
-        for p in points
-    )
-    heading = (
-        f"{model.ref} over {over}" + (f" at {sizes_text(others)}" if others else ""),
-        *(line for machine, _ in swept for line in machine_lines(machine)),
-    )
-    notes = ("Layers run one after the other at peak rates: times are lower bounds, throughputs upper bounds.",)
-    return Report(
-        columns,
-        rows,
-        heading,
-        (*notes, NO_BEST_BATCH) if over == "B" else notes,
-        {"model": model.ref, "over": over, "at": others},
-    )
-
-
-def _changed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:LONGEST_LIST])
-    return f"{len(names)}: {shown}{', …' if len(names) > LONGEST_LIST else ''}" if names else ""
+def counted_in(model: CostModel) -> str:
+    """What a call yields one of for each of its batch."""
+    return "samples" if model.state is None else "tokens"

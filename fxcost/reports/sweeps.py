@@ -1,0 +1,57 @@
+"""A model on machines along the sizes of one symbol."""
+
+from collections.abc import Mapping, Sequence
+
+from fxcost.costs import CostModel
+from fxcost.reports.numbers import share, sizes_text
+from fxcost.reports.roofline import LONGEST_LIST, NO_BEST_BATCH, counted_in, machine_lines, others_of
+from fxcost.roofline import Machine
+from fxcost.sweeps import SweepPoint
+from fxcost.tables import Cell, Column, Report
+
+
+def sweep_report(
+    model: CostModel, over: str, swept: Sequence[tuple[Machine, Sequence[SweepPoint]]], at: Mapping[str, int]
+) -> Report:
+    """Time, throughput and changes of bound along the sizes of a symbol, on each machine."""
+    others = others_of(model, over, at)
+    columns = (
+        Column("platform", "platform", numeric=False, hidden=len(swept) == 1),
+        Column(over, over),
+        Column("ms", "seconds"),
+        Column(f"{counted_in(model)}/s", f"{counted_in(model)}_per_second"),
+        Column("% time compute-bound", "compute_time_share_percent"),
+        Column("to compute-bound", "to_compute_bound", numeric=False, folds=True),
+        Column("to memory-bound", "to_memory_bound", numeric=False, folds=True),
+    )
+    least, most = ("≥ ", "≤ ") if model.unknown else ("", "")
+    rows = tuple(
+        (
+            Cell(machine.platform.name),
+            Cell(f"{p.size:,}", p.size),
+            Cell(f"{least}{float(p.seconds * 1000):,.4g}", float(p.seconds)),
+            Cell(f"{most}{float(p.throughput):,.5g}", float(p.throughput)),
+            Cell(share(p.compute_seconds, p.seconds)),
+            Cell(_changed(p.to_compute), " ".join(p.to_compute)),
+            Cell(_changed(p.to_memory), " ".join(p.to_memory)),
+        )
+        for machine, points in swept
+        for p in points
+    )
+    heading = (
+        f"{model.ref} over {over}" + (f" at {sizes_text(others)}" if others else ""),
+        *(line for machine, _ in swept for line in machine_lines(machine)),
+    )
+    notes = ("Layers run one after the other at peak rates: times are lower bounds, throughputs upper bounds.",)
+    return Report(
+        columns,
+        rows,
+        heading,
+        (*notes, NO_BEST_BATCH) if over == "B" else notes,
+        {"model": model.ref, "over": over, "at": others},
+    )
+
+
+def _changed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:LONGEST_LIST])
+    return f"{len(names)}: {shown}{', …' if len(names) > LONGEST_LIST else ''}" if names else ""
