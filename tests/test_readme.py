@@ -36,6 +36,9 @@ def test_transcript(transcript: str, tmp_path: Path) -> None:
     bin_folder = Path(sys.executable).parent
     for command, shown in steps(transcript):
         words = shlex.split(command)
+        if words[0] == "cat":
+            (tmp_path / words[1]).write_text("\n".join(shown), encoding="utf-8")  # a file that is shown is there
+            continue
         done = subprocess.run(
             [bin_folder / words[0], *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
         )
