@@ -37,7 +37,7 @@ types: setup
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 unit: setup
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 wheel: setup
 	$(BIN)/python tests/wheel.py
@@ -46,11 +46,11 @@ bench: setup
 	$(BIN)/python bench/trace.py
 
 zoo: setup
-	$(BIN)/pytest -n 2 --dist loadgroup -m zoo
+	$(BIN)/pytest -n 2 --dist loadfile -m zoo
 	$(BIN)/python -m bench.zoo torchvision timm transformers -o docs/coverage.md
 
 zoo-all: setup
 	$(BIN)/python -m bench.zoo timm-all -o docs/coverage-timm.md
 
 goldens: setup
-	$(BIN)/pytest -n 2 --dist loadgroup tests/test_goldens.py --regen-all
+	$(BIN)/pytest -n 2 --dist loadfile tests/test_goldens.py --regen-all
