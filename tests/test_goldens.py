@@ -16,7 +16,7 @@ MODELS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in MODELS])
+@pytest.mark.parametrize("name", MODELS)
 def test_formulas(name: str, subject: Callable[[str], Any], cost_regression: CostRegression) -> None:
     cost_regression.check(subject(name).costs)
 

@@ -23,7 +23,7 @@ VISION = (
 )  # fmt: skip
 COUNTED = (*VISION, "gpt2", "llama", "bert", "t5", "mixtral")
 
-each_model = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in COUNTED])
+each_model = pytest.mark.parametrize("name", COUNTED)
 
 
 # torch's own counter
@@ -104,7 +104,7 @@ def test_a_wrong_rule_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 # Published figures
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in VISION])
+@pytest.mark.parametrize("name", VISION)
 def test_torchvisions_published_figures(
     name: str, subject: Callable[[str], Any], reference: Callable[[str], str]
 ) -> None:
@@ -130,7 +130,6 @@ def test_torchvisions_published_figures(
     assert measured == published
 
 
-@pytest.mark.xdist_group("resnet50")
 def test_resnet50(subject: Callable[[str], Any]) -> None:
     """25.6 million parameters and 4.089 GMACs, as torchvision's page of the model prints them."""
     total = subject("resnet50").costs.at(B=1, H=224, W=224).total
@@ -138,7 +137,6 @@ def test_resnet50(subject: Callable[[str], Any]) -> None:
     assert f"{int(total.macs) / 1e9:.3f}" == "4.089"
 
 
-@pytest.mark.xdist_group("gpt2")
 def test_gpt2_ledger(subject: Callable[[str], Any]) -> None:
     """The ledger that nanoGPT publishes of GPT-2 124M at 1024 tokens: every matrix product, two FLOPs each."""
     total = subject("gpt2").costs.at(B=1, S=1024).total
@@ -146,7 +144,6 @@ def test_gpt2_ledger(subject: Callable[[str], Any]) -> None:
     assert total.params == 124_439_808
 
 
-@pytest.mark.xdist_group("llama-2-7b")
 def test_llama_2_7b_ledger(subject: Callable[[str], Any]) -> None:
     """6,738,415,616 parameters and 850 GMACs at batch 1 and 128 tokens, as calflops publishes."""
     total = subject("llama-2-7b").costs.at(B=1, S=128).total

@@ -38,7 +38,6 @@ def products_of_a_token(past: int) -> int:
     return 2 * MATRICES + 2 * 2 * LAYERS * HEADS * HEAD * (past + 1)
 
 
-@pytest.mark.xdist_group("llama-3-8b")
 def test_weights_streamed(llama: Any) -> None:
     """All 8.03 billion parameters but the table of tokens, of which each sequence reads one row: 15.0 GB."""
     assert llama.total.params == MATRICES + NORMS + TABLE == 8_030_261_248
@@ -48,7 +47,6 @@ def test_weights_streamed(llama: Any) -> None:
     assert f"{2 * (MATRICES + NORMS) / 1e9:.2f}" == "15.01"
 
 
-@pytest.mark.xdist_group("llama-3-8b")
 def test_cache_of_a_token(llama: Any) -> None:
     assert CACHE_OF_A_TOKEN == 131_072
     assert llama.state.bytes_per_token(llama.bits()) == CACHE_OF_A_TOKEN
@@ -58,7 +56,6 @@ def test_cache_of_a_token(llama: Any) -> None:
     assert (2 * read, 2 * written) == (16 * (8192 + 1) * CACHE_OF_A_TOKEN, 16 * CACHE_OF_A_TOKEN)
 
 
-@pytest.mark.xdist_group("llama-3-8b")
 @pytest.mark.parametrize("past", [1, 8192])
 def test_critical_batch_of_each_matrix(past: int, llama: Any) -> None:
     """2·B·n·m FLOPs against 2·(n·m + B·(n + m)) bytes: B = R·n·m / (n·m − R·(n + m)), a little above the ridge of 295."""
@@ -75,7 +72,6 @@ def test_critical_batch_of_each_matrix(past: int, llama: Any) -> None:
     assert found["model.layers.0.mlp.up_proj"].threshold == 326
 
 
-@pytest.mark.xdist_group("llama-3-8b")
 def test_attention_is_never_compute_bound(llama: Any) -> None:
     """Four queries share a head's keys and values: 4·4·128 FLOPs a position against 2·2·128 bytes, whatever the batch."""
     found = [c for c in llama.crossovers(H100, at={"P": 8192}) if c.layer.rule == "attention"]
@@ -93,7 +89,6 @@ def kept_on_chip(past: int) -> tuple[int, int, int]:
     return products_of_a_token(past), weights, (past + 1 + 1) * CACHE_OF_A_TOKEN + 2 * WIDTH
 
 
-@pytest.mark.xdist_group("llama-3-8b")
 def test_critical_batch_of_the_step_with_no_past_to_speak_of(llama: Any) -> None:
     """Weights alone: B = R·w / (f − R·a), just above the ridge."""
     flops, weights, each = kept_on_chip(past=1)
@@ -102,7 +97,6 @@ def test_critical_batch_of_the_step_with_no_past_to_speak_of(llama: Any) -> None
     assert kept.threshold == 298
 
 
-@pytest.mark.xdist_group("llama-3-8b")
 def test_no_batch_makes_a_step_with_a_past_of_8192_compute_bound(llama: Any) -> None:
     """Each sequence adds 19.3 GFLOPs and 1.07 GB: 18 FLOP/B at most, far below the ridge."""
     flops, _, each = kept_on_chip(past=8192)
@@ -116,7 +110,6 @@ def test_no_batch_makes_a_step_with_a_past_of_8192_compute_bound(llama: Any) -> 
     assert whole.limit < kept.limit
 
 
-@pytest.mark.xdist_group("llama-3-8b")
 def test_the_longest_past_that_leaves_a_batch_compute_bound(llama: Any) -> None:
     """At B = 512 the past may grow while f(P)·B ≥ R·(w + a(P)·B); both are lines in P."""
     _, kept = step_crossovers(llama, Machine(load_platform(H100), "bf16"), "P", {"B": 512})
@@ -165,7 +158,7 @@ LLAMA_2_13B_CACHE: Mapping[str, tuple[str, int, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in LLAMA_2_13B_CACHE])
+@pytest.mark.parametrize("name", LLAMA_2_13B_CACHE)
 def test_scaling_books_steps_of_llama_2_13b(name: str, decoded: Callable[[str], Any], tmp_path: Path) -> None:
     """Steps at 6.56 TB/s and 8,192 positions: a past of 8,191 and the new token.
 
@@ -205,7 +198,6 @@ def test_scaling_books_steps_of_llama_2_13b(name: str, decoded: Callable[[str], 
             assert abs(seconds * 1000 / milliseconds - 1) < Fraction(3, 100)
 
 
-@pytest.mark.xdist_group("llama-3-70b")
 def test_scaling_books_step_of_llama_3_70b_in_int8(decoded: Callable[[str], Any], tmp_path: Path) -> None:
     """All in eight bits: 70 GB of weights, and 160 kB for each of 32 sequences' 8,192 positions, at 8 · 8.1e11 B/s."""
     (per_token,) = book_rows("LLaMA-3-70B KV per token")
