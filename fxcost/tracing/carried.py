@@ -17,6 +17,7 @@ import torch
 
 from fxcost.tracing import bounds, polynomials
 from fxcost.tracing.bounds import primitive, settled
+from fxcost.tracing.layouts import is_ordered, is_packed
 from fxcost.tracing.polynomials import Number, Polynomial, Polynomials, Relation
 
 
@@ -169,22 +170,22 @@ class Size(Polynomial, _Node):
     # Questions of layout are answered for sizes in general, and nothing is written down.
 
     def is_contiguous(self, sizes: "Sequence[Size]", strides: "Sequence[Size]") -> "Truth":
-        return _packed(sizes, strides, range(len(sizes) - 1, -1, -1))
+        return _settled(is_packed(sizes, strides, range(len(sizes) - 1, -1, -1)))
 
     def is_channels_last_contiguous_2d(self, sizes: "Sequence[Size]", strides: "Sequence[Size]") -> "Truth":
-        return _packed(sizes, strides, (1, 3, 2, 0)) if len(sizes) == 4 else NO
+        return _settled(len(sizes) == 4 and is_packed(sizes, strides, (1, 3, 2, 0)))
 
     def is_channels_last_contiguous_3d(self, sizes: "Sequence[Size]", strides: "Sequence[Size]") -> "Truth":
-        return _packed(sizes, strides, (1, 4, 3, 2, 0)) if len(sizes) == 5 else NO
+        return _settled(len(sizes) == 5 and is_packed(sizes, strides, (1, 4, 3, 2, 0)))
 
     def is_channels_last_strides_2d(self, sizes: "Sequence[Size]", strides: "Sequence[Size]") -> "Truth":
-        return _ordered(sizes, strides, (1, 3, 2, 0)) if len(sizes) == 4 else NO
+        return _settled(len(sizes) == 4 and is_ordered(sizes, strides, (1, 3, 2, 0)))
 
     def is_channels_last_strides_3d(self, sizes: "Sequence[Size]", strides: "Sequence[Size]") -> "Truth":
-        return _ordered(sizes, strides, (1, 4, 3, 2, 0)) if len(sizes) == 5 else NO
+        return _settled(len(sizes) == 5 and is_ordered(sizes, strides, (1, 4, 3, 2, 0)))
 
     def is_non_overlapping_and_dense(self, sizes: "Sequence[Size]", strides: "Sequence[Size]") -> "Truth":
-        return _packed(sizes, strides, sorted(range(len(sizes)), key=lambda axis: strides[axis].hint))
+        return _settled(is_packed(sizes, strides, sorted(range(len(sizes)), key=lambda axis: strides[axis].hint)))
 
     def __repr__(self) -> str:
         return f"a size of {self.hint}"
@@ -297,6 +298,10 @@ YES = Truth(None, "known", (), True, True)
 NO = Truth(None, "known", (), False, False)
 
 
+def _settled(answer: bool) -> Truth:
+    return YES if answer else NO
+
+
 def _compare(relation: Relation, a: Size, b: Size) -> Truth:
     return a.sizes.once(relation, lambda a, b: _compared(relation, a, b), a, b)
 
@@ -307,33 +312,6 @@ def _compared(relation: Relation, a: Size, b: Size) -> Truth:
         return YES if known else NO
     holds = {"==": a.hint == b.hint, ">=": a.hint >= b.hint, ">": a.hint > b.hint}[relation]
     return Truth(a.sizes, relation, (a, b), holds, None)
-
-
-def _packed(sizes: Sequence[Size], strides: Sequence[Size], order: Iterable[int]) -> Truth:
-    """Whether axes in this order, the fastest first, lie side by side without gaps."""
-    if not sizes:
-        return YES
-    expected: Size = sizes[0].sizes.number(1)
-    for axis in order:
-        size = sizes[axis]
-        if size.constant == 1:
-            continue
-        if strides[axis] is not expected:
-            return NO
-        expected = expected.mul(size)
-    return YES
-
-
-def _ordered(sizes: Sequence[Size], strides: Sequence[Size], order: Sequence[int]) -> Truth:
-    """Whether strides grow in this order, as torch tells a channels-last layout."""
-    if strides[1].hint == 0:
-        return NO
-    reached: Number = 0
-    for axis in order:
-        if sizes[axis].hint == 0 or strides[axis].hint < reached or (axis == 0 and reached == strides[1].hint):
-            return NO
-        reached = strides[axis].hint * max(sizes[axis].hint, 1)
-    return YES
 
 
 class Sizes(Polynomials):
