@@ -2,7 +2,7 @@
 # make demo    ResNet-50's formulas, and its crossovers on an H100
 # make test    lint, types, tests, and the built wheel outside this folder
 # make bench   the time to trace, beside other counters
-# make zoo     all of torchvision, timm's families and a list of transformers against torch's own counter (half an hour)
+# make zoo     all of torchvision, timm's families and a list of transformers against torch's own counter (an hour)
 # make zoo-all every name of timm (an hour or two)
 # make goldens write the golden files of the formulas anew; read the difference before committing it
 
