@@ -5,6 +5,7 @@ so that no counter sees what another did to a model or to torch. Building a mode
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import statistics
@@ -188,6 +189,9 @@ def main(
     # Processes that are forked cannot use threads of their parent.
     torch.set_num_threads(1)
     warm_up()
+    # Else a collection of all that was imported falls into one measurement or another.
+    gc.collect()
+    gc.freeze()
     errors, out = Console(stderr=True), Console()
     out.width = max(out.width, NARROWEST)
     table = Table(
