@@ -4,12 +4,9 @@ Run as ``python -m bench.zoo LIST…``. Each model is built and traced in a proc
 """
 
 import json
-import multiprocessing
-import os
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +20,7 @@ from bench.zoo_table import Row, document, sizes_text
 from fxcost.analysis import Request, trace_source
 from fxcost.building import Source
 from fxcost.costs import CostModel
+from fxcost.counters import apart, shortly
 from fxcost.drawing import drawn_sizes
 from fxcost.errors import FxcostError
 from fxcost.sources import load_source
@@ -77,44 +75,15 @@ def _compared(source: Source, costs: CostModel, seed: str) -> dict[str, Any]:
         try:
             theirs = flops_by_torch(source, {**held, **point})
         except Exception as error:
-            return {"compared": compared, "failure": f"FlopCounterMode at {sizes_text(point)}: {_shortly(error)}"}
+            return {"compared": compared, "failure": f"FlopCounterMode at {sizes_text(point)}: {shortly(error)}"}
         compared.append((point, 2 * int(costs.at(point).total.macs), theirs))
     return {"compared": compared}
 
 
-def _shortly(error: BaseException) -> str:
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {said}"[:160]
-
-
-def apart(listed: Listed, group: str) -> Row:
+def row_of(listed: Listed, group: str) -> Row:
     """The model's row from a process of its own."""
-    receiver, sender = multiprocessing.get_context("fork").Pipe(duplex=False)
-
-    def run() -> None:
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2)
-        try:
-            sender.send(walk(listed, group))
-        except BaseException as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            why = f"{_shortly(error)} ({Path(place.filename).name}:{place.lineno})"
-            sender.send(Row(listed=group, model=listed.name, failure=why))
-
-    process = multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    sender.close()
-    try:
-        if not receiver.poll(LONGEST_SECONDS):
-            process.kill()
-            return Row(listed=group, model=listed.name, failure=f"over {LONGEST_SECONDS} s")
-        return receiver.recv()
-    except EOFError:
-        process.join()
-        return Row(listed=group, model=listed.name, failure=f"crashed ({process.exitcode})")
-    finally:
-        process.join()
+    found = apart(lambda: walk(listed, group), LONGEST_SECONDS)
+    return Row(listed=group, model=listed.name, failure=found) if isinstance(found, str) else found
 
 
 def walked(work: list[tuple[Listed, str]], jobs: int, kept: Path) -> Iterator[Row]:
@@ -123,7 +92,7 @@ def walked(work: list[tuple[Listed, str]], jobs: int, kept: Path) -> Iterator[Ro
     rows = {(row.listed, row.model): row for row in known}
     with ThreadPoolExecutor(jobs) as pool, kept.open("a") as file:
         left = [each for each in work if (each[1], each[0].name) not in rows]
-        for count, row in enumerate(pool.map(lambda each: apart(*each), left), start=1):
+        for count, row in enumerate(pool.map(lambda each: row_of(*each), left), start=1):
             print(row.model_dump_json(), file=file, flush=True)
             print(f"{count}/{len(left)} {row.model}: {row.rung or row.failure}", file=sys.stderr)
             rows[row.listed, row.model] = row

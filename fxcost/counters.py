@@ -166,7 +166,7 @@ def apart(work: Callable[[], Answer], longest: float) -> Answer | str:
         try:
             sender.send(work())
         except Exception as error:  # noqa: BLE001  # told in the counter's own line
-            sender.send(_shortly(error))
+            sender.send(shortly(error))
 
     process = processes.Process(target=run)
     process.start()
@@ -183,6 +183,7 @@ def apart(work: Callable[[], Answer], longest: float) -> Answer | str:
         process.join()
 
 
-def _shortly(error: Exception) -> str:
+def shortly(error: Exception) -> str:
+    """An error in a few words."""
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {said}"[:70].removesuffix(": ")
