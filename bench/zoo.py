@@ -3,7 +3,6 @@
 Run as ``python -m bench.zoo LIST…``. Each model is built and traced in a process of its own.
 """
 
-import json
 import sys
 import tempfile
 import time
@@ -35,20 +34,13 @@ def walk(listed: Listed, group: str) -> Row:
     """Build, trace and compare one model."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            source = load_source(_reference(listed, Path(folder)))
+            source = load_source(listed.reference(Path(folder)))
             start = time.perf_counter()
             costs = trace_source(source, Request(sizes=listed.at), warn=lambda _: None)
         except FxcostError as error:
             return Row(listed=group, model=listed.name, failure=str(error).replace(folder, listed.name))
     found = _of_costs(costs, time.perf_counter() - start)
     return Row(listed=group, model=listed.name, **found, **_compared(source, costs, listed.name))
-
-
-def _reference(listed: Listed, folder: Path) -> str:
-    if listed.config is None:
-        return listed.ref
-    (folder / "config.json").write_text(json.dumps(dict(listed.config)))
-    return listed.ref.format(config=folder)
 
 
 def _of_costs(costs: CostModel, seconds: float) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """The models that the coverage table lists, by the library that builds them."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from fxcost.zoos import zoo_module
@@ -17,6 +19,12 @@ class Listed:
     config: Mapping[str, Any] | None = None
     """The configuration to write where the reference says ``{config}``."""
     at: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def reference(self, folder: Path) -> str:
+        """The model's reference, once its configuration, if it has one, is written into the folder."""
+        if self.config is not None:
+            (folder / "config.json").write_text(json.dumps(dict(self.config)))
+        return self.ref.format(config=folder)
 
 
 TWO_STAGE = "rcnn"

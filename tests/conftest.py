@@ -74,6 +74,18 @@ def call_by_hand() -> Callable[..., Any]:
 
 
 @pytest.fixture
+def leave_to_export(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on no run is recorded, so that models are exported."""
+    from fxcost import ladder
+    from fxcost.tracing import TraceError
+
+    def refuse(*_: Any) -> Any:
+        raise TraceError("not recorded")
+
+    return lambda: monkeypatch.setattr(ladder, "record_module", refuse)
+
+
+@pytest.fixture
 def fxcost_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:

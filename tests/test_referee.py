@@ -2,19 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.zoo_models import Listed, timm_families, torchvision_models, transformers_models
-from fxcost import ladder
 from fxcost.analysis import Request, trace_source
 from fxcost.costs import CostModel
 from fxcost.errors import FxcostError
 from fxcost.sources import load_source
-from fxcost.tracing import TraceError
 
 BATCH = 7
 CONSTANTS = {"aten.lift_fresh_copy.default", "aten.to.dtype_layout"}
@@ -48,13 +46,11 @@ def rows(costs: CostModel) -> Counter[tuple[Any, ...]]:
 
 @pytest.mark.zoo
 @pytest.mark.parametrize("listed", [pytest.param(listed, id=listed.name) for listed in models()])
-def test_export_agrees(listed: Listed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if listed.config is not None:
-        (tmp_path / "config.json").write_text(json.dumps(dict(listed.config)))
-    source = load_source(listed.ref.format(config=tmp_path))
+def test_export_agrees(listed: Listed, tmp_path: Path, leave_to_export: Callable[[], None]) -> None:
+    source = load_source(listed.reference(tmp_path))
     request = Request("B", sizes=listed.at)
     recorded = trace_source(source, request, lambda _: None)
-    monkeypatch.setattr(ladder, "record_module", _refused)
+    leave_to_export()
     if listed.name in NOT_EXPORTED:
         with pytest.raises(FxcostError, match=NOT_EXPORTED[listed.name]):
             trace_source(source, request, lambda _: None)
@@ -65,7 +61,3 @@ def test_export_agrees(listed: Listed, tmp_path: Path, monkeypatch: pytest.Monke
     # What no result depends on runs all the same, and export leaves it out: none of it is a contraction.
     assert not [row for row in (ours - theirs).elements() if row[4]]
     assert recorded.total.params == exported.total.params
-
-
-def _refused(*_: Any) -> Any:
-    raise TraceError("not recorded")

@@ -206,22 +206,47 @@ def _operators(model: CostModel, evaluated: CostModel, depth: int | None) -> lis
     ]
 
 
+TITLES: Mapping[By, tuple[str, str, str]] = {
+    "layer": ("layer", "type", "output"),
+    "module": ("module", "type", "path"),
+    "op": ("operator", "rule", "unit"),
+}
+
+
 def _table(
     lines: list[_Line], evaluated: CostModel, point: Mapping[str, int], by: By
 ) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
-    total, bits = evaluated.total, evaluated.bits()
-    many = by == "layer"
-    flop_factor, flop_prefix = prefix_for(max((_all(line, line.values.flops, many) for line in lines), default=0))
-    byte_factor, byte_prefix = prefix_for(
-        max((_all(line, line.values.bytes_moved(bits), many) for line in lines), default=0)
-    )
-    titles = {
-        "layer": ("layer", "type", "output"),
-        "module": ("module", "type", "path"),
-        "op": ("operator", "rule", "unit"),
-    }[by]
-    suffix = " each" if many else ""
-    columns = (
+    bits, whole = evaluated.bits(), evaluated.total.flops
+    sizes = [_Sizes(line, bits, many=by == "layer") for line in lines]
+    flop_factor, flop_prefix = prefix_for(max((each.flops for each in sizes), default=0))
+    byte_factor, byte_prefix = prefix_for(max((each.moved for each in sizes), default=0))
+    rows = tuple(_cells(each, by, whole, flop_factor, byte_factor) for each in sizes)
+    return _columns(by, point, flop_prefix, byte_prefix), rows
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """The numbers of a row: with ``many``, what all its ``×N`` layers take together."""
+
+    line: _Line
+    bits: Mapping[str, int]
+    many: bool
+
+    def all(self, each: Quantity) -> Any:
+        return each * self.line.count if self.many else each
+
+    @property
+    def flops(self) -> Any:
+        return self.all(self.line.values.flops)
+
+    @property
+    def moved(self) -> Any:
+        return self.all(self.line.values.bytes_moved(self.bits))
+
+
+def _columns(by: By, point: Mapping[str, int], flop_prefix: str, byte_prefix: str) -> tuple[Column, ...]:
+    titles, suffix = TITLES[by], " each" if by == "layer" else ""
+    return (
         Column(titles[0], titles[0], numeric=False),
         Column(titles[1], titles[1], numeric=False),
         Column("×N" if by != "op" else "calls", "count", hidden=by == "module"),
@@ -239,39 +264,29 @@ def _table(
         Column(f"{byte_prefix}B moved", "bytes_moved_at"),
         Column("% FLOPs", "flops_share_percent"),
     )
-    rows = tuple(
-        (
-            Cell(line.name),
-            Cell(line.kind),
-            Cell(f"×{line.count}" if many and line.count > 1 else str(line.count) if by == "op" else "", line.count),
-            Cell(line.where),
-            Cell(line.first.op if line.first else ""),
-            Cell(line.first.coverage if line.first else ""),
-            Cell(f"{line.values.params:,}" if line.values.params else "", line.values.params),
-            Cell(line.marks + formula(line.formulas.flops), quantity_text(line.formulas.flops)),
-            Cell(formula(line.formulas.macs), quantity_text(line.formulas.macs)),
-            Cell(
-                line.marks + scaled(_all(line, line.values.flops, many), flop_factor),
-                _all(line, line.values.flops, many),
-            ),
-            Cell(scaled(_all(line, line.values.macs, many), flop_factor), _all(line, line.values.macs, many)),
-            Cell("", _all(line, line.values.bytes_read(bits), many)),
-            Cell("", _all(line, line.values.bytes_written(bits), many)),
-            *(Cell("", _all(line, moved, many)) for moved in bytes_by_role(line.values, bits).values()),
-            Cell(
-                scaled(_all(line, line.values.bytes_moved(bits), many), byte_factor),
-                _all(line, line.values.bytes_moved(bits), many),
-            ),
-            Cell(share(_all(line, line.values.flops, many), total.flops)),
-        )
-        for line in lines
+
+
+def _cells(sizes: _Sizes, by: By, whole: Quantity, flop_factor: int, byte_factor: int) -> tuple[Cell, ...]:
+    line, values, macs = sizes.line, sizes.line.values, sizes.all(sizes.line.values.macs)
+    count = f"×{line.count}" if sizes.many and line.count > 1 else str(line.count) if by == "op" else ""
+    return (
+        Cell(line.name),
+        Cell(line.kind),
+        Cell(count, line.count),
+        Cell(line.where),
+        Cell(line.first.op if line.first else ""),
+        Cell(line.first.coverage if line.first else ""),
+        Cell(f"{values.params:,}" if values.params else "", values.params),
+        Cell(line.marks + formula(line.formulas.flops), quantity_text(line.formulas.flops)),
+        Cell(formula(line.formulas.macs), quantity_text(line.formulas.macs)),
+        Cell(line.marks + scaled(sizes.flops, flop_factor), sizes.flops),
+        Cell(scaled(macs, flop_factor), macs),
+        Cell("", sizes.all(values.bytes_read(sizes.bits))),
+        Cell("", sizes.all(values.bytes_written(sizes.bits))),
+        *(Cell("", sizes.all(moved)) for moved in bytes_by_role(values, sizes.bits).values()),
+        Cell(scaled(sizes.moved, byte_factor), sizes.moved),
+        Cell(share(sizes.flops, whole)),
     )
-    return columns, rows
-
-
-def _all(line: _Line, each: Quantity, many: bool) -> Any:
-    """What all ``×N`` layers of a row take together."""
-    return each * line.count if many else each
 
 
 def to_pandas(model: CostModel) -> Any:
