@@ -13,6 +13,8 @@ from fxcost.tracing.polynomials import (
     Polynomial,
     Polynomials,
     Relation,
+    Rounded,
+    has,
     minus,
     negative,
     plus,
@@ -22,8 +24,8 @@ from fxcost.tracing.polynomials import (
 
 
 def settled(relation: Relation, a: Polynomial, b: Polynomial) -> bool | None:
-    """Whether ``a relation b`` at every size; None where arithmetic cannot tell."""
-    difference = a.sizes.once("-", minus, a, b)
+    """Whether ``a relation b`` at every size; None where arithmetic cannot tell. Raises `Rounded` where floats decide."""
+    difference = difference_of(a, b)
     if not difference.terms:
         return relation != ">"
     low, high = low_of(difference), low_of(negative(difference))
@@ -33,6 +35,13 @@ def settled(relation: Relation, a: Polynomial, b: Polynomial) -> bool | None:
     if relation == ">=":
         return True if low is not None and low >= 0 else False if high is not None and high < 0 else None
     return True if low is not None and low > 0 else False if high is not None and high <= 0 else None
+
+
+def difference_of(a: Polynomial, b: Polynomial) -> Polynomial:
+    """What is above 0 where ``a`` is above ``b``: floats that are rounded once compare as their fractions do."""
+    if has(a, "rounded") or has(b, "rounded"):
+        raise Rounded
+    return a.sizes.once("difference", minus, a, b)
 
 
 def least(a: Polynomial, b: Polynomial) -> Polynomial:
@@ -110,8 +119,6 @@ def _low_of_atom(sizes: Polynomials, index: int) -> Number | None:
         return min(low for low in lows if low is not None)
     if atom.kind == "floor":
         return math.floor(lows[0])
-    if atom.kind == "rounded":
-        return None
     if lows[1] is None or lows[1] <= 0:
         return None
     divisor = atom.arguments[1].constant

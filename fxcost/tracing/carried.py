@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import sympy
 import torch
 
-from fxcost.tracing import bounds, polynomials
-from fxcost.tracing.bounds import primitive, settled
+from fxcost.tracing import bounds, polynomials, rounding
+from fxcost.tracing.bounds import difference_of, primitive, settled
 from fxcost.tracing.layouts import is_ordered, is_packed
 from fxcost.tracing.polynomials import Number, Polynomial, Polynomials, Relation
 
@@ -81,13 +81,13 @@ class Size(Polynomial, _Node):
         return self.hint
 
     def add(self, other: "Size") -> "Size":
-        return self.sizes.once("+", polynomials.plus, self, other)
+        return self.sizes.once("+", rounding.add, self, other)
 
     def sub(self, other: "Size") -> "Size":
-        return self.sizes.once("-", polynomials.minus, self, other)
+        return self.sizes.once("-", rounding.subtract, self, other)
 
     def mul(self, other: "Size") -> "Size":
-        return self.sizes.once("*", polynomials.times, self, other)
+        return self.sizes.once("*", rounding.multiply, self, other)
 
     def neg(self) -> "Size":
         return self.sizes.once("negative", polynomials.negative, self)
@@ -96,15 +96,15 @@ class Size(Polynomial, _Node):
         return self
 
     def int_floordiv(self, other: "Size") -> "Size":
-        return self.sizes.once("//", polynomials.quotient, self, other)
+        return self.sizes.once("//", rounding.floor_divide, self, other)
 
     floordiv = int_floordiv
 
     def mod(self, other: "Size") -> "Size":
-        return self.sizes.once("%", polynomials.remainder, self, other)
+        return self.sizes.once("%", rounding.modulo, self, other)
 
     def int_truediv(self, other: "Size") -> "Size":
-        return self.sizes.once("/", polynomials.ratio, self, other)
+        return self.sizes.once("/", rounding.divide, self, other)
 
     truediv = float_truediv = int_truediv
 
@@ -274,7 +274,7 @@ class Truth(_Node):
         if self.relation == "or":
             relied = [part._relied_on(answer) for part in self.parts]
             return any(relied) if answer else all(relied)
-        return (self.relation, primitive(self.parts[0].sub(self.parts[1])), answer) in self.sizes.relied  # pyright: ignore[reportArgumentType]
+        return (self.relation, primitive(difference_of(*self.parts)), answer) in self.sizes.relied  # pyright: ignore[reportArgumentType]
 
     def _rely_on(self, answer: bool) -> None:
         if self.known is not None or self.sizes is None:
@@ -286,7 +286,7 @@ class Truth(_Node):
             for part in self.parts if not answer else [next(p for p in self.parts if p.hint)]:
                 part._rely_on(answer)
         else:
-            self.sizes.rely(self.relation, primitive(self.parts[0].sub(self.parts[1])), answer)  # pyright: ignore[reportArgumentType]
+            self.sizes.rely(self.relation, primitive(difference_of(*self.parts)), answer)  # pyright: ignore[reportArgumentType]
 
     def __repr__(self) -> str:
         return f"a question of sizes, here {self.hint}"

@@ -34,7 +34,7 @@ class Rounded(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Atom:
-    """What a polynomial cannot look into: a symbol, or a floor, least, greatest or rounded product of other sizes."""
+    """What a polynomial cannot look into: a symbol, or a floor, ratio, least, greatest or twice rounded float of other sizes."""
 
     kind: Kind
     name: str
@@ -166,34 +166,12 @@ def negative(a: Polynomial) -> Polynomial:
 
 
 def times(a: Polynomial, b: Polynomial) -> Polynomial:
-    if _rounds(a, b):
-        return a.sizes.size(a.sizes.atom("rounded", Fraction(a.hint) * Fraction(b.hint), a, b).terms, float)
     terms: dict[tuple[int, ...], Number] = {}
     for left, c in a.terms:
         for right, d in b.terms:
             atoms = tuple(sorted(left + right))
             terms[atoms] = terms.get(atoms, 0) + c * d
     return a.sizes.size(_normal(terms), _kind(a, b))
-
-
-def _rounds(a: Polynomial, b: Polynomial) -> bool:
-    """Whether a product of floats rounds a second time, so that 97 times 800/97 falls below 800."""
-    if float not in (a.kind, b.kind) or not (_is_rounded(a) or _is_rounded(b)):
-        return False
-    factor = next((Fraction(c) for c in (a.constant, b.constant) if c is not None), None)
-    return factor is None or not _is_power_of_two(abs(factor))
-
-
-def _is_rounded(a: Polynomial) -> bool:
-    """Whether a float was rounded when it was made: a quotient by anything but a power of two."""
-    return _has(a, "ratio", "rounded") or any(
-        atoms and not _is_power_of_two(Fraction(1, Fraction(c).denominator)) for atoms, c in a.terms
-    )
-
-
-def _is_power_of_two(number: Fraction) -> bool:
-    parts = (number.numerator, number.denominator)
-    return 1 in parts and all(part.bit_count() <= 1 for part in parts)
 
 
 def _divided(a: Polynomial, b: Polynomial) -> dict[tuple[int, ...], Number] | None:
@@ -234,8 +212,6 @@ def _whole(terms: dict[tuple[int, ...], Number]) -> bool:
 
 
 def quotient(a: Polynomial, b: Polynomial) -> Polynomial:
-    if _has(a, "rounded") or _has(b, "rounded"):
-        raise Rounded
     value = math.floor(a.hint / Fraction(b.hint))
     terms = _divided(a, b)
     if terms is not None and _whole(terms):
@@ -288,10 +264,6 @@ def _quotient_by_number(a: Polynomial, divisor: int) -> Polynomial:
     return plus(out, sizes.atom("quotient", left.hint // divisor, left, sizes.number(divisor)))
 
 
-def remainder(a: Polynomial, b: Polynomial) -> Polynomial:
-    return minus(a, times(quotient(a, b), b))
-
-
 def ratio(a: Polynomial, b: Polynomial) -> Polynomial:
     value, terms = Fraction(a.hint) / Fraction(b.hint), _divided(a, b)
     if terms is not None:
@@ -300,14 +272,14 @@ def ratio(a: Polynomial, b: Polynomial) -> Polynomial:
 
 
 def floor(a: Polynomial) -> Polynomial:
-    if _has(a, "rounded"):
+    if has(a, "rounded"):
         raise Rounded
-    if all(isinstance(c, int) or c.denominator == 1 for _, c in a.terms) and not _has(a, "ratio"):
+    if all(isinstance(c, int) or c.denominator == 1 for _, c in a.terms) and not has(a, "ratio"):
         return a.sizes.size(tuple((atoms, int(c)) for atoms, c in a.terms))
     return a.sizes.atom("floor", math.floor(a.hint), a)
 
 
-def _has(a: Polynomial, *kinds: Kind) -> bool:
+def has(a: Polynomial, *kinds: Kind) -> bool:
     return any(a.sizes.atoms[atom].kind in kinds for atoms, _ in a.terms for atom in atoms)
 
 
@@ -333,7 +305,7 @@ def _atom_at(atom: Atom, symbols: dict[str, int], known: dict[Polynomial, Number
         case "ratio":
             return Fraction(values[0]) / Fraction(values[1])
         case "rounded":
-            return values[0] * values[1]
+            raise Rounded
         case "floor":
             return math.floor(values[0])
         case "least":

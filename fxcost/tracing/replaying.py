@@ -164,8 +164,6 @@ class _Converter:
                 return floor_of_quotient(*arguments)
             case "ratio":
                 return arguments[0] / arguments[1]
-            case "rounded":
-                return arguments[0] * arguments[1]
             case "floor":
                 return apply(sympy.floor, *arguments)
             case "least":
