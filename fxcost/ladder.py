@@ -25,10 +25,7 @@ def traced_module(
     module = source.module
     if module is None:
         raise FxcostError(f"{source.ref} is no module to trace")
-    paths: dict[str, Module] = dict(module.named_modules())  # pyright: ignore[reportUnknownArgumentType]  # torch leaves it open
-    for leaf in source.leaves:
-        if leaf not in paths:
-            raise FxcostError(f"--leaf {leaf}: {source.ref} has no submodule of that path{near_matches(leaf, paths)}")
+    _check_paths(source, module)
     failures: list[FxcostError] = []
     for letters in _rungs(symbolic):
         try:
@@ -38,6 +35,7 @@ def traced_module(
         except FxcostError as error:
             failures.append(error)
         else:
+            _check_leaves_ran(source, traced)
             return _told(traced, letters, symbolic, sizes, failures, warn)
     if all(isinstance(failure, (TraceTimeout, Entangled)) for failure in failures):
         raise FxcostError(
@@ -47,6 +45,27 @@ def traced_module(
         raise failures[0]
     traced = trace_module(module, source.arguments, sizes, symbolic, budget)
     return _told(traced, symbolic, symbolic, sizes, [], warn)
+
+
+def _check_paths(source: Source, module: Module) -> None:
+    paths: dict[str, Module] = dict(module.named_modules())  # pyright: ignore[reportUnknownArgumentType]  # torch leaves it open
+    for leaf in source.leaves:
+        if leaf not in paths:
+            raise FxcostError(f"--leaf {leaf}: {source.ref} has no submodule of that path{near_matches(leaf, paths)}")
+
+
+def _check_leaves_ran(source: Source, traced: Traced) -> None:
+    """A leaf that the model never calls would be counted as if nobody had asked."""
+    if traced.ended:
+        return
+    for leaf in source.leaves:
+        if leaf in traced.modules or any(leaf.startswith(f"{other}.") for other in source.leaves):
+            continue
+        called = next((path for path in traced.modules if path.startswith(f"{leaf}.")), None)
+        instead = f"one that it calls, such as {called}" if called else "a submodule that it calls"
+        raise FxcostError(
+            f"--leaf {leaf}: {source.ref} never calls {leaf} itself, so it is no step of the run\nName {instead}"
+        )
 
 
 def _rungs(symbolic: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -85,7 +104,7 @@ def _told(
 def _reason(failure: FxcostError) -> str:
     if isinstance(failure, (TraceTimeout, Entangled)):
         return str(failure)
-    return "torch does not run the model with it symbolic"
+    return f"with it symbolic, {str(failure).splitlines()[0]}"
 
 
 def tell_pins(traced: Traced, symbolic: tuple[str, ...], warn: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,6 +79,59 @@ def test_a_leaf_inside_a_leaf_is_part_of_it() -> None:
     model = Middle(nn.Sequential(nn.Linear(8, 8)))
     costs = trace(model, inputs=(INPUT,), leaves=("middle", "middle.0"))
     assert costs.unknown == {"fxcost.leaf.default": ("middle",)}
+
+
+class Inside(nn.Module):
+    """Its parts are called, but it and its list of them never are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+        self.coder = Middle(nn.ReLU())
+        self.spare = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for part in self.parts:
+            x = part(x)
+        return self.coder.last(self.coder.middle(self.coder.first(x)))
+
+
+@pytest.mark.parametrize(
+    ("path", "instead"), [("parts", "parts.0"), ("coder", "coder.first"), ("spare", "a submodule")]
+)
+def test_a_leaf_that_is_never_called_is_refused(path: str, instead: str) -> None:
+    with pytest.raises(FxcostError, match=rf"--leaf {path}: Inside never calls {path} itself.*\nName .*{instead}"):
+        trace(Inside(), inputs=(INPUT,), leaves=(path,))
+    assert trace(Inside(), inputs=(INPUT,), leaves=("parts.0", "coder.first")).unknown == {
+        "fxcost.leaf.default": ("parts.0", "coder.first")
+    }
+
+
+def test_a_leaf_that_depends_on_sizes_in_too_many_ways_fixes_them() -> None:
+    """Not taken for one that cannot run, after which nothing would be counted."""
+    costs = trace("swin_t", leaves=("features.3",), warn=lambda _: None)
+    assert (set(costs.symbols), set(costs.fixed)) == ({"B"}, {"H", "W"})
+    assert costs.unknown == {"fxcost.leaf.default": ("features.3",)}
+
+
+def test_a_leaf_is_not_given_what_an_object_among_its_inputs_holds() -> None:
+    """A cache that all layers share reaches each of them, and what else is in it need not be read."""
+
+    class Cached(nn.Module):
+        def forward(self, x: torch.Tensor, cache: SimpleNamespace) -> torch.Tensor:
+            return x + cache.mine
+
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Cached()
+
+        def forward(self, x: torch.Tensor, mine: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+            return self.inner(x, SimpleNamespace(mine=mine, others=others))
+
+    inputs = ("x: float32[B,4]", "mine: float32[B,4]", "others: float32[B,1000]")
+    (leaf,) = trace(Reads(), inputs=inputs, leaves=("inner",)).at(B=1).layers
+    assert leaf.cost.reads == {"activation": {"float32": 4}}
 
 
 def test_an_unknown_path_is_named() -> None:

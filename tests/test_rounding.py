@@ -64,6 +64,26 @@ def test_a_size_that_is_rounded_once_keeps_its_formula(height: Function) -> None
         assert costs.at(B=1, H=h, W=w).total.macs == height(h, w) * 32 * 8 * 27
 
 
+@pytest.mark.parametrize(
+    "height", [lambda h, _: round(h * 0.3), lambda h, _: math.floor(h**0.5), lambda h, _: round(h / 7, 2) // 1 + 1]
+)
+def test_what_no_formula_follows_fixes_the_size_that_it_is_made_of(height: Function) -> None:
+    costs = fxcost.trace(
+        Resized(lambda h, w: math.floor(height(h, w))), inputs=("x: float32[B,3,H,W]",), at={"H": 50, "W": 40}
+    )
+    assert (set(costs.symbols), set(costs.fixed)) == ({"B", "W"}, {"H"})
+    assert "test_rounding.py" in costs.fixed["H"].where
+    assert costs.at(B=1, W=9).total.macs == math.floor(height(50, 9)) * 32 * 8 * 27
+
+
+@pytest.mark.parametrize("height", [lambda h, w: abs(h - w) + 1, lambda h, _: h >> 1, lambda h, _: h << 2])
+def test_differences_and_shifts_keep_their_formulas(height: Function) -> None:
+    costs = fxcost.trace(Resized(height), inputs=("x: float32[B,3,H,W]",), at={"H": 96, "W": 40})
+    assert (costs.fixed, costs.conditions) == ({}, ())
+    for h, w in [(97, 40), (40, 97), (33, 33)]:
+        assert costs.at(B=1, H=h, W=w).total.macs == height(h, w) * 32 * 8 * 27
+
+
 def _expressions() -> st.SearchStrategy[Function]:
     leaves = st.one_of(
         st.sampled_from([lambda h, _: h, lambda _, w: w]),

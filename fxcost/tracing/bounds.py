@@ -111,6 +111,8 @@ def _low_of_atom(sizes: Polynomials, index: int) -> Number | None:
     if atom.kind == "symbol":
         return sizes.lows.get(index, 1)
     lows = [low_of(argument) for argument in atom.arguments]
+    if atom.kind == "greatest" and not plus(*atom.arguments).terms:
+        return 0  # the greater of a size and its negative
     if atom.kind == "greatest":
         return max((low for low in lows if low is not None), default=None)
     if lows[0] is None or (atom.kind == "least" and lows[1] is None):

@@ -11,7 +11,6 @@ import re
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from copy import copy
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from fxcost.tracing.carried import Sizes
 from fxcost.tracing.reading import Traced, read_program, tensor_inputs, with_live_tensors
 from fxcost.tracing.recording import Recording, every_tensor_in, record, without_memory
 from fxcost.tracing.replaying import replayed
+from fxcost.tracing.restoring import as_found
 from fxcost.tracing.sizes import SMALLEST_EXAMPLE, TraceError, guard_places, hint_of, user_place
 
 REHEARSAL_SECONDS = 60.0
@@ -84,7 +84,7 @@ def record_module(
         with _as_found(module):  # what a run leaves behind, such as a cache, must not change the next
             return record(module, lambda: call(call.tensors), carried, leaves), call.tensors
 
-    with _as_found(module), _in_silence(), _without_collection(), _within(budget_seconds, doing, example):
+    with _without_collection(), _as_found(module), _in_silence(), _within(budget_seconds, doing, example):
         without_memory(module)
         traced = replayed(module, run, sizes, symbolic, example)
     for node, spec in zip(placeholders(traced.graph), arguments.specs(), strict=False):
@@ -164,42 +164,17 @@ def _example_tensor(spec: InputSpec, example: Mapping[str, Any], device: torch.d
     return torch.zeros(spec.shape(example, torch.sym_min), dtype=getattr(torch, spec.dtype), device=device)
 
 
-def _attributes(module: torch.nn.Module) -> dict[str, Any]:
-    """A module's attributes; the values of its own tables of parameters, buffers, submodules and hooks as well."""
-    return {
-        name: (value, copy(value) if isinstance(value, (dict, list, set)) else None)
-        for name, value in vars(module).items()
-    }
-
-
-def _put_back(module: torch.nn.Module, attributes: dict[str, Any]) -> None:
-    vars(module).clear()
-    for name, (value, content) in attributes.items():
-        vars(module)[name] = value
-        if isinstance(content, dict):
-            value.clear()
-            value.update(content)
-        elif isinstance(content, list):
-            value[:] = content
-        elif isinstance(content, set):
-            value.clear()
-            value.update(content)
-
-
 @contextmanager
 def _as_found(module: torch.nn.Module) -> Generator[None]:
-    """Trace in eval mode; put back every submodule's mode, the random state and the attention setting."""
-    attributes = {each: _attributes(each) for each in module.modules()}
+    """Trace in eval mode; put back all that the modules hold, the random state and the attention setting."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), as_found(module):
             module.eval()
             torch.backends.mha.set_fastpath_enabled(False)
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-        for each, before in attributes.items():
-            _put_back(each, before)
 
 
 @contextmanager

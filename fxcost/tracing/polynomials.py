@@ -213,6 +213,8 @@ def _whole(terms: dict[tuple[int, ...], Number]) -> bool:
 
 def quotient(a: Polynomial, b: Polynomial) -> Polynomial:
     value = math.floor(a.hint / Fraction(b.hint))
+    if a.constant is not None and b.constant is not None:
+        return a.sizes.number(value)
     terms = _divided(a, b)
     if terms is not None and _whole(terms):
         return a.sizes.size(_normal(terms))
@@ -276,7 +278,8 @@ def floor(a: Polynomial) -> Polynomial:
         raise Rounded
     if all(isinstance(c, int) or c.denominator == 1 for _, c in a.terms) and not has(a, "ratio"):
         return a.sizes.size(tuple((atoms, int(c)) for atoms, c in a.terms))
-    return a.sizes.atom("floor", math.floor(a.hint), a)
+    value = math.floor(a.hint)
+    return a.sizes.number(value) if a.constant is not None else a.sizes.atom("floor", value, a)
 
 
 def has(a: Polynomial, *kinds: Kind) -> bool:

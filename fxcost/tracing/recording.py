@@ -22,8 +22,10 @@ from torch._ops import OpOverload
 from torch._subclasses.schema_check_mode import SchemaCheckMode
 from torch.utils import _pytree as pytree
 
+from fxcost.errors import FxcostError
 from fxcost.graph import Layer
 from fxcost.tracing.carried import Sizes
+from fxcost.tracing.polynomials import Rounded, TooManyAnswers
 from fxcost.tracing.sizes import TorchFiles, TraceError, line_of
 
 aten = torch.ops.aten
@@ -76,11 +78,14 @@ class _Recorder(SchemaCheckMode):
         self.looks = False
         try:
             result = run(module, *args, **kwargs)
+        except (FxcostError, Rounded, TooManyAnswers):
+            raise
         except Exception as raised:  # noqa: BLE001  # whatever a submodule raises that was not to be looked into
             error = raised
         finally:
             self.looks = True
-        given = (list(every_tensor_in((args, kwargs))), list(module.parameters()))
+        # What an object among them holds, such as the cache of all layers, need not be read.
+        given = (list(tensors_in((args, kwargs))), list(module.parameters()))
         self.recording.steps.append(Step(LEAF, given, {}, list(every_tensor_in(result)), layer))
         if error is not None:
             said = next(iter(str(error).splitlines()), "")

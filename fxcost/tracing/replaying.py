@@ -57,10 +57,18 @@ def replayed(
         ) from None
     convert = _Converter(carried)
     fixed = {name: Pinned(size, "not named in --symbolic") for name, size in sizes.items() if name not in symbolic}
-    fixed |= {name: Pinned(value, where) for name, value, where in _pinned(carried)}
+    for answer in carried.relied.values():
+        if (name := _pinned(answer)) is not None:
+            where = answer.where or "an operator takes it for a number"
+            fixed[name] = Pinned(examples[name], where)
     convert.pins = {name: pin.value for name, pin in fixed.items()}
     graph = _Builder(model, inputs, convert).build(recording)
-    found = [condition for answer in carried.relied.values() for condition in _condition(answer, convert)]
+    found = [
+        condition
+        for answer in carried.relied.values()
+        if _pinned(answer) is None
+        for condition in _condition(answer, convert)
+    ]
     found += [condition for node in graph.nodes if node.op == "call_function" for condition in squeezed(node, convert)]
     ranges = {name: SymbolRange() for name in symbolic if name not in fixed}
     ranges, conditions = tighten(ranges, list(dict.fromkeys(found)))
@@ -78,15 +86,13 @@ def _entangled(symbolic: tuple[str, ...]) -> Entangled:
     return Entangled(f"what the model does depends on {', '.join(symbolic)} in too many ways to write down")
 
 
-def _pinned(carried: Sizes) -> Iterator[tuple[str, int, str]]:
-    """Symbols that the run took for a number: by name, with the number and the line that did."""
-    for answer in carried.relied.values():
-        atoms = [atom for product, _ in answer.difference.terms for atom in product]
-        if answer.relation == "==" and answer.holds and len(atoms) == 1:
-            (atom,) = atoms
-            if carried.atoms[atom].kind == "symbol":
-                value = int(carried.alone(atom).hint)
-                yield carried.atoms[atom].name, value, answer.where or "an operator takes it for a number"
+def _pinned(answer: Answer) -> str | None:
+    """The symbol that an answer takes for a number."""
+    atoms = [atom for product, _ in answer.difference.terms for atom in product]
+    if answer.relation != "==" or not answer.holds or len(atoms) != 1:
+        return None
+    atom = answer.difference.sizes.atoms[atoms[0]]
+    return atom.name if atom.kind == "symbol" else None
 
 
 def _condition(answer: Answer, convert: "_Converter") -> Iterator[Condition]:
@@ -252,6 +258,9 @@ class _Builder:
 # Checking at sizes held out
 
 
+_ADVICE = "Keep fewer symbols with --symbolic, or count the submodule that does so as unknown with --leaf PATH"
+
+
 def _check(run: Run, recording: Recording, traced: Traced, examples: Mapping[str, int]) -> None:
     other = _held_out(traced, examples)
     if other is None:
@@ -261,7 +270,7 @@ def _check(run: Run, recording: Recording, traced: Traced, examples: Mapping[str
     at = ", ".join(f"{name}={size}" for name, size in other.items())
     ran, runs = _working(recording), _working(second)
     if [step.operator for step in ran] != [step.operator for step in runs]:
-        raise Mismatch(f"the model runs other operators at {at}, where its formulas should hold")
+        raise Mismatch(f"the model runs other operators at {at}, where its formulas should hold\n{_ADVICE}")
     known: dict[Polynomial, Any] = {}
     for first, again in zip(ran, runs, strict=True):
         for mine, theirs in zip(tensors_in(first.result), tensors_in(again.result), strict=True):
@@ -269,7 +278,7 @@ def _check(run: Run, recording: Recording, traced: Traced, examples: Mapping[str
             if shape != list(theirs.shape):
                 raise Mismatch(
                     f"at {at} {first.operator} in {first.layer.module or 'the model'} gives a tensor of {tuple(theirs.shape)}, "
-                    f"where the formulas say {tuple(shape)}"
+                    f"where the formulas say {tuple(shape)}\n{_ADVICE}"
                 )
 
 
