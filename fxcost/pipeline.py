@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from torch.fx import Graph, Node
 
 from fxcost.errors import FxcostError
-from fxcost.graph import LAYER, OUTPUTS, SIZE, WEIGHT, Key, operations
+from fxcost.graph import LAYER, OUTPUTS, SIZE, TWIN, WEIGHT, Key, operations
 
 T = TypeVar("T")
 
@@ -38,6 +38,14 @@ def graph_pass(
         return Pass(annotate.__name__, provides, requires, annotate)
 
     return wrap
+
+
+def per_kind(graph: Graph, annotation: Callable[[Node], T]) -> Mapping[Node, T]:
+    """An annotation that follows from what an operation is called with, found once for all that are alike."""
+    table: dict[Node, T] = {}
+    for node in operations(graph):
+        table[node] = table[TWIN[node]] if node in TWIN else annotation(node)
+    return table
 
 
 @dataclass(frozen=True)

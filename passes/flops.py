@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import sympy
 from torch.fx import Graph, Node
 
-from fxcost.graph import LAYER, OUTPUTS, Key, operations
+from fxcost.graph import LAYER, OUTPUTS, Key
 from fxcost.ops.rules import MULTIPLY_ADD, Call, Coverage, Rule, Unit, Verdict, judge
-from fxcost.pipeline import Pass, graph_pass
+from fxcost.pipeline import Pass, graph_pass, per_kind
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def flops_pass(*, causal_skip: bool = False) -> Pass[Flops]:
 
     @graph_pass(provides=FLOPS, requires=(OUTPUTS, LAYER))
     def flops(graph: Graph) -> Mapping[Node, Flops]:
-        return {node: _work(judge(node), causal_skip) for node in operations(graph)}
+        return per_kind(graph, lambda node: _work(judge(node), causal_skip))
 
     return flops
 

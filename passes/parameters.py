@@ -7,7 +7,7 @@ from torch.fx import Graph, Node
 
 from fxcost.graph import OUTPUTS, PARAMETER, WEIGHT, Key, operations, placeholders
 from fxcost.ops.rules import judge
-from fxcost.pipeline import graph_pass
+from fxcost.pipeline import graph_pass, per_kind
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,20 @@ def parameters(graph: Graph) -> Mapping[Node, Parameters]:
     sizes = _sizes(graph)
     seen: set[int] = set()
     table: dict[Node, Parameters] = {}
-    for node in operations(graph):
-        used = used_storages(node) & sizes.keys()
+    for node, storages in used_storages(graph).items():
+        used = storages & sizes.keys()
         table[node] = Parameters(sum(sizes[storage] for storage in used - seen), bool(used & seen))
         seen |= used
     return table
 
 
-def used_storages(node: Node) -> set[int]:
-    """The storages an operation works on; none for one that only makes a view."""
-    if judge(node).coverage == "free":
-        return set()
-    return {tensor.storage for source in node.all_input_nodes for tensor in OUTPUTS[source]}
+def used_storages(graph: Graph) -> Mapping[Node, set[int]]:
+    """The storages that each operation works on; none for one that only makes a view."""
+    free = per_kind(graph, lambda node: judge(node).coverage == "free")
+    return {
+        node: set() if free[node] else {tensor.storage for source in node.all_input_nodes for tensor in OUTPUTS[source]}
+        for node in operations(graph)
+    }
 
 
 def _sizes(graph: Graph) -> dict[int, int]:
@@ -47,7 +49,7 @@ def _sizes(graph: Graph) -> dict[int, int]:
 
 def unused_parameters(graph: Graph) -> Mapping[str, int]:
     """Parameters that no operation uses, by name: elements of each."""
-    used = set[int]().union(*(used_storages(node) for node in operations(graph)))
+    used = set[int]().union(*used_storages(graph).values())
     left: dict[int, tuple[str, int]] = {}
     for node in placeholders(graph):
         if node in PARAMETER and OUTPUTS[node][0].storage not in used:

@@ -7,9 +7,9 @@ from typing import Literal
 import sympy
 from torch.fx import Graph, Node
 
-from fxcost.graph import OUTPUTS, STATE, WEIGHT, Key, TensorSpec, operations, placeholders
+from fxcost.graph import OUTPUTS, STATE, WEIGHT, Key, TensorSpec, placeholders
 from fxcost.ops.rules import Call, Verdict, judge
-from fxcost.pipeline import Pass, graph_pass
+from fxcost.pipeline import Pass, graph_pass, per_kind
 
 Attention = Literal["fused", "math"]
 Counts = dict[str, dict[str, sympy.Expr]]
@@ -33,7 +33,7 @@ def traffic_pass(*, attention: Attention = "fused") -> Pass[Traffic]:
     @graph_pass(provides=TRAFFIC, requires=(OUTPUTS, WEIGHT))
     def traffic(graph: Graph) -> Mapping[Node, Traffic]:
         roles = _roles(graph)
-        return {node: _moved(judge(node), roles, attention) for node in operations(graph)}
+        return per_kind(graph, lambda node: _moved(judge(node), roles, attention))
 
     return traffic
 

@@ -29,10 +29,11 @@ from fxcost.graph import STATE, placeholders
 from fxcost.inputs import Arguments, InputSpec
 from fxcost.tracing.carried import Sizes
 from fxcost.tracing.reading import Traced, read_program, tensor_inputs, with_live_tensors
-from fxcost.tracing.recording import Recording, every_tensor_in, record, without_memory
+from fxcost.tracing.recording import record, without_memory
 from fxcost.tracing.replaying import replayed
 from fxcost.tracing.restoring import as_found
 from fxcost.tracing.sizes import SMALLEST_EXAMPLE, TraceError, guard_places, hint_of, user_place
+from fxcost.tracing.steps import Recording, every_tensor_in
 
 REHEARSAL_SECONDS = 60.0
 
@@ -79,10 +80,10 @@ def record_module(
     example = _example(sizes, symbolic)
     doing = f"recording with {_listed(symbolic)}"
 
-    def run(given: Mapping[str, Any], carried: Sizes) -> tuple[Recording, list[torch.Tensor]]:
+    def run(given: Mapping[str, Any], carried: Sizes, repeating: bool) -> tuple[Recording, list[torch.Tensor]]:
         call = _Call(module, arguments, given)
         with _as_found(module):  # what a run leaves behind, such as a cache, must not change the next
-            return record(module, lambda: call(call.tensors), carried, leaves), call.tensors
+            return record(module, lambda: call(call.tensors), carried, leaves, repeating and not leaves), call.tensors
 
     with _without_collection(), _as_found(module), _in_silence(), _within(budget_seconds, doing, example):
         without_memory(module)

@@ -9,24 +9,23 @@ This is a private interface of torch, and this file is the only one that uses it
 # Torch's dispatch modes are private and untyped; this folder is the border that keeps them from the rest.
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 from unittest import mock
 
 import torch
 from torch._dispatch.python import enable_pre_dispatch, enable_python_dispatcher
-from torch._ops import OpOverload
 from torch._subclasses.schema_check_mode import SchemaCheckMode
-from torch.utils import _pytree as pytree
 
 from fxcost.errors import FxcostError
 from fxcost.graph import Layer
+from fxcost.tracing.attributes import Attributes
 from fxcost.tracing.carried import Sizes
 from fxcost.tracing.polynomials import Rounded, TooManyAnswers
+from fxcost.tracing.repeating import Repeats
 from fxcost.tracing.sizes import TorchFiles, TraceError, line_of
+from fxcost.tracing.steps import Recording, Step, every_tensor_in, likeness, tensors_in
 
 aten = torch.ops.aten
 _OPERATORS = torch.library.Library("fxcost", "DEF")
@@ -36,26 +35,8 @@ LEAF, UNREACHED = torch.ops.fxcost.leaf.default, torch.ops.fxcost.unreached.defa
 META = torch.device("meta")
 
 
-@dataclass(frozen=True)
-class Step:
-    """One call of an operator."""
-
-    operator: OpOverload
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    result: Any
-    layer: Layer
-
-
-@dataclass
-class Recording:
-    """The operators that ran, in their order, and the modules that called them."""
-
-    steps: list[Step] = field(default_factory=list)
-    modules: dict[str, str] = field(default_factory=dict)
-    output: Any = None
-    ended: str = ""
-    """The leaf that could not be run, and why; nothing after it is recorded."""
+Runner = Callable[[torch.nn.Module, Callable[..., Any], Any, Any], Any]
+"""Runs a module: given it, what runs it in the usual way, and its arguments by place and by name."""
 
 
 class _RunEnded(BaseException):
@@ -72,18 +53,35 @@ class _Recorder(SchemaCheckMode):
         self.known: dict[Any, list[Any] | None] = {}
         self.looks = True
 
-    def run_leaf(self, module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    @contextmanager
+    def unseen(self) -> Generator[None]:
+        """Record nothing while this lasts."""
+        looked, self.looks = self.looks, False
+        try:
+            yield
+        finally:
+            self.looks = looked
+
+    def runner(self, leaves: set[torch.nn.Module]) -> Runner:
+        """Runs modules, each of ``leaves`` as one step."""
+
+        def run(module: torch.nn.Module, plain: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+            if module in leaves and self.looks:
+                return self._run_leaf(module, plain, args, kwargs)
+            return plain(module, *args, **kwargs)
+
+        return run
+
+    def _run_leaf(self, module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run a module as one step; where it cannot be run, the recording ends."""
         layer, result, error = self.layer(), None, None
-        self.looks = False
         try:
-            result = run(module, *args, **kwargs)
+            with self.unseen():
+                result = run(module, *args, **kwargs)
         except (FxcostError, Rounded, TooManyAnswers):
             raise
         except Exception as raised:  # noqa: BLE001  # whatever a submodule raises that was not to be looked into
             error = raised
-        finally:
-            self.looks = True
         # What an object among them holds, such as the cache of all layers, need not be read.
         given = (list(tensors_in((args, kwargs))), list(module.parameters()))
         self.recording.steps.append(Step(LEAF, given, {}, list(every_tensor_in(result)), layer))
@@ -115,7 +113,7 @@ class _Recorder(SchemaCheckMode):
         run = SHAPES.get(func, func)
         if func._schema.is_mutable or any(r.alias_info is not None for r in func._schema.returns):
             return run(*args, **kwargs)
-        key = (func, _likeness(args), _likeness(tuple(kwargs.items())))
+        key = (func, likeness(args), likeness(tuple(kwargs.items())))
         known = self.known.get(key)
         if known is not None:
             made = [torch.empty_strided(shape, strides, dtype=dtype, device=META) for shape, strides, dtype in known]
@@ -124,17 +122,6 @@ class _Recorder(SchemaCheckMode):
         if key not in self.known:
             self.known[key] = _plain_results(func, result, (args, kwargs))
         return result
-
-
-def _likeness(value: Any) -> Any:
-    """What calls that give like results have in common: 1, 1.0 and True are not alike."""
-    if isinstance(value, torch.Tensor):
-        return (*(_likeness(each) for each in (tuple(value.shape), value.stride())), value.dtype)
-    if isinstance(value, torch.SymInt):
-        return value.node
-    if isinstance(value, (list, tuple)):
-        return tuple(map(_likeness, value))
-    return (type(value), value)
 
 
 def _plain_results(func: Any, result: Any, given: Any) -> list[Any] | None:
@@ -185,8 +172,17 @@ SHAPES: Mapping[Any, Callable[..., Any]] = {
 }
 
 
-def record(model: torch.nn.Module, call: Callable[[], Any], sizes: Sizes, leaves: Iterable[str] = ()) -> Recording:
-    """Run ``call``, which calls ``model`` on meta tensors, and keep what ran; each of ``leaves`` as one step."""
+def record(
+    model: torch.nn.Module,
+    call: Callable[[], Any],
+    sizes: Sizes,
+    leaves: Iterable[str] = (),
+    repeating: bool = False,
+) -> Recording:
+    """Run ``call``, which calls ``model`` on meta tensors, and keep what ran; each of ``leaves`` as one step.
+
+    With ``repeating``, of blocks that are alike only the first runs; not together with leaves.
+    """
     recording = Recording()
     paths = dict(model.named_modules())
     stack = _Modules(model, recording.modules)
@@ -194,7 +190,12 @@ def record(model: torch.nn.Module, call: Callable[[], Any], sizes: Sizes, leaves
     sizes.where = _place_in_model
     with ExitStack() as settings:
         settings.enter_context(like_an_export())
-        settings.enter_context(stack.followed(recorder, {paths[path] for path in leaves}))
+        run = recorder.runner({paths[path] for path in leaves})
+        if repeating:
+            attributes = Attributes(model)
+            run = Repeats(model, recording, stack.layers, attributes, recorder.unseen).run
+            settings.enter_context(attributes.laid_aside())
+        settings.enter_context(stack.followed(run))
         settings.enter_context(torch.device(META))
         settings.enter_context(enable_python_dispatcher())
         settings.enter_context(enable_pre_dispatch())
@@ -202,7 +203,7 @@ def record(model: torch.nn.Module, call: Callable[[], Any], sizes: Sizes, leaves
         try:
             recording.output = call()
         except _RunEnded:
-            used = {id(tensor) for step in recording.steps for tensor in tensors_in((step.args, step.kwargs))}
+            used = {id(tensor) for step in recording.steps for tensor in step.taken}
             left = [parameter for parameter in model.parameters() if id(parameter) not in used]
             root = Layer("", type(model).__name__)
             recording.steps.append(Step(UNREACHED, (left,), {}, [], root))
@@ -243,19 +244,17 @@ class _Modules:
         return self.stack[-1] if self.stack else Layer("", "")
 
     @contextmanager
-    def followed(self, recorder: _Recorder, leaves: set[torch.nn.Module]) -> Generator[None]:
-        run = torch.nn.Module.__call__
+    def followed(self, run: Runner) -> Generator[None]:
+        plain = torch.nn.Module.__call__
         layers, stack = self.layers, self.stack
 
         def call(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             layer = layers.get(module)
             if layer is None:
-                return run(module, *args, **kwargs)
+                return plain(module, *args, **kwargs)
             stack.append(layer)
             try:
-                if module in leaves and recorder.looks:
-                    return recorder.run_leaf(module, run, args, kwargs)
-                return run(module, *args, **kwargs)
+                return run(module, plain, args, kwargs)
             finally:
                 stack.pop()
 
@@ -285,56 +284,3 @@ def without_memory(model: torch.nn.Module) -> None:
                     table[name] = bare(value)
                 elif type(value) is list and any(isinstance(each, torch.Tensor) for each in value):
                     table[name] = [bare(each) if isinstance(each, torch.Tensor) else each for each in value]
-
-
-def originals(recording: Recording, known: Iterable[int]) -> dict[int, torch.Tensor]:
-    """For tensors that no step gave, the result that each is another handle of: torch hands out copies of new tensors.
-
-    ``known`` are the identities of the tensors that the run was given.
-    """
-    made: dict[int, torch.Tensor] = {}
-    known = set(known)
-    found: dict[int, torch.Tensor] = {}
-
-    def look_at(tensors: Iterable[torch.Tensor]) -> set[int]:
-        storages: set[int] = set()
-        for tensor in tensors:
-            storage = tensor.untyped_storage()._cdata
-            storages.add(storage)
-            if id(tensor) not in known and storage in made:
-                found[id(tensor)] = made[storage]
-        return storages
-
-    for step in recording.steps:
-        taken = look_at(tensors_in((step.args, step.kwargs)))
-        for tensor in tensors_in(step.result):
-            known.add(id(tensor))
-            if (storage := tensor.untyped_storage()._cdata) not in taken:
-                made.setdefault(storage, tensor)
-    look_at(tensors_in(recording.output))
-    return found
-
-
-_PLAIN = (int, float, str, bool, complex, type(None), type, torch.SymInt, torch.Size, torch.dtype, torch.device)
-
-
-def every_tensor_in(output: Any) -> Iterator[torch.Tensor]:
-    """The tensors of a result, those that it holds as attributes too."""
-    # A tensor that is not found here would be removed with all that computes it, and its cost with it.
-    for leaf in pytree.tree_leaves(output):
-        if isinstance(leaf, torch.Tensor):
-            yield leaf
-        elif isinstance(leaf, _PLAIN):
-            continue
-        elif hasattr(leaf, "__dict__"):
-            yield from every_tensor_in(vars(leaf))
-        else:
-            raise TraceError(f"the model returns a {type(leaf).__name__}, which cannot be searched for tensors")
-
-
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    return (leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor))
-
-
-def named_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    return chain(model.named_parameters(), model.named_buffers())

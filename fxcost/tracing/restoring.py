@@ -15,13 +15,17 @@ _NO_STATE = (torch.Tensor, type, ModuleType, FunctionType, MethodType, BuiltinFu
 @contextmanager
 def as_found(model: torch.nn.Module) -> Generator[None]:
     """Put back all that the model's modules hold, in lists, dicts, sets and plain objects however deep, on the way out."""
-    before = [(each, copy(each)) for each in _holders(model)]
+    holders = list(_holders(model))
+    filled = [(each, copy(each)) for each in holders if each]
+    empty = [each for each in holders if not each]  # most: the tables of hooks, of which there are none
     try:
         yield
     finally:
-        for holder, contents in before:
-            if holder or contents:  # most are the tables of hooks, of which there are none
-                _put_back(holder, contents)
+        for holder in empty:
+            if holder:
+                holder.clear()
+        for holder, contents in filled:
+            _put_back(holder, contents)
 
 
 def _holders(model: torch.nn.Module) -> Iterator[Contents]:
