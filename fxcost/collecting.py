@@ -17,7 +17,7 @@ from torch.fx import Graph, Node
 
 from fxcost.building import Source
 from fxcost.conditions import SymbolRange
-from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, as_expr, operator_name
+from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, operator_name
 from fxcost.evaluation import total
 from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, operations, placeholders
 from fxcost.ops.rules import call_of
@@ -25,6 +25,7 @@ from fxcost.passes.flops import FLOPS
 from fxcost.passes.parameters import PARAMETERS, unused_parameters
 from fxcost.passes.traffic import TRAFFIC
 from fxcost.pipeline import Pass
+from fxcost.quantities import as_expr
 from fxcost.roles import State
 from fxcost.tracing import Traced
 

@@ -3,50 +3,22 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import sympy
-
 from fxcost.conditions import Condition, Pinned, SymbolRange, check_sizes
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
-from fxcost.evaluation import compile_expression, total
+from fxcost.quantities import DTYPE_BITS, Counts, Mapper, Quantity, bytes_of, sum_counts, sum_of
 
 if TYPE_CHECKING:
     from fxcost.roles import State
     from fxcost.roofline import Crossover
 
-Quantity = sympy.Expr | int | Fraction
-"""A formula, or its value at given sizes."""
-
-
-def as_expr(quantity: Quantity) -> sympy.Expr:
-    """The quantity as an expression."""
-    if isinstance(quantity, Fraction):
-        return sympy.Rational(quantity.numerator, quantity.denominator)
-    return quantity if isinstance(quantity, sympy.Expr) else sympy.Integer(quantity)
-
-
-def number(quantity: Quantity) -> Fraction:
-    """The value of an evaluated quantity."""
-    return quantity if isinstance(quantity, Fraction) else Fraction(int(quantity))
-
-
-Counts = Mapping[str, Mapping[str, Quantity]]
-"""Element counts by role (``weight``, ``state``, ``activation``), then by dtype."""
-
 Rung = Literal["exact", "replayed", "fixed"]
 """How formulas were found: exported, recorded and run again, or for one size of some symbol alone."""
 Unit = Literal["matrix", "vector"]
 Coverage = Literal["counted", "free", "unknown"]
-
-DTYPE_BITS: Mapping[str, int] = {
-    "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "float8_e4m3fn": 8, "float8_e5m2": 8,
-    "int64": 64, "int32": 32, "int16": 16, "int8": 8, "uint8": 8, "bool": 8, "complex64": 64, "complex128": 128,
-}  # fmt: skip
-"""Bits of one stored element of each torch dtype."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +39,11 @@ class Cost:
         """All costs together; formulas are summed as monomials, never expanded."""
         costs = list(costs)
         return Cost(
-            flops=_sum(c.flops for c in costs),
-            macs=_sum(c.macs for c in costs),
+            flops=sum_of(c.flops for c in costs),
+            macs=sum_of(c.macs for c in costs),
             params=sum(c.params for c in costs),
-            reads=_sum_counts(c.reads for c in costs),
-            writes=_sum_counts(c.writes for c in costs),
+            reads=sum_counts(c.reads for c in costs),
+            writes=sum_counts(c.writes for c in costs),
         )
 
     def bytes_moved(self, bits: Mapping[str, int]) -> Quantity:
@@ -95,49 +67,6 @@ class Cost:
             {role: {d: function(n) for d, n in by.items()} for role, by in self.reads.items()},
             {role: {d: function(n) for d, n in by.items()} for role, by in self.writes.items()},
         )
-
-
-class Mapper:
-    """A function on quantities that is called once for each distinct formula."""
-
-    def __init__(self, sizes: Mapping[str, int]) -> None:
-        self.sizes = sizes
-        self.known: dict[sympy.Expr, int | Fraction] = {}
-
-    def __call__(self, quantity: Quantity) -> int | Fraction:
-        if not isinstance(quantity, sympy.Expr):
-            return quantity
-        if quantity not in self.known:
-            self.known[quantity] = compile_expression(quantity)(self.sizes)
-        return self.known[quantity]
-
-
-def _sum(quantities: Iterable[Quantity]) -> Quantity:
-    quantities = list(quantities)
-    if any(isinstance(q, sympy.Expr) for q in quantities):
-        return total(map(as_expr, quantities))
-    return sum(quantities)  # pyright: ignore[reportArgumentType]  # all numbers
-
-
-def _sum_counts(many: Iterable[Counts]) -> Counts:
-    parts: dict[tuple[str, str], list[Quantity]] = {}
-    for counts in many:
-        for role, by_dtype in counts.items():
-            for dtype, elements in by_dtype.items():
-                parts.setdefault((role, dtype), []).append(elements)
-    summed: dict[str, dict[str, Quantity]] = {}
-    for (role, dtype), elements in sorted(parts.items()):
-        summed.setdefault(role, {})[dtype] = _sum(elements)
-    return summed
-
-
-def bytes_of(counts: Counts, bits: Mapping[str, int]) -> Quantity:
-    """Bytes of elements when one of each dtype takes so many bits."""
-    each = [(n, bits[dtype]) for by_dtype in counts.values() for dtype, n in by_dtype.items()]
-    if any(isinstance(n, sympy.Expr) for n, _ in each):
-        return total(n * sympy.Rational(width, 8) for n, width in each)  # pyright: ignore[reportOperatorIssue]
-    whole = sum((number(n) * width / 8 for n, width in each), Fraction(0))
-    return int(whole) if whole.denominator == 1 else whole
 
 
 def operator_name(op: str) -> str:

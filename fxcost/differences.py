@@ -11,8 +11,9 @@ from random import Random
 from typing import Literal, NamedTuple
 
 from fxcost.conditions import SymbolRange
-from fxcost.costs import Cost, CostModel, LayerCost, Mapper, Quantity, fit, number, operator_name
+from fxcost.costs import Cost, CostModel, LayerCost, fit, operator_name
 from fxcost.errors import FxcostError
+from fxcost.quantities import Mapper, Quantity, number
 
 MEASURES = ("flops", "macs", "params", "bytes")
 

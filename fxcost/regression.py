@@ -9,10 +9,11 @@ import yaml
 from pydantic import Field, ValidationError
 
 from fxcost.analysis import trace
-from fxcost.costs import CostModel, LayerCost, as_expr
+from fxcost.costs import CostModel, LayerCost
 from fxcost.differences import amounts, compare
 from fxcost.documents import Record
 from fxcost.errors import FxcostError
+from fxcost.quantities import as_expr
 from fxcost.reports.change_lines import summary
 from fxcost.reports.differences import differences_report
 from fxcost.saved import SavedCondition, SavedModel, SavedPin, SavedSymbol, quantity_text, to_model, to_record

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from fxcost.costs import Cost, Quantity, bytes_of
+from fxcost.costs import Cost
+from fxcost.quantities import Quantity, bytes_of
 
 ROLES: Mapping[str, str] = {"weight": "weights", "state": "cache state", "activation": "activations"}
 """Each role with its word in reports."""

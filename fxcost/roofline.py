@@ -18,12 +18,13 @@ import sympy
 
 from fxcost.bends import stretches, where_nonnegative
 from fxcost.conditions import SymbolRange, tighten
-from fxcost.costs import Cost, CostModel, LayerCost, Quantity, Unit, as_expr, number
+from fxcost.costs import Cost, CostModel, LayerCost, Unit
 from fxcost.errors import FxcostError
 from fxcost.evaluation import substitute, total
 from fxcost.expressions import symbol
 from fxcost.piecewise import IntegerSet, Interval, coefficients
 from fxcost.platforms import PRECISION_BITS, Platform
+from fxcost.quantities import Quantity, as_expr, number
 
 Bound = Literal["compute", "memory", "unknown"]
 Outcome = Literal["always", "at", "never", "within", "unknown"]

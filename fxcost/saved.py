@@ -8,10 +8,11 @@ import sympy
 from pydantic import Field
 
 from fxcost.conditions import Condition, Pinned, SymbolRange
-from fxcost.costs import Cost, CostModel, LayerCost, Quantity, Rung
+from fxcost.costs import Cost, CostModel, LayerCost, Rung
 from fxcost.documents import Document, Record, as_json, parsed, read_file, validated, write_aside
 from fxcost.errors import FxcostError
 from fxcost.expressions import ExpressionError, parse, to_text
+from fxcost.quantities import Quantity
 from fxcost.roles import State
 
 SCHEMA_VERSION = 1

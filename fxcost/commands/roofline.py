@@ -28,7 +28,7 @@ def crossover(
 ) -> None:
     """From which batch size (or resolution, or length) each layer is compute-bound: always, from a size on, or never."""
     from fxcost.inputs import parse_sweep
-    from fxcost.reports.roofline import crossover_report
+    from fxcost.reports.crossovers import crossover_report
     from fxcost.roofline import crossovers
     from fxcost.sweeps import crossovers_tried
 

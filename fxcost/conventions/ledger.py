@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from fxcost.costs import UNUSED, CostModel, LayerCost, as_expr, operator_name
+from fxcost.costs import UNUSED, CostModel, LayerCost, operator_name
+from fxcost.quantities import as_expr
 
 Shape = tuple[int, ...]
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
-from fxcost.costs import CostModel, Quantity
+from fxcost.costs import CostModel
 from fxcost.differences import MEASURES, Amounts, Difference, Move
+from fxcost.quantities import Quantity
 from fxcost.reports.numbers import formula, sizes_text
 
 TITLES = {"flops": "FLOPs", "macs": "MACs", "params": "parameters", "bytes": "bytes"}

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, Quantity, number
+from fxcost.costs import UNUSED, Cost, CostModel, LayerCost
 from fxcost.errors import FxcostError
+from fxcost.quantities import Quantity, number
 from fxcost.reports.numbers import formula, merged_name, prefix_for, scaled, shape, share, sizes_text, symbol_lines
 from fxcost.roles import ROLES, bytes_by_role
 from fxcost.saved import quantity_text

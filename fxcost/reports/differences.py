@@ -8,10 +8,11 @@ from typing import Any
 
 import sympy
 
-from fxcost.costs import CostModel, LayerCost, Quantity, number
+from fxcost.costs import CostModel, LayerCost
 from fxcost.differences import MEASURES, Amounts, Difference, Pair, amounts
 from fxcost.evaluation import split_coefficient
 from fxcost.expressions import to_pretty
+from fxcost.quantities import Quantity, number
 from fxcost.reports.change_lines import TITLES, measure, percent, summary
 from fxcost.reports.numbers import formula, merged_name, prefix_for, scaled, sizes_text
 from fxcost.saved import quantity_text

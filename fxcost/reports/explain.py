@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 import sympy
 
-from fxcost.costs import CostModel, LayerCost, Quantity
+from fxcost.costs import CostModel, LayerCost
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import evaluate
 from fxcost.expressions import to_pretty
+from fxcost.quantities import Quantity
 from fxcost.reports.numbers import formula, shape, sizes_text, symbol_lines
 from fxcost.roles import ROLES
 from fxcost.tables import Cell, Column, Report

@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 from fxcost.figures import ByteRate, Bytes, Count, Figure, Hertz, Measured, OpRate, Peak, Watts
 from fxcost.platforms import Platform
 from fxcost.reports.numbers import decimal, prefix_for
+from fxcost.roofline import Machine
 from fxcost.tables import Cell, Column, Report
 
 SHOWN = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8")
@@ -109,3 +111,32 @@ def _remark(figure: Figure) -> str:
     marks += [f"printed as {figure.printed}"] if figure.printed else []
     marks += [figure.note] if figure.note else []
     return "; ".join(marks)
+
+
+def machine_lines(machine: Machine) -> tuple[str, ...]:
+    """The numbers of a machine that a table rests on."""
+    matrix, vector = (machine.peak(unit) for unit in ("matrix", "vector"))
+    ridge = machine.ridge("matrix")
+    line = (
+        f"{machine.platform.name}  {machine.precision}: matrix {_rate(matrix)}FLOP/s, "
+        f"vector {_rate(vector)}FLOP/s, memory {_rate(machine.bandwidth)}B/s, ridge point {decimal(ridge)} FLOP/B"
+    )
+    doubts = [f"{key} is doubtful ({figure.source})" for key, figure in _used(machine) if figure.doubtful]
+    if vector is None:
+        doubts.append(
+            "its vector peak is not published: the bound of layers on the vector unit is unknown, their time that of their traffic"
+        )
+    return (line, *(f"         {doubt}" for doubt in doubts))
+
+
+def _used(machine: Machine) -> list[tuple[str, Any]]:
+    platform, precision = machine.platform, machine.precision
+    used = [("matrix peak", platform.peak("matrix", precision)), ("vector peak", platform.peak("vector", precision))]
+    return [(name, figure) for name, figure in [*used, ("bandwidth", platform.bandwidth)] if figure is not None]
+
+
+def _rate(value: Fraction | None) -> str:
+    if value is None:
+        return "unpublished "
+    factor, prefix = prefix_for(value)
+    return f"{float(value / factor):,.4g} {prefix}"

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from fxcost.costs import CostModel
+from fxcost.reports.crossovers import LONGEST_LIST, NO_BEST_BATCH, others_of
 from fxcost.reports.numbers import share, sizes_text
-from fxcost.reports.roofline import LONGEST_LIST, NO_BEST_BATCH, counted_in, machine_lines, others_of
+from fxcost.reports.platforms import machine_lines
+from fxcost.reports.roofline import counted_in
 from fxcost.roofline import Machine
 from fxcost.sweeps import SweepPoint
 from fxcost.tables import Cell, Column, Report

@@ -1,0 +1,184 @@
+"""From which size on layers are compute-bound, on one machine or several."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from fxcost.costs import CostModel
+from fxcost.piecewise import IntegerSet
+from fxcost.reports.costs import Alike, alike
+from fxcost.reports.numbers import decimal, merged_name, sizes_text, symbol_lines
+from fxcost.reports.platforms import machine_lines
+from fxcost.roofline import KEPT_ON_CHIP, WHOLE_STEP, Crossover, Machine, step_crossovers
+from fxcost.tables import Cell, Column, Report
+
+STYLES = {"always": "blue", "at": "blue", "within": "blue", "never": "dark_orange"}
+"""The colours of `fxcost.reports.roofline.STYLES`: compute-bound somewhere, or nowhere."""
+
+LONGEST_LIST = 3
+WHOLE_STEP_TOLD = (
+    f"{WHOLE_STEP}: FLOPs of all matrix products against bytes of all operations, as if they ran at once; "
+    f"{KEPT_ON_CHIP}: against those bytes only, as if activations stayed on the chip."
+)
+NO_BEST_BATCH = "Under a roofline throughput never falls as the batch grows: the best batch is the largest that a latency or memory limit allows."
+
+
+def crossover_report(
+    model: CostModel,
+    solved: Sequence[tuple[Machine, Sequence[Crossover]]],
+    over: str,
+    at: Mapping[str, int],
+    *,
+    wide: bool,
+    tried: Iterable[int] = (),
+) -> Report:
+    """For each layer the sizes of ``over`` at which it is compute-bound: ``wide`` with a column for each machine.
+
+    ``tried`` are the sizes that were looked at, where it was not solved for all.
+    """
+    machines, found = [machine for machine, _ in solved], [crossovers for _, crossovers in solved]
+    tried, others = tuple(tried), others_of(model, over, at)
+    among = f", of {len(tried)} tried ({listed(map(str, tried))})" if tried else ""
+    heading = (
+        f"{model.ref}: compute-bound sizes of {over}{among}" + (f" at {sizes_text(others)}" if others else ""),
+        *(line for machine in machines for line in machine_lines(machine)),
+        *(() if tried else (line for line in symbol_lines(model) if not line.startswith("symbols"))),
+    )
+    facts = {"model": model.ref, "over": over, "at": others}
+    notes = tuple(_summary(machine, each, over, bool(tried)) for machine, each in solved)
+    if over == "B":
+        notes += (NO_BEST_BATCH,)
+    if model.state is not None and not tried:
+        found = [(*each, *step_crossovers(model, machine, over, at)) for machine, each in solved]
+        notes = (WHOLE_STEP_TOLD, *notes)
+    columns, rows = _wide(machines, found, over) if wide else _long(machines, found)
+    return Report(columns, rows, heading, notes, facts)
+
+
+def others_of(model: CostModel, over: str, at: Mapping[str, int]) -> dict[str, int]:
+    """The sizes that all symbols but ``over`` have."""
+    return {name: size for name, size in {**model.point(), **at}.items() if name != over}
+
+
+def _summary(machine: Machine, found: Sequence[Crossover], over: str, tried: bool) -> str:
+    counts = {
+        outcome: sum(c.outcome == outcome for c in found) for outcome in ("always", "at", "within", "never", "unknown")
+    }
+    words = {
+        "always": "compute-bound at every {0} tried" if tried else "compute-bound at any {0}",
+        "at": "from some {0} on",
+        "within": "at some {0}" if tried else "in ranges of {0}",
+        "never": "at no {0}" + (" tried" if tried else ""),
+        "unknown": "unknown",
+    }
+    told = ", ".join(f"{n} {words[outcome].format(over)}" for outcome, n in counts.items() if n)
+    largest = max((c.threshold for c in found if c.outcome == "at" and c.threshold), default=None)
+    last = f"; all that ever become so are from {over} = {largest:,} on" if largest else ""
+    return f"{machine.platform.name}: of {len(found)} operations {told}{last}."
+
+
+def _wide(
+    machines: Sequence[Machine], solved: Sequence[Sequence[Crossover]], over: str
+) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+    one = len(machines) == 1
+    columns = [
+        Column("layer", "layer", numeric=False),
+        Column("type", "type", numeric=False),
+        Column("×N", "count"),
+        Column("unit", "unit", numeric=False),
+    ]
+    columns += [Column("compute-bound" if one else m.platform.name, m.platform.name, numeric=False) for m in machines]
+    columns += [Column("intensity limit FLOP/B", "limit"), Column("ridge FLOP/B", "ridge")] if one else []
+    rows: list[tuple[Cell, ...]] = []
+    for group in _grouped(solved):
+        layers = [column[0].layer for column in group]
+        each = [Cell(outcome_text(c, over), style=STYLES.get(c.outcome, "")) for c in group[0]]
+        first = group[0][0]
+        rows.append(
+            (
+                Cell(merged_name([layer.name for layer in layers])),
+                Cell(layers[0].kind),
+                Cell(f"×{len(group)}" if len(group) > 1 else "", len(group)),
+                Cell(layers[0].unit),
+                *each,
+                *((Cell(decimal(first.limit, 2)), Cell(decimal(first.ridge))) if one else ()),
+            )
+        )
+    return tuple(columns), tuple(rows)
+
+
+def _grouped(solved: Sequence[Sequence[Crossover]]) -> list[list[tuple[Crossover, ...]]]:
+    """Layers that repeat together: each group holds, for each layer, its crossovers on all machines."""
+    groups: dict[Alike, list[tuple[Crossover, ...]]] = {}
+    for row in zip(*solved, strict=True):
+        groups.setdefault(alike(row[0].layer), []).append(row)
+    return list(groups.values())
+
+
+def _long(
+    machines: Sequence[Machine], solved: Sequence[Sequence[Crossover]]
+) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+    columns = (
+        Column("platform", "platform", numeric=False),
+        Column("precision", "precision", numeric=False),
+        Column("layer", "layer", numeric=False),
+        Column("type", "type", numeric=False),
+        Column("unit", "unit", numeric=False),
+        Column("outcome", "outcome", numeric=False),
+        Column("compute-bound from", "compute_bound_from"),
+        Column("exact", "exact", numeric=False),
+        Column("intervals", "intervals", numeric=False),
+        Column("checked up to", "checked_up_to"),
+        Column("intensity limit FLOP/B", "intensity_limit_flop_per_byte"),
+        Column("ridge FLOP/B", "ridge_flop_per_byte"),
+    )
+    rows = tuple(
+        (
+            Cell(machine.platform.name),
+            Cell(machine.precision),
+            Cell(c.layer.name),
+            Cell(c.layer.module_type),
+            Cell(c.layer.unit),
+            Cell(c.outcome),
+            Cell("", c.threshold if c.threshold is not None else ""),
+            Cell("", str(c.exact) if c.exact is not None else ""),
+            Cell(intervals_text(c.where)),
+            Cell("", c.where.checked_up_to if c.where.checked_up_to is not None else ""),
+            Cell("", c.limit if c.limit is not None else ""),
+            Cell("", c.ridge if c.ridge is not None else ""),
+        )
+        for machine, found in zip(machines, solved, strict=True)
+        for c in found
+    )
+    return columns, rows
+
+
+def outcome_text(crossover: Crossover, over: str) -> str:
+    """The outcome in words: ``always``, ``from B = 346 (345.1)``, ``never``, or the intervals."""
+    if crossover.outcome == "at":
+        exact = f" ({float(crossover.exact):,.1f})" if crossover.exact is not None else ""
+        return f"from {over} = {crossover.threshold:,}{exact}" + _as_far_as(crossover.where)
+    if crossover.outcome == "within":
+        return f"{over} in {intervals_text(crossover.where)}" + _as_far_as(crossover.where)
+    if crossover.outcome == "unknown":
+        return "unknown" if crossover.layer.coverage == "unknown" else "vector peak unpublished"
+    if crossover.outcome == "never" and crossover.limit is not None:
+        return f"never (→ {decimal(crossover.limit, 2)} FLOP/B)" + _as_far_as(crossover.where)
+    return crossover.outcome + _as_far_as(crossover.where)
+
+
+def _as_far_as(where: IntegerSet) -> str:
+    return f", tried up to {where.checked_up_to:,}" if where.checked_up_to is not None else ""
+
+
+def intervals_text(where: IntegerSet) -> str:
+    """``97-128, 161-`` with the middle of a long list left out."""
+    return listed(
+        str(i.low) if i.high == i.low else f"{i.low}-{'' if i.high is None else i.high}" for i in where.intervals
+    )
+
+
+def listed(texts: Iterable[str]) -> str:
+    """Texts with commas between, the middle of a long list left out."""
+    told = list(texts)
+    if len(told) > 2 * LONGEST_LIST:
+        told = [*told[:LONGEST_LIST], f"… {len(told) - 2 * LONGEST_LIST} more …", *told[-LONGEST_LIST:]]
+    return ", ".join(told)
