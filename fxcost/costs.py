@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Rung = Literal["exact", "replayed", "fixed"]
 """How formulas were found: exported, recorded and run again, or for one size of some symbol alone."""
 Unit = Literal["matrix", "vector"]
+BATCH_SIZE = "B"
+"""The symbol that stands for the number of samples in one call."""
 Coverage = Literal["counted", "free", "unknown"]
 
 
@@ -203,6 +205,19 @@ class CostModel:
         chosen = {**defaults, **(sizes or {})}
         check_sizes(chosen, self.symbols, self.conditions, {name: pin.value for name, pin in self.fixed.items()})
         return {name: chosen[name] for name in self.symbols}
+
+    def with_fixed(self, point: Mapping[str, int]) -> dict[str, int]:
+        """The point together with the sizes that are fixed: all that a call is made with."""
+        return {**point, **{name: pin.value for name, pin in self.fixed.items()}}
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether the inputs have a batch size, free or fixed."""
+        return BATCH_SIZE in self.symbols or BATCH_SIZE in self.fixed
+
+    def batch(self, point: Mapping[str, int]) -> int:
+        """How many samples one call takes at a point; 1, the call itself, where the inputs have no batch size."""
+        return self.with_fixed(point).get(BATCH_SIZE, 1)
 
     def at(self, sizes: Mapping[str, int] | None = None, **more: int) -> "CostModel":
         """The same model evaluated, every formula an exact number; symbols not given take their usual size."""

@@ -81,7 +81,7 @@ class Difference:
     old: CostModel
     new: CostModel
     points: tuple[Mapping[str, int], ...]
-    """The point asked for, then others."""
+    """The point asked for, then others, each with the sizes that both models hold fixed alike."""
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
@@ -141,7 +141,10 @@ def compare(old: CostModel, new: CostModel, at: Mapping[str, int] | None = None)
 
     Raises `FxcostError` where no sizes are allowed by both.
     """
-    return Difference(old, new, tuple(_points(old, new, at or {})))
+    alike = {
+        name: pin.value for name, pin in old.fixed.items() if name in new.fixed and pin.value == new.fixed[name].value
+    }
+    return Difference(old, new, tuple({**point, **alike} for point in _points(old, new, at or {})))
 
 
 def amounts(model: CostModel, cost: Cost) -> Amounts:

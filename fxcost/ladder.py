@@ -7,11 +7,11 @@ from torch.nn import Module
 
 from fxcost.building import Source
 from fxcost.conditions import Pinned
+from fxcost.costs import BATCH_SIZE
 from fxcost.errors import FxcostError, near_matches
 from fxcost.tracing import Entangled, Mismatch, Traced, TraceTimeout, record_module, trace_module
 
 IMAGE_SIZES = ("H", "W")
-BATCH_SIZE = "B"
 
 
 def traced_module(

@@ -19,7 +19,7 @@ class SweepPoint:
     size: int
     seconds: Fraction
     samples: int
-    """Inputs in one call: the batch size."""
+    """Inputs in one call: the batch size, or 1 where the inputs have none."""
     compute_seconds: Fraction
     """Time spent in compute-bound layers."""
     to_compute: tuple[str, ...]
@@ -28,7 +28,7 @@ class SweepPoint:
 
     @property
     def throughput(self) -> Fraction:
-        """Samples per second, an upper bound."""
+        """Samples per second, or calls where the inputs have no batch size; an upper bound."""
         return self.samples / self.seconds
 
     @property
@@ -48,7 +48,7 @@ def sweep(along: Along, machine: Machine, over: str, at: Mapping[str, int] | Non
             SweepPoint(
                 size,
                 sum((p.seconds for p in found), Fraction(0)),
-                along[size].point(sized).get("B", 1),
+                along[size].batch(along[size].point(sized)),
                 sum((p.seconds for p in found if p.bound == "compute"), Fraction(0)),
                 tuple(name for name, bound in changed.items() if bound == "compute"),
                 tuple(name for name, bound in changed.items() if bound == "memory"),

@@ -243,3 +243,13 @@ def test_a_change_from_nothing_has_no_percentage() -> None:
     difference = compare(model(layer("0", "0")), model(layer("0", "B")))
     assert difference.moves()[0].share is None
     assert "(new)" in move_text(difference.moves(Fraction(100))[0])
+
+
+def test_sizes_that_both_hold_fixed_are_named() -> None:
+    """One that they hold at different sizes is told as a change, and is no part of the point."""
+    held = {"H": Pinned(224, "the model"), "W": Pinned(224, "the model")}
+    old = model(*BEFORE, fixed=held)
+    new = model(layer("0", "160*B", params=80), *BEFORE[1:], fixed={**held, "W": Pinned(256, "the model")})
+    printed = render(differences_report("", {"m": compare(old, new)}), "table")
+    assert "at B=4, H=224\n" in printed
+    assert "W: fixed at 224 → fixed at 256" in printed

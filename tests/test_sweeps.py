@@ -145,3 +145,69 @@ def test_the_command_line(tmp_path: Path, fxcost_command: Callable[..., tuple[in
     code, out, err = fxcost_command("crossover", *model, "--over", "H=64,96", "--precision", "fp16")
     assert code == 0, err
     assert "sizes of H, of 2 tried (64, 96)" in out
+
+
+BATCH_HELD = """
+from torch import nn
+
+class Pooled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3)
+
+    def forward(self, x):
+        return self.conv(x).mean((2, 3))
+"""
+
+
+def rates(printed: str) -> list[float]:
+    """The third column of a sweep's rows."""
+    return [float(line.split()[2].replace(",", "")) for line in printed.splitlines() if line.strip()[:2].isdigit()]
+
+
+def test_a_batch_that_is_held_counts_as_much_as_one_that_is_free(
+    tmp_path: Path, fxcost_command: Callable[..., tuple[int, str, str]]
+) -> None:
+    """The same eight images a call, however B was traced: as many samples a second, and headings that say B=8."""
+    (tmp_path / "net.py").write_text(BATCH_HELD)
+    model = (tmp_path / "net.py:Pooled", "--input", "x: float32[B,3,H,64]", "--at", "B=8,H=64")
+    machine = ("-p", "l4", "--precision", "fp16")
+    printed = {
+        held: fxcost_command("sweep", *model, *held, *machine, "--over", "H=64,96")[1]
+        for held in ((), ("--symbolic", "H"))
+    }
+    free, fixed = printed.values()
+    assert rates(free) == rates(fixed)
+    assert "over H at B=8" in free
+    assert "over H at B=8" in fixed
+    for command in ("roofline", "trace"):
+        options = machine if command == "roofline" else ()
+        free, fixed = (fxcost_command(command, *model, *held, *options)[1] for held in ((), ("--symbolic", "H")))
+        assert "at B=8, H=64" in free
+        assert "at H=64, B=8" in fixed
+        assert [line for line in free.splitlines() if "/s, " in line] == [
+            line for line in fixed.splitlines() if "/s, " in line
+        ]
+
+
+def test_a_model_without_a_batch_size_is_counted_in_calls(
+    tmp_path: Path, fxcost_command: Callable[..., tuple[int, str, str]]
+) -> None:
+    (tmp_path / "net.py").write_text(BATCH_HELD)
+    asked = (
+        tmp_path / "net.py:Pooled",
+        "--input",
+        "x: float32[N,3,64,64]",
+        "--at",
+        "N=8",
+        "-p",
+        "l4",
+        "--precision",
+        "fp16",
+    )
+    _, printed, _ = fxcost_command("roofline", *asked)
+    assert "calls/s" in printed
+    assert "samples" not in printed
+    _, printed, _ = fxcost_command("sweep", *asked, "--over", "N=8", "-f", "csv")
+    assert "calls_per_second" in printed
+    assert "samples" not in printed

@@ -44,7 +44,7 @@ def cost_report(
 ) -> Report:
     """The model's costs as formulas and at one point, rows by layer, module tree, or operator."""
     evaluated = model.at(at) if model.sizes is None else model
-    point = evaluated.sizes or {}
+    point = model.with_fixed(evaluated.sizes or {})
     builders = {"layer": _layers, "module": _modules, "op": _operators}
     lines = builders[by](model, evaluated, depth)
     if top is not None:
@@ -58,7 +58,7 @@ def cost_report(
         facts={
             "model": model.ref,
             "rung": model.rung,
-            "at": dict(point),
+            "at": point,
             "fixed": {n: p.value for n, p in model.fixed.items()},
             **_state_facts(evaluated),
         },
@@ -92,7 +92,7 @@ def total_lines(model: CostModel, evaluated: CostModel) -> tuple[str, ...]:
         f"{least}{_si(values.flops)}FLOPs, {least}{_si(values.macs)}MACs, "
         f"{least}{_si(moved)}B moved in {model.dtype}, {values.params:,} parameters"
     )
-    lines = [f"total at {sizes_text(evaluated.sizes or {})}: {figures}", *_state_lines(evaluated)]
+    lines = [f"total at {sizes_text(model.with_fixed(evaluated.sizes or {}))}: {figures}", *_state_lines(evaluated)]
     if model.sizes is None and model.symbols:
         lines += [f"FLOPs = {least}{formula(sums.flops)}", f"MACs = {least}{formula(sums.macs)}"]
     counts = model.coverage

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fxcost.costs import CostModel
+from fxcost.costs import BATCH_SIZE, CostModel
 from fxcost.piecewise import IntegerSet
 from fxcost.reports.costs import Alike, alike
 from fxcost.reports.numbers import decimal, merged_name, sizes_text, symbol_lines
@@ -44,7 +44,7 @@ def crossover_report(
     )
     facts = {"model": model.ref, "over": over, "at": others}
     notes = tuple(_summary(machine, each, over, bool(tried)) for machine, each in solved)
-    if over == "B":
+    if over == BATCH_SIZE:
         notes += (NO_BEST_BATCH,)
     if model.state is not None and not tried:
         found = [(*each, *step_crossovers(model, machine, over, at)) for machine, each in solved]
@@ -54,8 +54,8 @@ def crossover_report(
 
 
 def others_of(model: CostModel, over: str, at: Mapping[str, int]) -> dict[str, int]:
-    """The sizes that all symbols but ``over`` have."""
-    return {name: size for name, size in {**model.point(), **at}.items() if name != over}
+    """The sizes of all but ``over``, those that are fixed included."""
+    return {name: size for name, size in {**model.with_fixed(model.point()), **at}.items() if name != over}
 
 
 def _summary(machine: Machine, found: Sequence[Crossover], over: str, tried: bool) -> str:

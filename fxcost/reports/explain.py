@@ -30,11 +30,12 @@ def find_layers(model: CostModel, name: str) -> tuple[LayerCost, ...]:
 def explain_report(model: CostModel, name: str, at: Mapping[str, int] | None) -> Report:
     """Each quantity of the layer as a formula, with its numbers put in, and as a value."""
     point = model.point(at)
+    whole = model.with_fixed(point)
     layers = find_layers(model, name)
     rows = tuple(row for layer in layers for row in _told(model, layer, point))
     columns = (Column("", "what", numeric=False), Column("", "told", numeric=False, folds=True))
     notes = (*symbol_lines(model), f"assumed  {'; '.join(model.assumptions)}")
-    return Report(columns, rows, (f"{model.ref} at {sizes_text(point)}",), notes, {"model": model.ref, "at": point})
+    return Report(columns, rows, (f"{model.ref} at {sizes_text(whole)}",), notes, {"model": model.ref, "at": whole})
 
 
 def _told(model: CostModel, layer: LayerCost, point: Mapping[str, int]) -> list[tuple[Cell, ...]]:

@@ -19,6 +19,7 @@ def roofline_report(
 ) -> Report:
     """Each layer's intensity, bound and time at one point; rows of layers that repeat are merged when ``wide``."""
     point = model.point(at)
+    whole = model.with_fixed(point)
     rows: list[tuple[Cell, ...]] = []
     notes: list[str] = []
     for machine in machines:
@@ -28,7 +29,7 @@ def roofline_report(
         if top is not None:
             groups = sorted(groups, key=lambda g: sum((p.seconds for p in g), Fraction(0)), reverse=True)[:top]
         rows += [_point_row(machine, group, seconds) for group in groups]
-        notes.append(_point_summary(machine, points, seconds, model.at(at)))
+        notes.append(_point_summary(machine, points, seconds, model, point))
     columns = (
         Column("platform", "platform", numeric=False, hidden=len(machines) == 1),
         Column("layer", "layer", numeric=False),
@@ -43,8 +44,8 @@ def roofline_report(
         Column("µs", "seconds"),
         Column("% time", "time_share_percent"),
     )
-    heading = (f"{model.ref} at {sizes_text(point)}", *(line for m in machines for line in machine_lines(m)))
-    return Report(columns, tuple(rows), heading, tuple(notes), {"model": model.ref, "at": point})
+    heading = (f"{model.ref} at {sizes_text(whole)}", *(line for m in machines for line in machine_lines(m)))
+    return Report(columns, tuple(rows), heading, tuple(notes), {"model": model.ref, "at": whole})
 
 
 def _grouped_points(points: Iterable[LayerPoint]) -> list[list[LayerPoint]]:
@@ -74,17 +75,21 @@ def _point_row(machine: Machine, group: list[LayerPoint], whole: Fraction) -> tu
     )
 
 
-def _point_summary(machine: Machine, points: Sequence[LayerPoint], seconds: Fraction, evaluated: CostModel) -> str:
+def _point_summary(
+    machine: Machine, points: Sequence[LayerPoint], seconds: Fraction, model: CostModel, point: Mapping[str, int]
+) -> str:
     computing = sum((p.seconds for p in points if p.bound == "compute"), Fraction(0))
-    samples = (evaluated.sizes or {}).get("B", 1)
-    least = "≥ " if evaluated.unknown else ""
-    at_most = "≤ " if evaluated.unknown else ""
+    rate = model.batch(point) / seconds
+    least = "≥ " if model.unknown else ""
+    at_most = "≤ " if model.unknown else ""
     return (
-        f"{machine.platform.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(samples / seconds):,.5g} {counted_in(evaluated)}/s, "
+        f"{machine.platform.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(rate):,.5g} {counted_in(model)}/s, "
         f"{share(computing, seconds)} % of the time compute-bound; layers run one after the other at peak rates, so real time is longer."
     )
 
 
 def counted_in(model: CostModel) -> str:
-    """What a call yields one of for each of its batch."""
+    """What a call yields one of for each of its batch; calls themselves where the inputs have no batch size."""
+    if not model.has_batch:
+        return "calls"
     return "samples" if model.state is None else "tokens"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from fxcost.costs import CostModel
+from fxcost.costs import BATCH_SIZE, CostModel
 from fxcost.reports.crossovers import LONGEST_LIST, NO_BEST_BATCH, others_of
 from fxcost.reports.numbers import share, sizes_text
 from fxcost.reports.platforms import machine_lines
@@ -49,7 +49,7 @@ def sweep_report(
         columns,
         rows,
         heading,
-        (*notes, NO_BEST_BATCH) if over == "B" else notes,
+        (*notes, NO_BEST_BATCH) if over == BATCH_SIZE else notes,
         {"model": model.ref, "over": over, "at": others},
     )
 

@@ -13,19 +13,20 @@ def verify_report(comparison: Comparison) -> Report:
     largest = max((abs(t) for v in comparison.verdicts for t in (*v.totals[:1], *v.ours[:1])), default=0)
     factor, prefix = prefix_for(largest)
     rows = [row for verdict in comparison.verdicts for row in _rows(verdict, comparison.sizes, factor, prefix)]
+    points = [comparison.costs.with_fixed(point) for point in comparison.sizes]
     sizes = "; ".join(map(sizes_text, comparison.sizes))
     return Report(
         _columns(),
         tuple(rows),
         (
-            f"{comparison.costs.ref} at {sizes_text(comparison.sizes[0])}",
+            f"{comparison.costs.ref} at {sizes_text(points[0])}",
             f"compared at {sizes}; drawn with seed {comparison.seed}",
         ),
         tuple(_notes(comparison)),
         {
             "model": comparison.costs.ref,
             "seed": comparison.seed,
-            "sizes": [dict(point) for point in comparison.sizes],
+            "sizes": points,
             "counters": [_facts(verdict) for verdict in comparison.verdicts],
             "not_installed": list(comparison.missing),
         },

@@ -151,3 +151,14 @@ def test_lock_and_check(fxcost_command: Command, configured: Callable[..., str],
     assert code == 4
     assert "moved" in said
     assert "scaled_dot_product_attention" in printed
+
+
+def test_tokens_of_a_batch_that_is_held(fxcost_command: Command, configured: Callable[..., str]) -> None:
+    """A step of 16 sequences gives 16 tokens, whether its formulas are in B or hold for 16 alone."""
+    asked = ("--mode", "decode", "--at", "B=16,P=20", "-p", "h100-sxm5-80gb", "-f", "csv", "--over", "P=20")
+    rates = [
+        next(csv.DictReader(io.StringIO(fxcost_command("sweep", configured("llama"), *asked, *held)[1])))
+        for held in ((), ("--symbolic", "P"))
+    ]
+    assert rates[0]["tokens_per_second"] == rates[1]["tokens_per_second"]
+    assert float(rates[0]["tokens_per_second"]) * float(rates[0]["seconds"]) == pytest.approx(16)
