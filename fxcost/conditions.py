@@ -31,6 +31,16 @@ class SymbolRange:
         """The least and the greatest size."""
         return self.low, self.high
 
+    @property
+    def smallest(self) -> int:
+        """The least size that is a multiple as asked for, which a range without a size lacks."""
+        return -(-self.low // self.multiple_of) * self.multiple_of
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no size is within the range."""
+        return self.high is not None and self.smallest > self.high
+
     def refusal(self, name: str, size: int) -> str | None:
         """Why ``size`` is outside the range, or None."""
         if size < self.low:
@@ -64,6 +74,11 @@ class Condition:
     right: sympy.Expr
     where: str = field(default="", compare=False)
     """The line of the user's code that asked for it."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The symbols that it is about."""
+        return frozenset(str(free) for side in (self.left, self.right) for free in side.free_symbols)
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
         """Whether the relation is true at these sizes."""

@@ -193,18 +193,26 @@ class CostModel:
         """Raise `FxcostError` unless the inputs have a symbol of that name, free or fixed."""
         known = (*self.symbols, *self.fixed)
         if name not in known:
+            only = f"; ask with --over {known[0]}" if len(known) == 1 else ""
             raise FxcostError(
-                f"{self.ref} has no symbol {name}{near_matches(name, known)}; it has {', '.join(known) or 'none'}"
+                f"{self.ref} has no symbol {name}{near_matches(name, known)}; it has {', '.join(known) or 'none'}{only}"
             )
 
-    def point(self, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
-        """A size for each symbol: those given, then the usual ones. Raises `FxcostError` outside the formulas' range."""
-        defaults = {
-            name: fit(self.defaults[name], each) for name, each in self.symbols.items() if name in self.defaults
-        }
-        chosen = {**defaults, **(sizes or {})}
-        check_sizes(chosen, self.symbols, self.conditions, {name: pin.value for name, pin in self.fixed.items()})
-        return {name: chosen[name] for name in self.symbols}
+    @property
+    def usual(self) -> dict[str, int]:
+        """The usual size of each symbol that has one, or the nearest that its range allows."""
+        return {name: fit(self.defaults[name], each) for name, each in self.symbols.items() if name in self.defaults}
+
+    def point(self, sizes: Mapping[str, int] | None = None, *, but: str = "") -> dict[str, int]:
+        """A size for each symbol: those given, then the usual ones. Raises `FxcostError` outside the formulas' range.
+
+        The symbol ``but`` is left open, with the conditions that it is part of.
+        """
+        symbols = {name: each for name, each in self.symbols.items() if name != but}
+        conditions = tuple(c for c in self.conditions if but not in c.names)
+        chosen = {**{name: size for name, size in self.usual.items() if name != but}, **(sizes or {})}
+        check_sizes(chosen, symbols, conditions, {name: pin.value for name, pin in self.fixed.items()})
+        return {name: chosen[name] for name in symbols}
 
     def with_fixed(self, point: Mapping[str, int]) -> dict[str, int]:
         """The point together with the sizes that are fixed: all that a call is made with."""

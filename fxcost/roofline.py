@@ -126,8 +126,11 @@ class Crossover:
     exact: Fraction | None
     """The rational size at which intensity equals the ridge, where cost is linear in the symbol."""
     limit: Fraction | None
-    """The intensity in FLOP/byte that the layer approaches; None where it grows without end or was not found."""
+    """The intensity in FLOP/byte that the layer approaches; None where it grows without end or was not found, and
+    where the formulas end at some size."""
     ridge: Fraction | None
+    among: SymbolRange | None = None
+    """The sizes that were asked about, which are those that the formulas hold at; None where single sizes were tried."""
 
     @property
     def threshold(self) -> int | None:
@@ -181,13 +184,13 @@ def _solver(model: CostModel, machine: Machine, over: str, at: Mapping[str, int]
         )
     if at and over in at:
         raise FxcostError(f"--at gives {over} a size, and --over asks for every {over}; leave one out")
-    return _Solver(model, machine, over, {name: size for name, size in model.point(at).items() if name != over})
+    return _Solver(model, machine, over, model.point(at, but=over))
 
 
 def narrowed_range(model: CostModel, over: str, others: Mapping[str, int]) -> SymbolRange:
     """The sizes of ``over`` at which the formulas hold with the other symbols at ``others``.
 
-    Raises `FxcostError` when a condition cannot be told as a range of the one symbol.
+    Raises `FxcostError` when a condition cannot be told as a range of the one symbol, and when no size is left.
     """
     conditions = [
         replace(c, left=substitute(c.left, others), right=substitute(c.right, others)) for c in model.conditions
@@ -197,7 +200,17 @@ def narrowed_range(model: CostModel, over: str, others: Mapping[str, int]) -> Sy
         raise FxcostError(
             f"the formulas of {model.ref} hold only where {left[0]}, which is no range of {over}; give sizes of it: --over {over}=1:1024:*2"
         )
+    if ranges[over].is_empty:
+        at = ", ".join(f"{name}={size}" for name, size in others.items())
+        raise FxcostError(
+            f"the formulas of {model.ref} hold at no size of {over} at {at}: {_conditions_on(model, over)}"
+        )
     return ranges[over]
+
+
+def _conditions_on(model: CostModel, over: str) -> str:
+    """The conditions that a symbol is part of, in words."""
+    return "they hold only where " + " and ".join(str(c) for c in model.conditions if over in c.names)
 
 
 class _Solver:
@@ -212,7 +225,7 @@ class _Solver:
     def solve(self, layer: LayerCost) -> Crossover:
         ridge = self.machine.ridge(layer.unit)
         if layer.coverage == "unknown" or ridge is None:
-            return Crossover(layer, "unknown", IntegerSet((), None), None, None, ridge)
+            return Crossover(layer, "unknown", IntegerSet((), None), None, None, ridge, self.range)
         flops = self._at_others(layer.flops)
         moved = self._at_others(layer.cost.bytes_moved(self.bits))
         key = (flops, moved, layer.unit)
@@ -220,7 +233,8 @@ class _Solver:
             self.known[key] = self._solved(flops, moved, ridge)
         where, exact, limit = self.known[key]
         outcome = self._outcome(where)
-        return Crossover(layer, outcome, where, exact if outcome == "at" else None, limit, ridge)
+        limit = None if self.range.high is not None else limit
+        return Crossover(layer, outcome, where, exact if outcome == "at" else None, limit, ridge, self.range)
 
     def _at_others(self, quantity: Quantity) -> sympy.Expr:
         return substitute(as_expr(quantity), self.others)
@@ -244,8 +258,7 @@ class _Solver:
         to_the_end = len(where.intervals) == 1 and self._reaches_end(first, where.checked_up_to)
         if not to_the_end:
             return "within"
-        smallest = -(-self.range.low // self.range.multiple_of) * self.range.multiple_of
-        return "always" if first.low == smallest else "at"
+        return "always" if first.low == self.range.smallest else "at"
 
     def _reaches_end(self, interval: Interval, checked_up_to: int | None) -> bool:
         if interval.high is None:

@@ -1,6 +1,7 @@
 """Rooflines and crossovers against published worked examples and re-derived numbers."""
 
 import csv
+import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -212,3 +213,65 @@ def test_a_crossover_stays_where_the_formulas_hold() -> None:
     unlike = replace(limited, conditions=(Condition(parse("B", names), "!=", parse("7*S", names)),))
     with pytest.raises(FxcostError, match="hold only where B ≠ 7, which is no range of B; give sizes of it"):
         crossovers(unlike, h100, at={"S": 1})
+
+
+def limited_to(low: int, high: int) -> CostModel:
+    """A product of 4096 by 4096, of whose rows B·S the formulas allow S from low to high."""
+    rows = layer(f"2*{4096**2}*B*S", str(4096**2), "2*4096*B*S", names=("B", "S"))
+    return model(rows, symbols={"B": SymbolRange(), "S": SymbolRange(low, high)}, S=low)
+
+
+def test_a_crossover_says_among_which_sizes() -> None:
+    """346 rows are enough: never among 128 to 135 for one sequence, always for three; its limit is beyond the range."""
+    h100 = Machine(load_platform("h100-sxm5-80gb"), "fp16")
+    for batch, outcome in ((1, "never"), (3, "always")):
+        (found,) = crossovers(limited_to(128, 135), h100, over="S", at={"B": batch})
+        assert (found.outcome, found.among, found.limit) == (outcome, SymbolRange(128, 135), None)
+    (found,) = crossovers(model(linear(4096, 4096)), h100)
+    assert found.among == SymbolRange()
+
+
+def test_reports_say_among_which_sizes(fxcost_command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    asked = ("-p", "h100-sxm5-80gb", "--precision", "fp16", "--over", "S", "--at")
+    narrow, wide, file = limited_to(128, 135), limited_to(128, 2000), tmp_path / "model.json"
+    for costs, batch, words in (
+        (narrow, 1, ("sizes of S (128 to 135) at B=1", "1 at no S of these", " never ")),
+        (narrow, 3, ("sizes of S (128 to 135) at B=3", "1 compute-bound at every S of these", " always ")),
+        (wide, 1, ("sizes of S (128 to 2000) at B=1", "1 from some S on", "from S = 346 (345.1) to 2,000")),
+    ):
+        costs.save(file)
+        code, printed, said = fxcost_command("crossover", file, *asked, f"B={batch}")
+        assert code == 0, said
+        for word in words:
+            assert word in printed
+        assert "→" not in printed
+    told = json.loads(fxcost_command("crossover", file, *asked, "B=1", "-f", "json")[1])
+    assert told["range"] == {"min": 128, "max": 2000, "multiple_of": 1}
+    (row,) = csv.DictReader(fxcost_command("crossover", file, *asked, "B=1", "-f", "csv")[1].splitlines())
+    assert (row["holds_from"], row["holds_to"]) == ("128", "2000")
+
+
+def test_a_symbol_that_is_solved_for_needs_no_size() -> None:
+    """Neither has S a usual size here, nor would that of B allow it: the condition is one on S."""
+    from dataclasses import replace
+
+    from fxcost.conditions import Condition
+
+    names = ("B", "S")
+    open_ended = replace(
+        limited_to(1, 4096), defaults={"B": 64}, conditions=(Condition(parse("S", names), ">=", parse("4*B", names)),)
+    )
+    h100 = Machine(load_platform("h100-sxm5-80gb"), "fp16")
+    (found,) = crossovers(open_ended, h100, over="S")
+    assert found.among == SymbolRange(256, 4096)
+    with pytest.raises(FxcostError, match="hold at no size of S at B=1025: they hold only where S ≥ 4·B"):
+        crossovers(open_ended, h100, over="S", at={"B": 1025})
+
+
+def test_the_one_symbol_of_a_model_is_suggested() -> None:
+    rows = model(layer("N", "1", "N", names=("N",)), symbols={"N": SymbolRange()})
+    with pytest.raises(FxcostError, match="it has no symbol B; it has N; ask with --over N$"):
+        crossovers(rows, Machine(load_platform("l4"), "fp16"))
+    both = model(layer("N", "1", "M", names=("N", "M")), symbols={"N": SymbolRange(), "M": SymbolRange()})
+    with pytest.raises(FxcostError, match="it has N, M$"):
+        crossovers(both, Machine(load_platform("l4"), "fp16"))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fxcost.commands.models import costs_of, machines_of, point_of, traces_of
+from fxcost.commands.models import costs_of, is_saved, machines_of, point_of, traces_of
 from fxcost.commands.terminal import print_report, say
 from fxcost.options import Asked, Form, Format, Model, Output, Platforms, Plot, Precision, Top, model_command
 
@@ -37,6 +37,8 @@ def crossover(
     costs, point = traces.first, point_of(traces.first, asked.at)
     machines = machines_of(costs, platform, precision)
     along = traces.along(name, sizes, point, say) if sizes else {}
+    if not sizes and not is_saved(model):
+        point.pop(name, None)  # a size to trace at, for a symbol that may have no usual one
     solved = [
         (each, crossovers_tried(along, each, name, point) if sizes else crossovers(costs, each, name, point))
         for each in machines

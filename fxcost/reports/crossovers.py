@@ -1,7 +1,9 @@
 """From which size on layers are compute-bound, on one machine or several."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from fxcost.conditions import SymbolRange
 from fxcost.costs import BATCH_SIZE, CostModel
 from fxcost.piecewise import IntegerSet
 from fxcost.reports.costs import Alike, alike
@@ -36,14 +38,18 @@ def crossover_report(
     """
     machines, found = [machine for machine, _ in solved], [crossovers for _, crossovers in solved]
     tried, others = tuple(tried), others_of(model, over, at)
-    among = f", of {len(tried)} tried ({listed(map(str, tried))})" if tried else ""
+    among = next((c.among for each in found for c in each), None)
+    asked = f", of {len(tried)} tried ({listed(map(str, tried))})" if tried else _limits(among)
     heading = (
-        f"{model.ref}: compute-bound sizes of {over}{among}" + (f" at {sizes_text(others)}" if others else ""),
+        f"{model.ref}: compute-bound sizes of {over}{asked}" + (f" at {sizes_text(others)}" if others else ""),
         *(line for machine in machines for line in machine_lines(machine)),
         *(() if tried else (line for line in symbol_lines(model) if not line.startswith("symbols"))),
     )
-    facts = {"model": model.ref, "over": over, "at": others}
-    notes = tuple(_summary(machine, each, over, bool(tried)) for machine, each in solved)
+    facts: dict[str, Any] = {"model": model.ref, "over": over, "at": others}
+    if among is not None:
+        facts["range"] = {"min": among.smallest, "max": among.high, "multiple_of": among.multiple_of}
+    of = " tried" if tried else " of these" if _limits(among) else ""
+    notes = tuple(_summary(machine, each, over, of) for machine, each in solved)
     if over == BATCH_SIZE:
         notes += (NO_BEST_BATCH,)
     if model.state is not None and not tried:
@@ -55,21 +61,26 @@ def crossover_report(
 
 def others_of(model: CostModel, over: str, at: Mapping[str, int]) -> dict[str, int]:
     """The sizes of all but ``over``, those that are fixed included."""
-    return {name: size for name, size in {**model.with_fixed(model.point()), **at}.items() if name != over}
+    return {name: size for name, size in {**model.with_fixed(model.usual), **at}.items() if name != over}
 
 
-def _summary(machine: Machine, found: Sequence[Crossover], over: str, tried: bool) -> str:
+def _limits(among: SymbolRange | None) -> str:
+    """The sizes asked about, where they are not all."""
+    return f" ({among})" if among not in (None, SymbolRange()) else ""
+
+
+def _summary(machine: Machine, found: Sequence[Crossover], over: str, of: str) -> str:
     counts = {
         outcome: sum(c.outcome == outcome for c in found) for outcome in ("always", "at", "within", "never", "unknown")
     }
     words = {
-        "always": "compute-bound at every {0} tried" if tried else "compute-bound at any {0}",
-        "at": "from some {0} on",
-        "within": "at some {0}" if tried else "in ranges of {0}",
-        "never": "at no {0}" + (" tried" if tried else ""),
+        "always": f"compute-bound at every {over}{of}" if of else f"compute-bound at any {over}",
+        "at": f"from some {over} on",
+        "within": f"at some {over}" if of == " tried" else f"in ranges of {over}",
+        "never": f"at no {over}{of}",
         "unknown": "unknown",
     }
-    told = ", ".join(f"{n} {words[outcome].format(over)}" for outcome, n in counts.items() if n)
+    told = ", ".join(f"{n} {words[outcome]}" for outcome, n in counts.items() if n)
     largest = max((c.threshold for c in found if c.outcome == "at" and c.threshold), default=None)
     last = f"; all that ever become so are from {over} = {largest:,} on" if largest else ""
     return f"{machine.platform.name}: of {len(found)} operations {told}{last}."
@@ -127,6 +138,8 @@ def _long(
         Column("exact", "exact", numeric=False),
         Column("intervals", "intervals", numeric=False),
         Column("checked up to", "checked_up_to"),
+        Column("holds from", "holds_from"),
+        Column("holds to", "holds_to"),
         Column("intensity limit FLOP/B", "intensity_limit_flop_per_byte"),
         Column("ridge FLOP/B", "ridge_flop_per_byte"),
     )
@@ -142,6 +155,8 @@ def _long(
             Cell("", str(c.exact) if c.exact is not None else ""),
             Cell(intervals_text(c.where)),
             Cell("", c.where.checked_up_to if c.where.checked_up_to is not None else ""),
+            Cell("", c.among.smallest if c.among else ""),
+            Cell("", c.among.high if c.among and c.among.high is not None else ""),
             Cell("", c.limit if c.limit is not None else ""),
             Cell("", c.ridge if c.ridge is not None else ""),
         )
@@ -155,7 +170,9 @@ def outcome_text(crossover: Crossover, over: str) -> str:
     """The outcome in words: ``always``, ``from B = 346 (345.1)``, ``never``, or the intervals."""
     if crossover.outcome == "at":
         exact = f" ({float(crossover.exact):,.1f})" if crossover.exact is not None else ""
-        return f"from {over} = {crossover.threshold:,}{exact}" + _as_far_as(crossover.where)
+        end = crossover.among.high if crossover.among else None
+        up_to = "" if end is None else f" to {end:,}"
+        return f"from {over} = {crossover.threshold:,}{exact}{up_to}" + _as_far_as(crossover.where)
     if crossover.outcome == "within":
         return f"{over} in {intervals_text(crossover.where)}" + _as_far_as(crossover.where)
     if crossover.outcome == "unknown":
