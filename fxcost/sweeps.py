@@ -22,6 +22,10 @@ class SweepPoint:
     """Inputs in one call: the batch size, or 1 where the inputs have none."""
     compute_seconds: Fraction
     """Time spent in compute-bound layers."""
+    known_seconds: Fraction
+    """Time spent in layers whose bound is known."""
+    unknown: int
+    """Number of layers whose bound is not, of which ``seconds`` holds what is known."""
     to_compute: tuple[str, ...]
     """Layers that were memory-bound at the size before and are compute-bound here."""
     to_memory: tuple[str, ...]
@@ -33,8 +37,8 @@ class SweepPoint:
 
     @property
     def compute_share(self) -> Fraction:
-        """The share of time that is compute-bound."""
-        return self.compute_seconds / self.seconds
+        """The share of the time whose bound is known that is compute-bound."""
+        return self.compute_seconds / self.known_seconds if self.known_seconds else Fraction(0)
 
 
 def sweep(along: Along, machine: Machine, over: str, at: Mapping[str, int] | None = None) -> tuple[SweepPoint, ...]:
@@ -50,6 +54,8 @@ def sweep(along: Along, machine: Machine, over: str, at: Mapping[str, int] | Non
                 sum((p.seconds for p in found), Fraction(0)),
                 along[size].batch(along[size].point(sized)),
                 sum((p.seconds for p in found if p.bound == "compute"), Fraction(0)),
+                sum((p.seconds for p in found if p.bound != "unknown"), Fraction(0)),
+                sum(p.bound == "unknown" for p in found),
                 tuple(name for name, bound in changed.items() if bound == "compute"),
                 tuple(name for name, bound in changed.items() if bound == "memory"),
             )

@@ -253,3 +253,15 @@ def test_sizes_that_both_hold_fixed_are_named() -> None:
     printed = render(differences_report("", {"m": compare(old, new)}), "table")
     assert "at B=4, H=224\n" in printed
     assert "W: fixed at 224 → fixed at 256" in printed
+
+
+def test_totals_without_an_operator_are_lower_bounds() -> None:
+    """No percentage is told of two numbers of which one is a bound."""
+    opaque = layer("3", "0", "opaque", coverage="unknown")
+    difference = compare(model(*BEFORE), model(*BEFORE, opaque, layer("4", "8*B", "tanh")))
+    printed = render(differences_report("", {"m": difference}), "table")
+    (total,) = [line for line in printed.splitlines() if line.startswith(" total")]
+    assert "1.568 → ≥ 1.600 " in total  # kFLOPs: 392·4 and 400·4
+    assert "%" not in total
+    assert [line.split()[1:3] for line in printed.splitlines() if line.startswith(" 3 ")] == [["opaque", "added"]]
+    assert "unknown" in next(line for line in printed.splitlines() if line.startswith(" 3 "))

@@ -45,3 +45,20 @@ def test_at_the_command_line(fxcost_command: Command, small_model: Path) -> None
     code, out, err = fxcost_command("explain", small_model, "convx")
     assert (code, out) == (1, "")
     assert "near: conv" in err
+
+
+def test_what_an_unknown_operator_costs_is_not_zero(fxcost_command: Command, tmp_path: Path) -> None:
+    """A leaf of 8 by 8: its arithmetic is not known, and of its bytes only those that it is given and gives."""
+    from torch import nn
+
+    from fxcost.analysis import trace
+
+    leafy = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    trace(leafy, inputs=("input: float32[B,8]",), leaves=("1",)).save(tmp_path / "leafy.json")
+    code, out, _ = fxcost_command("explain", tmp_path / "leafy.json", "1", "--at", "B=3")
+    assert code == 0
+    told = [tuple(part.strip() for part in line.split("  ", 1)) for line in out.splitlines() if "  " in line]
+    assert [text for what, text in told if what in ("FLOPs", "MACs")] == ["unknown", "unknown"]
+    assert [text for what, text in told if what == "bytes moved, float32"] == ["≥ 64·B"]
+    assert [text[:6] for what, text in told if what in ("reads", "writes")] == ["≥ 8·B ", "≥ 8·B "]
+    assert [text for what, text in told if what == "parameters"] == ["72"]

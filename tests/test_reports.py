@@ -157,3 +157,64 @@ def test_a_parameter_that_nothing_uses_has_its_row() -> None:
 
     told = rows(cost_report(trace(Spare(), inputs=("x: float32[B,4]",))))
     assert [(row[0], row[6]) for row in told] == [("spare (unused)", "5")]
+
+
+@pytest.fixture(scope="module")
+def with_leaf() -> Any:
+    """Two layers of 8 by 8, of which the second is not looked into."""
+    return trace(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)), inputs=("input: float32[B,8]",), leaves=("1",))
+
+
+@pytest.mark.parametrize("by", ["layer", "module", "op"])
+def test_every_number_of_an_unknown_row_is_a_lower_bound(with_leaf: Any, by: Any) -> None:
+    """All but its parameters; of a total that is a lower bound each share is an upper one."""
+    report = cost_report(with_leaf, {"B": 1}, by=by)
+    keys = [column.key for column in report.columns]
+    seen = set()
+    for row in report.rows:
+        told = {key: cell.text for key, cell in zip(keys, row, strict=True)}
+        partial = told["coverage"] == "unknown"
+        seen.add(partial)
+        for key in ("flops", "macs", "flops_at", "macs_at", "bytes_moved_at"):
+            assert told[key].startswith("≥ ") == partial, (row[0].text, key)
+            assert told[key] != "≥ "
+        assert told["flops_share_percent"] == ("–" if partial else "≤ 100.0")
+    assert seen == {True, False}
+
+
+def test_rooflines_of_what_is_partly_unknown(with_leaf: Any) -> None:
+    """Its intensity is that of nothing counted; the share that is compute-bound is of the other layer's time."""
+    from fxcost.platforms import load_platform
+    from fxcost.reports.roofline import roofline_report
+    from fxcost.reports.sweeps import sweep_report
+    from fxcost.roofline import Machine
+    from fxcost.sweeps import sweep
+
+    l4 = Machine(load_platform("l4"), "fp16")
+    report = roofline_report(with_leaf, [l4], {"B": 10**6}, wide=True)
+    keys = [column.key for column in report.columns]
+    told = {row[1].text: dict(zip(keys, (cell.text for cell in row), strict=True)) for row in report.rows}
+    assert told["1"]["intensity_flop_per_byte"] == told["1"]["time_share_percent"] == "–"
+    assert told["1"]["flops"] == "≥ 0"
+    assert told["0"]["time_share_percent"] == "≤ 50.0"
+    assert "0.0 % of the time compute-bound (of layers whose bound is known)" in report.notes[0]
+    (point,) = sweep({2: with_leaf}, l4, "B")
+    assert (point.unknown, point.known_seconds * 2 > point.seconds) == (1, True)
+    printed = render(sweep_report(with_leaf, "B", [(l4, (point,))], {}), "table")
+    assert "≥ and ≤: the bound of some layers is unknown" in printed
+    assert printed.count("≤") == 2
+
+
+def test_a_machine_without_a_vector_peak_bounds_time_from_below() -> None:
+    """All is counted: FLOPs and bytes are exact, and only the time of the vector unit is not known."""
+    from fxcost.platforms import load_platform
+    from fxcost.reports.roofline import roofline_report
+    from fxcost.roofline import Machine
+
+    costs = trace(nn.Sequential(nn.Linear(8, 8), nn.ReLU()), inputs=("input: float32[B,8]",))
+    report = roofline_report(costs, [Machine(load_platform("tpu-v5e"), "bf16")], {"B": 10**6}, wide=True)
+    keys = [column.key for column in report.columns]
+    relu = dict(zip(keys, (cell.text for cell in report.rows[1]), strict=True))
+    assert (relu["flops"], relu["bytes_moved"]) == ("8.000", "32.000")
+    assert relu["seconds"].startswith("≥ ")
+    assert "tpu-v5e: ≥ " in report.notes[0]

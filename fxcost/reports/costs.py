@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from fxcost.costs import UNUSED, Cost, CostModel, LayerCost
 from fxcost.errors import FxcostError
@@ -110,7 +110,10 @@ def _state_lines(evaluated: CostModel) -> tuple[str, ...]:
     if state is None:
         return ()
     per_token, held = state.bytes_per_token(bits), state.bytes_held(bits)
-    shares = ", ".join(f"{_si(moved)}B {ROLES[role]}" for role, moved in bytes_by_role(evaluated.total, bits).items())
+    least = "≥ " if evaluated.unknown else ""
+    shares = ", ".join(
+        f"{least}{_si(moved)}B {ROLES[role]}" for role, moved in bytes_by_role(evaluated.total, bits).items()
+    )
     return (
         f"cache per token and sequence: {per_token:,} B in {', '.join(state.per_token)}; all of it {_si(held)}B",
         f"moved: {shares}",
@@ -217,12 +220,19 @@ TITLES: Mapping[By, tuple[str, str, str]] = {
 def _table(
     lines: list[_Line], evaluated: CostModel, point: Mapping[str, int], by: By
 ) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
-    bits, whole = evaluated.bits(), evaluated.total.flops
+    bits, whole = evaluated.bits(), _Whole(evaluated.total.flops, bool(evaluated.unknown))
     sizes = [_Sizes(line, bits, many=by == "layer") for line in lines]
     flop_factor, flop_prefix = prefix_for(max((each.flops for each in sizes), default=0))
     byte_factor, byte_prefix = prefix_for(max((each.moved for each in sizes), default=0))
     rows = tuple(_cells(each, by, whole, flop_factor, byte_factor) for each in sizes)
     return _columns(by, point, flop_prefix, byte_prefix), rows
+
+
+class _Whole(NamedTuple):
+    """All FLOPs, and whether operators without a rule are missing from them."""
+
+    flops: Quantity
+    unknown: bool
 
 
 @dataclass(frozen=True)
@@ -235,6 +245,16 @@ class _Sizes:
 
     def all(self, each: Quantity) -> Any:
         return each * self.line.count if self.many else each
+
+    def text(self, value: Quantity, factor: int) -> str:
+        """The number as a lower bound where an operator without a rule is part of it."""
+        return self.line.marks + (scaled(value, factor) or ("0" if self.line.marks else ""))
+
+    def share(self, whole: _Whole) -> str:
+        """The share of all FLOPs: of a total that is a lower bound it is at most so large, and is not known of unknown rows."""
+        if self.line.marks:
+            return "–"
+        return ("≤ " if whole.unknown else "") + share(self.flops, whole.flops)
 
     @property
     def flops(self) -> Any:
@@ -267,7 +287,7 @@ def _columns(by: By, point: Mapping[str, int], flop_prefix: str, byte_prefix: st
     )
 
 
-def _cells(sizes: _Sizes, by: By, whole: Quantity, flop_factor: int, byte_factor: int) -> tuple[Cell, ...]:
+def _cells(sizes: _Sizes, by: By, whole: _Whole, flop_factor: int, byte_factor: int) -> tuple[Cell, ...]:
     line, values, macs = sizes.line, sizes.line.values, sizes.all(sizes.line.values.macs)
     count = f"×{line.count}" if sizes.many and line.count > 1 else str(line.count) if by == "op" else ""
     return (
@@ -276,17 +296,17 @@ def _cells(sizes: _Sizes, by: By, whole: Quantity, flop_factor: int, byte_factor
         Cell(count, line.count),
         Cell(line.where),
         Cell(line.first.op if line.first else ""),
-        Cell(line.first.coverage if line.first else ""),
+        Cell("unknown" if line.marks else line.first.coverage if line.first else ""),
         Cell(f"{values.params:,}" if values.params else "", values.params),
         Cell(line.marks + formula(line.formulas.flops), quantity_text(line.formulas.flops)),
-        Cell(formula(line.formulas.macs), quantity_text(line.formulas.macs)),
-        Cell(line.marks + scaled(sizes.flops, flop_factor), sizes.flops),
-        Cell(scaled(macs, flop_factor), macs),
+        Cell(line.marks + formula(line.formulas.macs), quantity_text(line.formulas.macs)),
+        Cell(sizes.text(sizes.flops, flop_factor), sizes.flops),
+        Cell(sizes.text(macs, flop_factor), macs),
         Cell("", sizes.all(values.bytes_read(sizes.bits))),
         Cell("", sizes.all(values.bytes_written(sizes.bits))),
         *(Cell("", sizes.all(moved)) for moved in bytes_by_role(values, sizes.bits).values()),
-        Cell(scaled(sizes.moved, byte_factor), sizes.moved),
-        Cell(share(sizes.flops, whole)),
+        Cell(sizes.text(sizes.moved, byte_factor), sizes.moved),
+        Cell(sizes.share(whole)),
     )
 
 

@@ -32,6 +32,8 @@ class _Row:
     told: str
     formulas: tuple[Amounts | None, Amounts | None]
     values: tuple[Amounts | None, Amounts | None]
+    least: tuple[str, str]
+    """``≥`` where operators without a rule are missing from the values."""
 
 
 def differences_report(title: str, differences: Mapping[str, Difference], more: Sequence[str] = ()) -> Report:
@@ -102,14 +104,22 @@ def _row(model: str, difference: Difference, group: list[Pair]) -> _Row:
             _values(difference, difference.old, pair.old, len(group)),
             _values(difference, difference.new, pair.new, len(group)),
         ),
+        (_least(pair.old), _least(pair.new)),
     )
+
+
+def _least(part: CostModel | LayerCost | None) -> str:
+    unknown = part.unknown if isinstance(part, CostModel) else part is not None and part.coverage == "unknown"
+    return "≥ " if unknown else ""
 
 
 def _total(model: str, difference: Difference) -> _Row:
     sides = (difference.old, difference.new)
     values = [difference.here(each, each.total) for each in sides]
     old, new = (amounts(each, each.total) for each in sides)
-    return _Row(model, "total", "", "", "total", 1, "", (old, new), (values[0], values[1]))
+    return _Row(
+        model, "total", "", "", "total", 1, "", (old, new), (values[0], values[1]), (_least(sides[0]), _least(sides[1]))
+    )
 
 
 def _amounts(model: CostModel, layer: LayerCost | None) -> Amounts | None:
@@ -142,6 +152,8 @@ def _told(pair: Pair, formulas: tuple[Amounts | None, Amounts | None]) -> str:
 
 def _flops(layer: LayerCost) -> str:
     """FLOPs with the sizes of the layer's weight set apart: ``2·B·S·11008·4096``."""
+    if layer.coverage == "unknown":
+        return "unknown"
     if not isinstance(layer.flops, sympy.Expr):
         return formula(layer.flops)
     coefficient, rest = split_coefficient(layer.flops)
@@ -209,12 +221,13 @@ def _cells(row: _Row, units: Mapping[str, tuple[int, str]]) -> tuple[Cell, ...]:
 
 def _change(row: _Row, name: str, factor: int) -> Cell:
     old, new = (number(measure(side, name)) if side else Fraction(0) for side in row.values)
-    shown = [scaled(value, factor) or "0" for value in (old, new)]
+    least = ("", "") if name == "params" else row.least
+    shown = [mark + (scaled(value, factor) or "0") for mark, value in zip(least, (old, new), strict=True)]
     if old == new:
         return Cell(shown[1] if row.change == "total" else "", 0)
     share = (new - old) / old if old else None
     text = {"added": f"+{shown[1]}", "removed": f"−{shown[0]}"}.get(row.change)
-    text = text or f"{shown[0]} → {shown[1]} ({percent(share)})"
+    text = text or f"{shown[0]} → {shown[1]}" + ("" if any(least) else f" ({percent(share)})")
     return Cell(text, "" if share is None else float(100 * share))
 
 

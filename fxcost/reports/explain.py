@@ -40,6 +40,8 @@ def explain_report(model: CostModel, name: str, at: Mapping[str, int] | None) ->
 
 def _told(model: CostModel, layer: LayerCost, point: Mapping[str, int]) -> list[tuple[Cell, ...]]:
     moved = layer.cost.bytes_moved(model.bits())
+    is_unknown = layer.coverage == "unknown"
+    least = "≥ " if is_unknown else ""
     lines = [
         ("layer", f"{layer.name}{' (shared)' if layer.shared else ''}"),
         ("module", f"{layer.module or model.ref}, a {layer.module_type}" if layer.module_type else layer.module),
@@ -47,30 +49,30 @@ def _told(model: CostModel, layer: LayerCost, point: Mapping[str, int]) -> list[
         ("rule", f"{layer.rule or 'none'} ({layer.coverage}, {layer.unit} unit): {layer.reason}"),
         ("inputs", ", ".join(map(shape, layer.inputs))),
         ("outputs", ", ".join(map(shape, layer.outputs))),
-        *_steps("FLOPs", layer.flops, point),
-        *_steps("MACs", layer.macs, point),
+        *([("FLOPs", "unknown")] if is_unknown else _steps("FLOPs", layer.flops, point)),
+        *([("MACs", "unknown")] if is_unknown else _steps("MACs", layer.macs, point)),
         ("parameters", f"{layer.params:,}"),
     ]
     for side, counts in (("reads", layer.cost.reads), ("writes", layer.cost.writes)):
         for role, by_dtype in counts.items():
             lines += [
-                (f"{side}", f"{formula(n)} {dtype} elements of {ROLES.get(role, role)}")
+                (f"{side}", f"{least}{formula(n)} {dtype} elements of {ROLES.get(role, role)}")
                 for dtype, n in by_dtype.items()
             ]
-    lines += _steps(f"bytes moved, {model.dtype}", moved, point)
+    lines += _steps(f"bytes moved, {model.dtype}", moved, point, least)
     return [(Cell(what), Cell(text)) for what, text in (*lines, ("", ""))]
 
 
-def _steps(what: str, quantity: Quantity, point: Mapping[str, int]) -> list[tuple[str, str]]:
-    """The formula, the sizes in the place of symbols, each factor's value, and the result."""
+def _steps(what: str, quantity: Quantity, point: Mapping[str, int], least: str = "") -> list[tuple[str, str]]:
+    """The formula, the sizes in the place of symbols, each factor's value, and the result; ``least`` marks a lower bound."""
     if not isinstance(quantity, sympy.Expr) or not quantity.free_symbols:
-        return [(what, formula(quantity))]
+        return [(what, least + formula(quantity))]
     pretty = to_pretty(quantity)
     names = "|".join(map(re.escape, point))
     inserted = re.sub(rf"(?<![A-Za-z_\d])({names})(?![A-Za-z_\d])", lambda match: str(point[match[1]]), pretty)
     told = [pretty, inserted, _factors(quantity, point), f"{evaluate(quantity, point):,}"]
     lines = list(dict.fromkeys(told))
-    return [(what, lines[0]), *(("", f"= {line}") for line in lines[1:])]
+    return [(what, least + lines[0]), *(("", f"= {line}") for line in lines[1:])]
 
 
 def _factors(expr: sympy.Expr, point: Mapping[str, int]) -> str:

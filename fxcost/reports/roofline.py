@@ -28,7 +28,8 @@ def roofline_report(
         groups = _grouped_points(points) if wide else [[p] for p in points]
         if top is not None:
             groups = sorted(groups, key=lambda g: sum((p.seconds for p in g), Fraction(0)), reverse=True)[:top]
-        rows += [_point_row(machine, group, seconds) for group in groups]
+        doubt = any(p.bound == "unknown" for p in points)
+        rows += [_point_row(machine, group, seconds, doubt=doubt) for group in groups]
         notes.append(_point_summary(machine, points, seconds, model, point))
     columns = (
         Column("platform", "platform", numeric=False, hidden=len(machines) == 1),
@@ -55,36 +56,45 @@ def _grouped_points(points: Iterable[LayerPoint]) -> list[list[LayerPoint]]:
     return list(groups.values())
 
 
-def _point_row(machine: Machine, group: list[LayerPoint], whole: Fraction) -> tuple[Cell, ...]:
+def _point_row(machine: Machine, group: list[LayerPoint], whole: Fraction, *, doubt: bool) -> tuple[Cell, ...]:
     first, count = group[0], len(group)
     seconds = first.seconds * count
+    uncounted = first.layer.coverage == "unknown"
     least = "≥ " if first.bound == "unknown" else ""
+    taken = share(seconds, whole)
     return (
         Cell(machine.platform.name),
         Cell(merged_name([p.layer.name for p in group])),
         Cell(first.layer.kind),
         Cell(f"×{count}" if count > 1 else "", count),
         Cell(first.layer.unit),
-        Cell(least + scaled(first.flops * count, 10**6), first.flops * count),
-        Cell(least + scaled(first.bytes_moved * count, 10**6), first.bytes_moved * count),
-        Cell(decimal(first.intensity, 2), first.intensity),
+        Cell(_at_least(first.flops * count, uncounted), first.flops * count),
+        Cell(_at_least(first.bytes_moved * count, uncounted), first.bytes_moved * count),
+        Cell(decimal(None if uncounted else first.intensity, 2), None if uncounted else first.intensity),
         Cell(decimal(machine.ridge(first.layer.unit)), machine.ridge(first.layer.unit)),
         Cell(first.bound, style=STYLES.get(first.bound, "")),
         Cell(f"{least}{float(seconds * 10**6):,.3f}", float(seconds)),
-        Cell(share(seconds, whole)),
+        Cell("–" if first.bound == "unknown" else f"≤ {taken}" if doubt else taken),
     )
+
+
+def _at_least(value: Fraction, uncounted: bool) -> str:
+    """Millions, as a lower bound where an operator has no rule."""
+    shown = scaled(value, 10**6)
+    return f"≥ {shown or 0}" if uncounted else shown
 
 
 def _point_summary(
     machine: Machine, points: Sequence[LayerPoint], seconds: Fraction, model: CostModel, point: Mapping[str, int]
 ) -> str:
     computing = sum((p.seconds for p in points if p.bound == "compute"), Fraction(0))
+    known = sum((p.seconds for p in points if p.bound != "unknown"), Fraction(0))
+    doubt = any(p.bound == "unknown" for p in points)
     rate = model.batch(point) / seconds
-    least = "≥ " if model.unknown else ""
-    at_most = "≤ " if model.unknown else ""
+    least, at_most, only = ("≥ ", "≤ ", " (of layers whose bound is known)") if doubt else ("", "", "")
     return (
         f"{machine.platform.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(rate):,.5g} {counted_in(model)}/s, "
-        f"{share(computing, seconds)} % of the time compute-bound; layers run one after the other at peak rates, so real time is longer."
+        f"{share(computing, known) or 0} % of the time compute-bound{only}; layers run one after the other at peak rates, so real time is longer."
     )
 
 

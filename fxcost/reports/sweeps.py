@@ -26,14 +26,13 @@ def sweep_report(
         Column("to compute-bound", "to_compute_bound", numeric=False, folds=True),
         Column("to memory-bound", "to_memory_bound", numeric=False, folds=True),
     )
-    least, most = ("≥ ", "≤ ") if model.unknown else ("", "")
     rows = tuple(
         (
             Cell(machine.platform.name),
             Cell(f"{p.size:,}", p.size),
-            Cell(f"{least}{float(p.seconds * 1000):,.4g}", float(p.seconds)),
-            Cell(f"{most}{float(p.throughput):,.5g}", float(p.throughput)),
-            Cell(share(p.compute_seconds, p.seconds)),
+            Cell(f"{'≥ ' if p.unknown else ''}{float(p.seconds * 1000):,.4g}", float(p.seconds)),
+            Cell(f"{'≤ ' if p.unknown else ''}{float(p.throughput):,.5g}", float(p.throughput)),
+            Cell(share(p.compute_seconds, p.known_seconds)),
             Cell(_changed(p.to_compute), " ".join(p.to_compute)),
             Cell(_changed(p.to_memory), " ".join(p.to_memory)),
         )
@@ -45,6 +44,8 @@ def sweep_report(
         *(line for machine, _ in swept for line in machine_lines(machine)),
     )
     notes = ("Layers run one after the other at peak rates: times are lower bounds, throughputs upper bounds.",)
+    if any(p.unknown for _, points in swept for p in points):
+        notes += ("≥ and ≤: the bound of some layers is unknown; % is of the time of the others.",)
     return Report(
         columns,
         rows,

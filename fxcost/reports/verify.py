@@ -1,6 +1,5 @@
 """Counters side by side: each total, its gap to ours, and the reasons."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fxcost.reports.numbers import prefix_for, scaled, sizes_text
@@ -12,7 +11,7 @@ def verify_report(comparison: Comparison) -> Report:
     """A row for each counter with its gap, and one for each reason; amounts at the first of the sizes."""
     largest = max((abs(t) for v in comparison.verdicts for t in (*v.totals[:1], *v.ours[:1])), default=0)
     factor, prefix = prefix_for(largest)
-    rows = [row for verdict in comparison.verdicts for row in _rows(verdict, comparison.sizes, factor, prefix)]
+    rows = [row for verdict in comparison.verdicts for row in _rows(verdict, comparison, factor, prefix)]
     points = [comparison.costs.with_fixed(point) for point in comparison.sizes]
     sizes = "; ".join(map(sizes_text, comparison.sizes))
     return Report(
@@ -44,17 +43,18 @@ def _columns() -> tuple[Column, ...]:
     )
 
 
-def _rows(verdict: Verdict, sizes: Sequence[Mapping[str, int]], factor: int, prefix: str) -> list[tuple[Cell, ...]]:
+def _rows(verdict: Verdict, comparison: Comparison, factor: int, prefix: str) -> list[tuple[Cell, ...]]:
     name, unit = verdict.counter, verdict.unit
     if verdict.failure:
         return [(Cell(name), Cell(unit), Cell("", ""), Cell("", ""), Cell("", ""), Cell(verdict.failure))]
-    gap = verdict.gaps[0]
+    gap, sizes = verdict.gaps[0], comparison.sizes
+    least = "≥ " if comparison.costs.unknown else ""
     rows = [
         (
             Cell(name),
             Cell(f"{prefix}{unit}"),
             Cell(scaled(verdict.totals[0], factor) or "0", verdict.totals[0]),
-            Cell(scaled(verdict.ours[0], factor) or "0", verdict.ours[0]),
+            Cell(least + (scaled(verdict.ours[0], factor) or "0"), verdict.ours[0]),
             Cell(_signed(gap, factor), gap),
             Cell("" if any(verdict.gaps) else "equal at every size"),
         )

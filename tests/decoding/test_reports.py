@@ -162,3 +162,9 @@ def test_tokens_of_a_batch_that_is_held(fxcost_command: Command, configured: Cal
     ]
     assert rates[0]["tokens_per_second"] == rates[1]["tokens_per_second"]
     assert float(rates[0]["tokens_per_second"]) * float(rates[0]["seconds"]) == pytest.approx(16)
+
+
+def test_bytes_moved_beside_a_leaf_are_lower_bounds(fxcost_command: Command, configured: Callable[..., str]) -> None:
+    asked = ("trace", configured("llama"), "--mode", "decode", "--at", "P=20", "--leaf", "model.layers.0.mlp")
+    (moved,) = [line for line in fxcost_command(*asked)[1].splitlines() if line.startswith("moved: ")]
+    assert moved.count("≥ ") == len(("weights", "cache state", "activations"))
