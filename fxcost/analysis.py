@@ -15,7 +15,6 @@ from torch.fx import Graph
 
 from fxcost.building import Source
 from fxcost.collecting import collect
-from fxcost.conditions import SymbolRange
 from fxcost.costs import CostModel, refuse_unknown
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import assume_multiple
@@ -166,7 +165,7 @@ def _with_multiples(model: CostModel, multiples: Mapping[str, int]) -> CostModel
     for name, multiple in declared.items():
         old = symbols[name]
         together = int(sympy.ilcm(old.multiple_of, multiple))
-        symbols[name] = SymbolRange(-(-old.low // together) * together, old.high, together)
+        symbols[name] = replace(old, low=-(-old.low // together) * together, multiple_of=together)
     known: dict[sympy.Expr, sympy.Expr] = {}
 
     def rewrite(quantity: Any) -> Any:

@@ -48,21 +48,21 @@ def _rounded(function: Function, argument: Expr) -> Expr:
     for ``y*(2*x + 64)/6``.
     """
     terms = Add.make_args(argument)
-    whole = [term for term in terms if _is_whole(term)]
-    rest = argument if not whole else Add(*(term for term in terms if not _is_whole(term)))
+    whole = [term for term in terms if is_whole(term)]
+    rest = argument if not whole else Add(*(term for term in terms if not is_whole(term)))
     rounded = function(rest) if isinstance(rest, Rational) else function(rest, evaluate=False)
     return Add(rounded, *whole)
 
 
-def _is_whole(expr: Expr) -> bool:
+def is_whole(expr: Expr) -> bool:
     """Whether every part is an integer, so that the value is one at all sizes; False says nothing."""
     if isinstance(expr, Integer | floor | ceiling):
         return True
     if isinstance(expr, Symbol):
         return bool(expr.is_integer)
     if isinstance(expr, Pow):
-        return _is_whole(expr.base) and isinstance(expr.exp, Integer) and bool(expr.exp.is_positive)
-    return isinstance(expr, Add | Mul | Mod | Min | Max) and all(map(_is_whole, cast(tuple[Expr, ...], expr.args)))
+        return is_whole(expr.base) and isinstance(expr.exp, Integer) and bool(expr.exp.is_positive)
+    return isinstance(expr, Add | Mul | Mod | Min | Max) and all(map(is_whole, cast(tuple[Expr, ...], expr.args)))
 
 
 def split_coefficient(term: Expr) -> tuple[Rational, Expr]:
@@ -225,10 +225,10 @@ def _reduced(function: Function, *arguments: Expr) -> Expr:
         return apply(function, *arguments)
     argument, divisor = arguments[0], arguments[1] if function is Mod else Integer(1)
     step = apply(Pow, divisor, Integer(-1))
-    if _is_whole(Mul(argument, step)):
+    if is_whole(Mul(argument, step)):
         return Integer(0) if function is Mod else argument
     terms = [expanded for term in Add.make_args(argument) for expanded in Add.make_args(_multiplied_out(term))]
-    whole = [_is_whole(Mul(term, step)) for term in terms]
+    whole = [is_whole(Mul(term, step)) for term in terms]
     if not any(whole):
         return apply(function, *arguments)
     rest = Add(*(term for term, is_whole in zip(terms, whole, strict=True) if not is_whole))
@@ -238,17 +238,17 @@ def _reduced(function: Function, *arguments: Expr) -> Expr:
 
 
 def _multiplied_out(term: Expr) -> Expr:
-    if not isinstance(term, Mul) or _expanded_terms(term) > MAX_EXPANDED_TERMS:
+    if not isinstance(term, Mul) or expanded_terms(term) > MAX_EXPANDED_TERMS:
         return term
     return cast(Expr, term.expand(deep=False, **_PRODUCTS_ONLY))  # pyright: ignore[reportUnknownMemberType]  # untyped
 
 
-def _expanded_terms(expr: Expr) -> int:
+def expanded_terms(expr: Expr) -> int:
     """How many terms multiplying out would give, without doing it."""
     if isinstance(expr, Add):
-        return sum(_expanded_terms(term) for term in expr.args)
+        return sum(expanded_terms(term) for term in expr.args)
     if isinstance(expr, Mul):
-        return prod(_expanded_terms(factor) for factor in expr.args)
+        return prod(expanded_terms(factor) for factor in expr.args)
     return 1
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 import sympy
 
 from fxcost.bends import stretches, where_nonnegative
-from fxcost.conditions import SymbolRange, tighten
+from fxcost.conditions import SymbolRange
 from fxcost.costs import Cost, CostModel, LayerCost, Unit
 from fxcost.errors import FxcostError
 from fxcost.evaluation import substitute, total
@@ -25,6 +25,7 @@ from fxcost.expressions import symbol
 from fxcost.piecewise import IntegerSet, Interval, coefficients
 from fxcost.platforms import PRECISION_BITS, Platform
 from fxcost.quantities import Quantity, as_expr, number
+from fxcost.tightening import tighten
 
 Bound = Literal["compute", "memory", "unknown"]
 Outcome = Literal["always", "at", "never", "within", "unknown"]
@@ -149,18 +150,29 @@ def step_crossovers(
     Compared are the FLOPs of its matrix products with all bytes that its operations move, and with those of weights and
     cache alone, as if activations never left the chip.
     """
+    first, second = map(_solver(model, machine, over, at).solve, _step(model))
+    return first, second
+
+
+def step_points(
+    model: CostModel, machine: Machine, at: Mapping[str, int] | None = None
+) -> tuple[LayerPoint, LayerPoint]:
+    """Bound, intensity and time of a whole step at sizes ``at``, as `step_crossovers` takes it."""
+    evaluated = model.at(at)
+    bits = evaluated.bits(machine.bits)
+    first, second = (_point(layer, bits, machine) for layer in _step(evaluated))
+    return first, second
+
+
+def _step(model: CostModel) -> tuple[LayerCost, ...]:
+    """All operations as if they were one: with every byte, and with those that a chip cannot keep."""
     products = [layer for layer in model.layers if layer.unit == "matrix"]
     whole = replace(model.total, flops=Cost.sum(layer.cost for layer in products).flops)
     sides = ({r: n for r, n in side.items() if r != "activation"} for side in (whole.reads, whole.writes))
     kept = replace(whole, **dict(zip(("reads", "writes"), sides, strict=True)))
     coverage = "unknown" if model.unknown else "counted"
-    solver = _solver(model, machine, over, at)
-    rows = (
-        LayerCost(n, "", "", "sum", "matrix", coverage, "", cost)
-        for n, cost in ((WHOLE_STEP, whole), (KEPT_ON_CHIP, kept))
-    )
-    first, second = map(solver.solve, rows)
-    return first, second
+    named = ((WHOLE_STEP, whole), (KEPT_ON_CHIP, kept))
+    return tuple(LayerCost(name, "", "", "sum", "matrix", coverage, "", cost) for name, cost in named)
 
 
 def crossovers(

@@ -27,6 +27,7 @@ class SavedSymbol(Record):
     max: int | None = Field(default=None, ge=1)
     multiple_of: int = Field(default=1, ge=1)
     usual: int | None = Field(default=None, ge=1)
+    where: str = ""
 
 
 class SavedPin(Record):
@@ -120,7 +121,9 @@ def to_record(model: CostModel) -> SavedModel:
         tool=dict(model.tool),
         model=SavedHeader(ref=model.ref, mode=model.mode, rung=model.rung, dtype=model.dtype),
         symbols={
-            name: SavedSymbol(min=r.low, max=r.high, multiple_of=r.multiple_of, usual=model.defaults.get(name))
+            name: SavedSymbol(
+                min=r.low, max=r.high, multiple_of=r.multiple_of, usual=model.defaults.get(name), where=r.where
+            )
             for name, r in model.symbols.items()
         },
         fixed={name: SavedPin(value=pin.value, where=pin.where) for name, pin in model.fixed.items()},
@@ -194,7 +197,7 @@ class _Reader:
         return CostModel(
             ref=saved.model.ref,
             layers=tuple(map(self._layer, saved.layers)),
-            symbols={n: SymbolRange(s.min, s.max, s.multiple_of) for n, s in saved.symbols.items()},
+            symbols={n: SymbolRange(s.min, s.max, s.multiple_of, s.where) for n, s in saved.symbols.items()},
             defaults={n: s.usual for n, s in saved.symbols.items() if s.usual is not None},
             fixed={n: Pinned(p.value, p.where) for n, p in saved.fixed.items()},
             conditions=tuple(

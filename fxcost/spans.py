@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import sympy
 
-from fxcost.evaluation import apply
+from fxcost.evaluation import MAX_EXPANDED_TERMS, apply, expanded_terms
 
 Span = tuple[Fraction | None, Fraction | None]
 """The ends between which a size lies, both included; None where there is none, or none is found."""
@@ -75,6 +75,46 @@ def _product(coefficient: sympy.Expr, factors: Sequence[sympy.Expr], ends: Ends)
     low = None if None in lows else times * math.prod(_known(lows))
     high = None if None in highs else times * math.prod(_known(highs))
     return (low, high) if times > 0 else (high, low)
+
+
+def least(expr: sympy.Expr, ends: Ends) -> Fraction | None:
+    """A number that ``expr`` never falls below; None when none is found.
+
+    Beside the span, which takes each term for itself, the polynomial is looked at in how far each size is above its
+    least: ``B·S − B`` is ``b·s + s`` for B = b + 1 and S = s + 1, and never negative.
+    """
+    lows = [low for low in (span(expr, ends)[0], _of_shifted(expr, ends)) if low is not None]
+    return max(lows, default=None)
+
+
+def _of_shifted(expr: sympy.Expr, ends: Ends) -> Fraction | None:
+    if expanded_terms(expr) > MAX_EXPANDED_TERMS:
+        return None
+    shifts: dict[sympy.Expr, sympy.Expr] = {}
+    shifted = _shifted(expr, ends, shifts)
+    if shifted is None:
+        return None
+    constant, rest = sympy.expand(shifted).as_coeff_add()
+    if any(term.as_coeff_Mul()[0].is_negative for term in rest):
+        return None
+    return Fraction(int(constant.p), int(constant.q))  # pyright: ignore[reportAttributeAccessIssue]  # numbers have p, q
+
+
+def _shifted(expr: sympy.Expr, ends: Ends, shifts: dict[sympy.Expr, sympy.Expr]) -> sympy.Expr | None:
+    """The expression with each size told as its least and what is more, or as its greatest and what is less."""
+    if expr.is_Rational or expr in shifts:
+        return shifts.get(expr, expr)
+    is_power = isinstance(expr, sympy.Pow) and expr.exp.is_Integer and expr.exp.is_positive
+    if isinstance(expr, (sympy.Add, sympy.Mul)) or is_power:
+        found = [_shifted(argument, ends, shifts) for argument in expr.args]  # pyright: ignore[reportArgumentType]
+        parts = [part for part in found if part is not None]
+        return expr.func(*parts) if len(parts) == len(found) else None
+    low, high = span(expr, ends)
+    if low is None and high is None:
+        return None
+    end, more = (low, sympy.Dummy()) if low is not None else (high, -sympy.Dummy())
+    shifts[expr] = sympy.Rational(end.numerator, end.denominator) + more  # pyright: ignore[reportOptionalMemberAccess]
+    return shifts[expr]
 
 
 def settle(expr: sympy.Expr, ends: Ends) -> sympy.Expr:

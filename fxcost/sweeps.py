@@ -1,6 +1,6 @@
 """A model on a machine along the sizes of one symbol, traced again where its formulas do not hold."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -64,26 +64,30 @@ def sweep(along: Along, machine: Machine, over: str, at: Mapping[str, int] | Non
     return tuple(points)
 
 
+Points = Callable[[CostModel, Machine, Mapping[str, int]], Sequence[LayerPoint]]
+"""What stands on a machine at some sizes: `layer_points`, or the whole by `step_points`."""
+
+
 def _measured(
-    along: Along, machine: Machine, over: str, at: Mapping[str, int] | None
-) -> Iterator[tuple[int, dict[str, int], tuple[LayerPoint, ...]]]:
+    along: Along, machine: Machine, over: str, at: Mapping[str, int] | None, points: Points = layer_points
+) -> Iterator[tuple[int, dict[str, int], Sequence[LayerPoint]]]:
     for size, costs in along.items():
         sized = {**(at or {}), over: size}
-        yield size, sized, layer_points(costs, machine, sized)
+        yield size, sized, points(costs, machine, sized)
 
 
 def crossovers_tried(
-    along: Along, machine: Machine, over: str, at: Mapping[str, int] | None = None
+    along: Along, machine: Machine, over: str, at: Mapping[str, int] | None = None, points: Points = layer_points
 ) -> tuple[Crossover, ...]:
-    """For each layer, at which of the sizes it is compute-bound: nothing is said of sizes between or beyond.
+    """For each layer, or for what else ``points`` gives, at which of the sizes it is compute-bound: nothing is said of sizes between or beyond.
 
     A layer that only some of the sizes have is judged by those.
     """
     found: dict[str, list[tuple[int, LayerPoint]]] = {}
-    for size, _, points in _measured(along, machine, over, at):
-        for point in points:
+    for size, _, there in _measured(along, machine, over, at, points):
+        for point in there:
             found.setdefault(point.layer.name, []).append((size, point))
-    return tuple(_tried(points, machine) for points in found.values())
+    return tuple(_tried(each, machine) for each in found.values())
 
 
 def _tried(points: list[tuple[int, LayerPoint]], machine: Machine) -> Crossover:

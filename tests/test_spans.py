@@ -6,7 +6,7 @@ import pytest
 import sympy
 
 from fxcost.expressions import evaluate, parse
-from fxcost.spans import direction, settle, span
+from fxcost.spans import direction, least, settle, span
 
 NAMES = ("B", "H", "W", "S")
 
@@ -43,3 +43,25 @@ def test_settled_sizes_are_the_same_sizes() -> None:
     assert settle(parse("Min(8, 2*B*S)", NAMES), {"B": (1, None), "S": (2, None)}).has(sympy.Min)
     assert settle(parse("Min(8, 2*B*S)", NAMES), {"B": (1, None), "S": (4, None)}) == 8
     assert settle(parse("Min(8, S)", NAMES), {"S": (1, 8)}) == parse("S", NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("B*S - B", 0),
+        ("B*(S - 1) + 1", 1),
+        ("1 - B*((-5*S)//8)", 2),
+        ("(H - 2)*(W - 3) + H*W - 6", None),
+        ("H*W - B", None),
+        ("S - 8*(S//8)", None),
+    ],
+)
+def test_least_is_a_lower_bound(text: str, found: int | None) -> None:
+    """At sizes from 1; a term that falls, or two of which one falls below 0, is not settled."""
+    expr = parse(text, NAMES)
+    low = least(expr, {})
+    assert low == found
+    if low is not None:
+        values = [evaluate(expr, {"B": b, "S": s, "H": 1, "W": 1}) for b in range(1, 9) for s in range(1, 9)]
+        assert min(values) == low
+    assert least(parse("(H - 2)*(W - 3)", NAMES), {"H": (2, None), "W": (3, 9)}) == 0

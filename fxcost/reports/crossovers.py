@@ -9,7 +9,8 @@ from fxcost.piecewise import IntegerSet
 from fxcost.reports.costs import Alike, alike
 from fxcost.reports.numbers import decimal, merged_name, sizes_text, symbol_lines
 from fxcost.reports.platforms import machine_lines
-from fxcost.roofline import KEPT_ON_CHIP, WHOLE_STEP, Crossover, Machine, step_crossovers
+from fxcost.roofline import KEPT_ON_CHIP, WHOLE_STEP, Crossover, Machine, step_crossovers, step_points
+from fxcost.sweeps import Along, crossovers_tried
 from fxcost.tables import Cell, Column, Report
 
 STYLES = {"always": "blue", "at": "blue", "within": "blue", "never": "dark_orange"}
@@ -30,14 +31,14 @@ def crossover_report(
     at: Mapping[str, int],
     *,
     wide: bool,
-    tried: Iterable[int] = (),
+    tried: Along | None = None,
 ) -> Report:
     """For each layer the sizes of ``over`` at which it is compute-bound: ``wide`` with a column for each machine.
 
-    ``tried`` are the sizes that were looked at, where it was not solved for all.
+    ``tried`` are the costs at the sizes that were looked at, where it was not solved for all.
     """
     machines, found = [machine for machine, _ in solved], [crossovers for _, crossovers in solved]
-    tried, others = tuple(tried), others_of(model, over, at)
+    others = others_of(model, over, at)
     among = next((c.among for each in found for c in each), None)
     asked = f", of {len(tried)} tried ({listed(map(str, tried))})" if tried else _limits(among)
     heading = (
@@ -52,11 +53,19 @@ def crossover_report(
     notes = tuple(_summary(machine, each, over, of) for machine, each in solved)
     if over == BATCH_SIZE:
         notes += (NO_BEST_BATCH,)
-    if model.state is not None and not tried:
-        found = [(*each, *step_crossovers(model, machine, over, at)) for machine, each in solved]
+    if model.state is not None:
+        found = [(*each, *_whole_step(model, machine, over, at, tried)) for machine, each in solved]
         notes = (WHOLE_STEP_TOLD, *notes)
     columns, rows = _wide(machines, found, over) if wide else _long(machines, found)
     return Report(columns, rows, heading, notes, facts)
+
+
+def _whole_step(
+    model: CostModel, machine: Machine, over: str, at: Mapping[str, int], tried: Along | None
+) -> tuple[Crossover, ...]:
+    if tried:
+        return crossovers_tried(tried, machine, over, at, step_points)
+    return step_crossovers(model, machine, over, at)
 
 
 def others_of(model: CostModel, over: str, at: Mapping[str, int]) -> dict[str, int]:

@@ -98,5 +98,6 @@ def symbol_lines(model: CostModel) -> tuple[str, ...]:
     lines = [f"{name}: {allowed}" for name, allowed in model.symbols.items()]
     head = (f"symbols  {'; '.join(lines)}",) if lines else ()
     pins = tuple(f"fixed    {name}={pin.value}: {pin.where}" for name, pin in model.fixed.items())
+    left = tuple(f"only where {name} is {r} ({r.where})" for name, r in model.symbols.items() if r.where)
     holds = tuple(f"only where {c}" + (f" ({c.where})" if c.where else "") for c in model.conditions)
-    return head + pins + holds
+    return head + pins + left + holds

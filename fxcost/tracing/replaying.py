@@ -11,10 +11,11 @@ from typing import Any
 import sympy
 import torch
 
-from fxcost.conditions import Condition, Pinned, SymbolRange, tighten
+from fxcost.conditions import Condition, Pinned, SymbolRange
 from fxcost.errors import FxcostError
 from fxcost.expressions import apply, symbol
 from fxcost.spans import Ends, settle
+from fxcost.tightening import tighten
 from fxcost.tracing.building import Builder
 from fxcost.tracing.carried import Sizes
 from fxcost.tracing.polynomials import Answer, Atom, Polynomial, Rounded, TooManyAnswers, value_at

@@ -21,11 +21,12 @@ from torch._guards import SLoc
 from torch.fx.experimental import symbolic_shapes
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from fxcost.conditions import Condition, Pinned, SymbolRange, tighten
+from fxcost.conditions import Condition, Pinned, SymbolRange
 from fxcost.errors import FxcostError
 from fxcost.expressions import apply, symbol
 from fxcost.inputs import Dimension
 from fxcost.spans import Ends, settle
+from fxcost.tightening import tighten
 
 SMALLEST_EXAMPLE = 2
 """Sizes 0 and 1 are special to tracing: broadcasting would be taken for a fact about the model."""
