@@ -16,7 +16,7 @@ from fxcost.errors import FxcostError
 from fxcost.quantities import as_expr
 from fxcost.reports.change_lines import summary
 from fxcost.reports.differences import differences_report
-from fxcost.saved import SavedCondition, SavedModel, SavedPin, SavedSymbol, quantity_text, to_model, to_record
+from fxcost.saved import SavedCondition, SavedModel, SavedPin, SavedRange, quantity_text, to_model, to_record
 from fxcost.tables import render
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Guarded(Record):
 
     dtype: str
     at: dict[str, int]
-    symbols: dict[str, SavedSymbol]
+    symbols: dict[str, SavedRange]
     fixed: dict[str, int]
     conditions: list[SavedCondition]
     total: GuardedTotals
@@ -71,7 +71,7 @@ def guarded(costs: CostModel) -> Guarded:
     return Guarded(
         dtype=costs.dtype,
         at=dict(costs.point()),
-        symbols=saved.symbols,
+        symbols={name: SavedRange(**each.model_dump(exclude={"where"})) for name, each in saved.symbols.items()},
         fixed={name: pin.value for name, pin in costs.fixed.items()},
         conditions=[condition.model_copy(update={"where": ""}) for condition in saved.conditions],
         total=GuardedTotals(
@@ -104,7 +104,7 @@ def costs_in(kept: Guarded, place: str) -> CostModel:
         "schema_version": 1,
         "tool": {},
         "model": {"ref": place, "mode": "", "rung": "exact", "dtype": kept.dtype},
-        "symbols": kept.symbols,
+        "symbols": {name: each.model_dump() for name, each in kept.symbols.items()},
         "fixed": {name: SavedPin(value=value, where="") for name, value in kept.fixed.items()},
         "conditions": kept.conditions,
         "layers": [_layer(name, group) for name, group in layers],

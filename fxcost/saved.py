@@ -22,11 +22,14 @@ Shapes = list[list[str]]
 SymbolName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class SavedSymbol(Record):
+class SavedRange(Record):
     min: int = Field(default=1, ge=1)
     max: int | None = Field(default=None, ge=1)
     multiple_of: int = Field(default=1, ge=1)
     usual: int | None = Field(default=None, ge=1)
+
+
+class SavedSymbol(SavedRange):
     where: str = ""
 
 
