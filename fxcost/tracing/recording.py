@@ -193,7 +193,7 @@ def record(
         run = recorder.runner({paths[path] for path in leaves})
         if repeating:
             attributes = Attributes(model)
-            run = Repeats(model, recording, stack.layers, attributes, recorder.unseen).run
+            run = Repeats(model, recording, stack.layers, attributes, stack.layer, recorder.unseen).run
             settings.enter_context(attributes.laid_aside())
         settings.enter_context(stack.followed(run))
         settings.enter_context(torch.device(META))

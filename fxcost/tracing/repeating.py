@@ -53,9 +53,11 @@ class Repeats:
         recording: Recording,
         layers: Mapping[Module, Layer],
         attributes: Attributes,
+        here: Callable[[], Layer],
         unseen: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self.recording, self.layers, self.attributes, self.unseen = recording, layers, attributes, unseen
+        self.recording, self.layers, self.attributes = recording, layers, attributes
+        self.here, self.unseen = here, unseen
         self.kinds = _kinds(model)
         self.blocks: dict[Any, list[_Block]] = {}
         self.weights = {_storage(tensor) for each in model.modules() for tensor in _weights(each)}
@@ -151,8 +153,9 @@ class Repeats:
             step = recording.steps[index]
             layer = layers[step.layer.module]
             recording.steps.append(Step(step.operator, step.args, step.kwargs, step.result, layer, copy, index))
-        for path in layers.keys() & recording.modules.keys():
-            recording.modules.setdefault(layers[path].module, recording.modules[path])
+        self.here()  # notes the modules around it, which call what it does
+        for path in [path for path in recording.modules if path in layers]:
+            recording.modules.setdefault(layers[path].module, layers[path].module_type)
         for watch in self.attributes.watches:
             for at, name in block.reads:
                 each = modules[at] if isinstance(at, int) else at

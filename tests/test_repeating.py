@@ -1,0 +1,314 @@
+"""Blocks that repeat: costs are those of a run that repeats nothing, whatever a block reads, keeps, or hands on."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from fxcost.analysis import trace
+from fxcost.costs import CostModel
+from fxcost.tracing import replaying
+from fxcost.tracing.reading import Traced
+
+INPUT = "x: float32[B,S,8]"
+
+
+class Block(nn.Module):
+    """Two linear layers and whatever a function of the block and its input does between them."""
+
+    def __init__(self, between: Callable[[Any, torch.Tensor], Any], **attributes: Any) -> None:
+        super().__init__()
+        self.first, self.last, self.between = nn.Linear(8, 16), nn.Linear(16, 8), between
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.last(self.between(self, self.first(x)))
+
+
+class Stack(nn.Module):
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def stack(between: Callable[[Any, torch.Tensor], Any], count: int = 4, **attributes: Callable[[int], Any]) -> Stack:
+    """Blocks that differ in nothing but what each attribute's function makes of their number."""
+    return Stack(*(Block(between, **{n: of(i) for n, of in attributes.items()}) for i in range(count)))
+
+
+def narrowed(block: Any, x: torch.Tensor) -> torch.Tensor:
+    return x.relu() if block.number % 2 else x[:, :1].expand(x.shape)
+
+
+def counted(held: Any, x: torch.Tensor) -> torch.Tensor:
+    held["calls"] = held.get("calls", 0) + 1
+    for _ in range(held["calls"]):
+        x = x.relu()
+    return x
+
+
+class Numbered(nn.Module):
+    calls = 0
+
+
+def by_class(_block: Any, x: torch.Tensor) -> torch.Tensor:
+    Numbered.calls += 1
+    return x.relu() if Numbered.calls % 2 else x.sigmoid()
+
+
+def keeps(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.kept = x
+    return x
+
+
+class Keeping(Stack):
+    """Adds what its last block kept."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.ReLU(), *stack(keeps).blocks)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = super().forward(x)
+        kept: Any = self.blocks[-1].kept
+        return x + kept[..., :8]
+
+
+def tells(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.others[0].told = x
+    return x
+
+
+class Telling(Stack):
+    """Adds what its last block told it."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.ReLU())
+        self.blocks.extend(stack(tells, others=lambda _: [self]).blocks)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = super().forward(x)
+        told: Any = self.told
+        return x + told[..., :8]
+
+
+class Parts(nn.Module):
+    def __init__(self, one: nn.Module, other: nn.Module | None = None) -> None:
+        super().__init__()
+        self.one, self.other = one, other or one
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.other(self.one(x))
+
+
+class Classed(Block):
+    number = 0
+
+    def __init__(self, number: int) -> None:
+        super().__init__(narrowed, number=number)
+
+
+class Reads(Block):
+    def __init__(self, number: int) -> None:
+        super().__init__(narrowed, number=number)
+
+
+def writes(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.number = block.number + 1
+    return x.relu()
+
+
+def looks_at_its_table(block: Any, x: torch.Tensor) -> torch.Tensor:
+    return x.relu() if block.__dict__["number"] % 2 else x.sigmoid()
+
+
+def appends(block: Any, x: torch.Tensor) -> torch.Tensor:
+    block.shared.append(len(block.shared))
+    return x * float(len(block.shared)) if len(block.shared) % 2 else x.relu()
+
+
+SHARED: list[int] = []
+HELD: dict[str, int] = {}
+TABLE = torch.ones(16, device="meta")
+
+NARROW = SimpleNamespace(width=8)
+
+RELU = lambda _block, x: x.relu()  # noqa: E731
+
+ALIKE: dict[str, Callable[[], nn.Module]] = {
+    "a number that is never read": lambda: stack(RELU, number=lambda i: i),
+    "equal lists": lambda: stack(lambda b, x: x.view(*x.shape[:2], *b.split).flatten(2), split=lambda _: [4, 4]),
+    "one configuration": lambda: stack(lambda b, x: x[..., : b.of.width].repeat(1, 1, 2), of=lambda _: NARROW),
+    "in place": lambda: stack(lambda _b, x: x.mul_(2).relu_()),
+    "an absent attribute": lambda: stack(lambda b, x: x.relu() if getattr(b, "scale", None) is None else x),
+    "sizes": lambda: stack(lambda _b, x: x[:, : x.shape[1] // 2].repeat(1, 2, 1)[:, : x.shape[1]], 3),
+    "stages of blocks": lambda: Stack(*(stack(RELU, 2) for _ in range(3))),
+}  # fmt: skip
+UNLIKE: dict[str, Callable[[], nn.Module]] = {
+    "a number that is read": lambda: stack(narrowed, 3, number=lambda i: 2 * i),
+    "an attribute that it writes": lambda: stack(writes, number=lambda _: 0),
+    "a list that all append to": lambda: stack(appends, shared=lambda _: SHARED),
+    "a table of the run's own": lambda: stack(lambda b, x: counted(b.held, x), held=lambda _: HELD),
+    "an attribute that it writes for others": Keeping,
+    "parts that are one": lambda: Stack(nn.ReLU(), Parts(nn.ReLU()), Parts(nn.ReLU(), nn.ReLU())),
+    "an attribute of another that it writes": Telling,
+    "a tensor from elsewhere": lambda: stack(lambda _b, x: x * TABLE),
+    "an unequal absent attribute": lambda: Stack(Block(RELU), Block(RELU, extra=1)),
+    "another class": lambda: Stack(Block(RELU), type("Other", (Block,), {})(RELU)),
+    "another width": lambda: Stack(Block(RELU), nn.Sequential(nn.Linear(8, 8), nn.ReLU())),
+    "a number that the class has as well": lambda: Stack(*(Classed(i) for i in range(4))),
+    "a number in a part that repeats another": lambda: Stack(
+        nn.ReLU(), *(Stack(*map(Reads, n)) for n in [(0, 0), (0, 1)])
+    ),
+}
+"""What blocks must not be taken to be alike for, from what they read."""
+CAUGHT: dict[str, Callable[[], nn.Module]] = {
+    "its own table of attributes": lambda: stack(looks_at_its_table, number=lambda i: i),
+    "a counter of the class": lambda: stack(by_class),
+}
+"""What no attribute shows: the run that checks does otherwise, and nothing is repeated."""
+
+
+class Passes(nn.Module):
+    """Hands on more than one value: a tensor that it was given, one that it made, a size and nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(8, 8))
+
+    def forward(self, x: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int, None]:
+        return kept, self.inner(x) + kept, x.shape[1], None
+
+
+class Handing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Passes() for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept = x.relu()
+        for block in self.blocks:
+            kept, x, size, _ = block(x, kept=kept)
+            x = x[:, :size]
+        return x + kept
+
+
+class Views(nn.Module):
+    """Returns what shares memory with its input, or two views of one tensor."""
+
+    def __init__(self, give: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.inner, self.give = nn.Sequential(nn.Linear(8, 8)), give
+
+    def forward(self, x: torch.Tensor) -> Any:
+        self.inner(x)
+        return self.give(x)
+
+
+class Viewing(nn.Module):
+    def __init__(self, give: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Views(give) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.relu()
+        for block in self.blocks:
+            given = block(x)
+            x = x[:, : given.shape[1]] * given if isinstance(given, torch.Tensor) else given[0] * given[1]
+        return x[:, :1].relu_()
+
+
+def tied() -> nn.Module:
+    model = stack(RELU)
+    for block in model.blocks[1:]:
+        block.first.weight = model.blocks[0].first.weight  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    return model
+
+
+def hooked() -> nn.Module:
+    model = stack(RELU)
+    model.blocks[2].register_forward_hook(lambda _module, _args, output: output.sigmoid())
+    return model
+
+
+OTHERS: dict[str, Callable[[], nn.Module]] = {
+    "values handed on": Handing,
+    "its input": lambda: Viewing(lambda x: x),
+    "a view of its input": lambda: Viewing(lambda x: x.transpose(0, 1).transpose(0, 1)),
+    "a part of its input": lambda: Viewing(lambda x: x[:, :5]),
+    "two faces of one": lambda: Viewing(lambda x: (y := x * 2, y.view_as(y))),
+    "two views of one": lambda: Viewing(lambda x: (x * 2).repeat(1, 1, 2).split([8, 8], 2)),
+    "weights that blocks share": tied,
+    "a hook": hooked,
+    "one block again": lambda: Stack(*[stack(RELU, 1)] * 3),
+}
+
+
+def traced(model: nn.Module, monkeypatch: pytest.MonkeyPatch, repeating: bool) -> tuple[CostModel, list[int]]:
+    """The costs of a model, and for each recording that was begun how many of its steps were not run; -1 where it failed."""
+    plain, copied = replaying._replayed, list[int]()
+
+    def watched(*args: Any, **kwargs: Any) -> Traced:
+        copied.append(-1)
+        found = plain(*args, **{**kwargs, "repeating": kwargs["repeating"] and repeating})
+        copied[-1] = sum(step.copy is not None for step in found.origin.steps)  # pyright: ignore[reportAttributeAccessIssue]
+        return found
+
+    for start in (SHARED, HELD):
+        start.clear()
+    Numbered.calls = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(replaying, "_replayed", watched)
+        costs = trace(model, inputs=(INPUT,), at={"S": 6}, symbolic="B,S", warn=lambda _: None)
+    return costs, copied
+
+
+CASES = {**ALIKE, **UNLIKE, **CAUGHT, **OTHERS}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_costs_are_those_of_a_run_that_repeats_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, copied = traced(CASES[name](), monkeypatch, repeating=True)
+    expected, none = traced(CASES[name](), monkeypatch, repeating=False)
+    assert none == [0]
+    assert found == expected
+    if name in CAUGHT:
+        assert copied == [-1, 0]
+    else:
+        assert len(copied) == 1
+    if name in ALIKE:
+        assert copied[0] > 0
+    if name in UNLIKE and "part" not in name:
+        assert copied == [0]
+
+
+@pytest.mark.parametrize("model", ["vit_b_16", "resnet50", "densenet121", "swin_t", "convnext_tiny", "raft_large"])
+def test_costs_of_real_models_are_too(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fxcost.analysis import Request, trace_source
+    from fxcost.sources import load_source
+
+    source = load_source(model)
+    plain = replaying._replayed
+    found = trace_source(source, Request("B"), warn=lambda _: None)
+    monkeypatch.setattr(replaying, "_replayed", lambda *args, **kwargs: plain(*args, **{**kwargs, "repeating": False}))
+    assert found == trace_source(source, Request("B"), warn=lambda _: None)
+
+
+def test_of_blocks_that_are_alike_one_runs_beside_the_run_that_checks() -> None:
+    ran: list[bool] = []
+
+    def noted(_block: Any, x: torch.Tensor) -> torch.Tensor:
+        size: Any = x.shape[0]
+        ran.append(isinstance(size, torch.SymInt))
+        return x.relu()
+
+    trace(nn.Sequential(nn.ReLU(), stack(noted, 9)), inputs=(INPUT,), at={"S": 6})
+    assert (ran.count(True), ran.count(False)) == (1, 9)
