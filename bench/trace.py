@@ -51,6 +51,12 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
         "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 8192,
         "dtype": "bfloat16",
     },
+    # The same kind of block in both: how a trace grows with their number.
+    "Llama-3-405B": {
+        "model_type": "llama", "hidden_size": 16384, "intermediate_size": 53248, "num_hidden_layers": 126,
+        "num_attention_heads": 128, "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 8192,
+        "dtype": "bfloat16",
+    },
     "GPT-2": {"model_type": "gpt2"},
     "BERT": {"model_type": "bert"},
     "T5": {"model_type": "t5"},
