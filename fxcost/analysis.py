@@ -13,6 +13,7 @@ import sympy
 import torch
 from torch.fx import Graph
 
+from fxcost.attentions import attention_notes
 from fxcost.building import Source
 from fxcost.collecting import collect
 from fxcost.costs import CostModel, refuse_unknown
@@ -126,34 +127,14 @@ def _assumptions(source: Source, request: Request, graph: Graph) -> tuple[str, .
     notes = ["one multiply-add is 2 FLOPs", "each operation runs alone: inputs read once, outputs written once"]
     notes += source.assumptions
     rules = {FLOPS[node].rule for node in operations(graph)}
-    if "attention" in rules:
-        kind = (
-            "fused: no score matrix in memory, softmax not counted"
-            if request.attention == "fused"
-            else "unfused: the score matrix goes through memory"
-        )
-        notes.append(f"attention is {kind}")
-        if request.mode == "forward":  # the newest token sees all that came before it
-            notes.append(_masked(graph, request.causal_skip))
+    notes += attention_notes(
+        graph, request.attention, decodes=request.mode == "decode", causal_skip=request.causal_skip
+    )
     if "grouped_matrix_product" in rules:
         notes.append(
             "rows sent to experts spread over as many experts as they can: min(experts, rows) experts' weights are read"
         )
     return tuple(notes)
-
-
-def _masked(graph: Graph, asked: bool) -> str:
-    """What became of the pairs that causal masks hide."""
-    works = [FLOPS[node] for node in operations(graph) if FLOPS[node].rule == "attention"]
-    skipped = sum(work.skips_masked for work in works)
-    if not asked:
-        return "masked pairs of causal attention are counted"
-    if skipped == len(works):
-        return "masked pairs of causal attention are skipped"
-    return (
-        f"masked pairs are skipped in {skipped} of {len(works)} attentions: "
-        "the others are given a mask as a tensor, or lengths that differ, and count in full"
-    )
 
 
 def _with_multiples(model: CostModel, multiples: Mapping[str, int]) -> CostModel:

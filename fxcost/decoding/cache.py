@@ -35,15 +35,20 @@ class Buffer(CacheLayerMixin):
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write the new token's keys and values, and hand out those of all positions."""
-        self.buffers = self.buffers or (torch.empty_like(key_states), torch.empty_like(value_states))
+        self.buffers = self.buffers or (self._room_for(key_states), self._room_for(value_states))
         keys, values = self.buffers
         _newest(keys).copy_(key_states)
         _newest(values).copy_(value_states)
         return keys, values
 
+    def _room_for(self, states: torch.Tensor) -> torch.Tensor:
+        """A buffer for states ``[B, heads, 1, size]`` of the past and of the new token."""
+        batch, heads, _, size = states.shape
+        return states.new_empty((batch, heads, self.past + 1, size))
+
     def get_mask_sizes(self, query_length: int) -> tuple[Any, int]:  # noqa: ARG002  # transformers passes it
         """As many positions as the buffer has, from the first on."""
-        return (self.buffers[0].shape[2] if self.buffers else 1), 0
+        return (self.buffers[0].shape[2] if self.buffers else self.past + 1), 0
 
     def get_seq_length(self) -> Any:
         """The length of the past, also where a window holds less of it."""
@@ -65,7 +70,7 @@ class LatentBuffer(Buffer):
         """Write the new token's latent and rotary part; the latent with its rotary part is the key, alone it is the value."""
         rank = key_states.shape[-1]
         if not self.buffers:
-            self.buffers = (torch.cat((key_states, value_states), -1),)
+            self.buffers = (self._room_for(torch.cat((key_states, value_states), -1)),)
         (latent,) = self.buffers
         _newest(latent)[..., :rank].copy_(key_states)
         _newest(latent)[..., rank:].copy_(value_states)

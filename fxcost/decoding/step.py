@@ -126,7 +126,6 @@ def _cache_of(
 def _assumptions(model: Any, windows: Mapping[int, int | None]) -> tuple[str, ...]:
     notes = [
         "one new token for each sequence, written in place into a cache that has room for it",
-        "attention reads all of the cache and no mask",
     ]
     kept = Counter(window for window in windows.values() if window is not None)
     notes += [f"{n} of {len(windows)} layers keep the last {window:,} positions only" for window, n in kept.items()]

@@ -28,6 +28,10 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
         "model_type": "falcon", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 97,
         "multi_query": True, "new_decoder_architecture": False, "alibi": False,
     },
+    "falcon with slopes": {
+        "model_type": "falcon", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 97,
+        "multi_query": False, "new_decoder_architecture": False, "alibi": True,
+    },
     "bloom": {"model_type": "bloom", "hidden_size": 64, "n_layer": 2, "n_head": 4, "vocab_size": 97},
     "opt": {
         "model_type": "opt", "hidden_size": 64, "ffn_dim": 96, "vocab_size": 97, "num_hidden_layers": 2, "word_embed_proj_dim": 64,

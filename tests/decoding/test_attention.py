@@ -20,6 +20,7 @@ EXACT = (
     "gemma3",
     "gpt2",
     "falcon",
+    "falcon with slopes",
     "bloom",
     "opt",
     "deepseek_v2",

@@ -17,7 +17,8 @@ from fxcost.sources import load_source
 from fxcost.torch_counter import flops_by_torch
 
 ALL = (
-    "llama", "qwen3", "mistral", "gemma3", "gpt2", "falcon", "bloom", "opt", "deepseek_v2", "deepseek_v3", "minicpm3",
+    "llama", "qwen3", "mistral", "gemma3", "gpt2", "falcon", "falcon with slopes", "bloom", "opt", "deepseek_v2",
+    "deepseek_v3", "minicpm3",
 )  # fmt: skip
 
 
