@@ -78,6 +78,25 @@ class Rarer(nn.Module):
         return self.lstm(y[:, 0])[0] + self.gru(y[:, 1]) + self.rnn(y[:, 2])
 
 
+class Named(nn.Module):
+    """Modules with two names in one parent, which counters meet once there, and with places in other modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.again = nn.Linear(8, 8)
+        self.norm = self.same = nn.BatchNorm1d(8)
+        self.block = self.repeated = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.LayerNorm(8))
+        self.held = nn.ModuleList([self.block, self.first, self.first])
+        self.nested = nn.ModuleList([nn.ModuleList([self.norm])])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.same(self.again(self.norm(self.first(x))))
+        x = self.repeated(self.block(x))
+        for layer in self.held:
+            x = layer(x)
+        return self.norm(x)
+
+
 def vision_transformer() -> nn.Module:
     models = importlib.import_module("fxcost.zoos").zoo_module("torchvision.models")
     return models.VisionTransformer(32, 16, 2, 4, 24, 48)
@@ -120,6 +139,7 @@ CASES = {
     "classifier": Case(Classifier, "input: float32[B,3,8,8]", {"B": 2}),
     "tagger": Case(Tagger, "tokens: int64[B,S]", {"B": 1, "S": 9}),
     "spelled": Case(Spelled, "x: float32[B,3,H,W]", {"B": 1, "H": 16, "W": 20}),
+    "named": Case(Named, "x: float32[B,8]", {"B": 1}),
     "vision transformer": Case(vision_transformer, IMAGE, {"B": 1}),
     "timm transformer": Case(timm_transformer, IMAGE, {"B": 1}),
     "swin": Case(swin_transformer, IMAGE, {"B": 1}),

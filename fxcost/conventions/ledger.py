@@ -32,7 +32,7 @@ class Row:
     outputs: tuple[Shape, ...]
     macs: int
     paths: int
-    """By how many paths the owner is reached from the root: more than one for a shared module."""
+    """By how many paths counters reach the owner from the root: more than one for a module that several modules hold."""
     is_complex: bool = False
     by_name: bool = False
     """Whether it is called by a name that counters replace: ``torch.add(x, y)``, and not ``x + y``."""
@@ -112,9 +112,16 @@ def rows_of(costs: CostModel, model: nn.Module) -> list[Row]:
     """The ledger of evaluated costs; parameters that nothing uses are left out."""
     modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]  # torch leaves its result open
     paths: dict[int, list[str]] = {}
-    for path, module in modules.items():
+    for path, module in _walked(model):
         paths.setdefault(id(module), []).append(path)
     return [_row(layer, modules, paths) for layer in costs.layers if layer.op != UNUSED]
+
+
+def _walked(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Each module by each path that counters take to it: those that add up ``children()`` meet one that has two names in one parent once."""
+    yield path, module
+    for name, child in module.named_children():
+        yield from _walked(child, f"{path}.{name}" if path else name)
 
 
 def _row(layer: LayerCost, modules: Mapping[str, nn.Module], paths: Mapping[int, list[str]]) -> Row:
