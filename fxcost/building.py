@@ -73,11 +73,11 @@ def raised(ref: str, error: BaseException) -> str:
 
 
 def _on_one_device(module: torch.nn.Module) -> torch.nn.Module:
-    """Move the few tensors that a constructor put elsewhere to where its parameters are; ties stay."""
+    """Move the few tensors that a constructor put elsewhere to where its parameters are; ties stay, and so does what has no values to move."""
     device = next((p.device for p in module.parameters()), None)
     for each in module.modules():
         for name, buffer in list(each._buffers.items()):  # pyright: ignore[reportPrivateUsage]  # keeps persistence flags
-            if buffer is not None and device is not None and buffer.device != device:
+            if buffer is not None and device is not None and buffer.device != device and not buffer.is_meta:
                 each._buffers[name] = buffer.to(device)  # pyright: ignore[reportPrivateUsage]
     return module.eval()
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from fxcost.building import Source, build, raised
 from fxcost.errors import FxcostError, near_matches
+from fxcost.huggingface import huggingface_model
 from fxcost.inputs import Arguments, InputSpec
-from fxcost.zoos import huggingface_model, timm_model, torchvision_model, zoo_module
+from fxcost.zoos import timm_model, torchvision_model, zoo_module
 
 FORMS = "resnet50, torchvision:NAME, timm:NAME, hf:REPO_OR_CONFIG, package.module:factory, path/to/file.py:factory, program.pt2"
 

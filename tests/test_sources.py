@@ -83,6 +83,65 @@ def test_settings_change_a_configuration(tmp_path: Path) -> None:
         load_source(f"hf:{folder}", {"num_hidden_layer": 2})
 
 
+REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "fields that disagree": (
+        {"model_type": "zamba2", "num_hidden_layers": 2},
+        {},
+        "transformers refuses this configuration: `num_hidden_layers` (2) must be equal to the number of `layer_types`",
+    ),
+    "a list of another length": (
+        {"model_type": "gpt_neo", "num_layers": 2},
+        {},
+        "is required that `len(config.attention",
+    ),
+    "a text for a number": (
+        {"model_type": "llama", "hidden_size": "a"},
+        {},
+        "Field 'hidden_size' expected int, got str",
+    ),
+    "no kind": ({"hidden_size": 64}, {}, "Should have a `model_type` key"),
+    "a setting of the wrong kind": (
+        {"model_type": "llama"},
+        {"hidden_size": "a"},
+        "does not take --set hidden_size=a: Field 'hidden_size' expected int, got str",
+    ),
+    "a setting that is made of others": (
+        {"model_type": "prophetnet"},
+        {"num_hidden_layers": 2},
+        "does not take --set num_hidden_layers=2: This model does not support the setting",
+    ),
+    "a class that is not there": (
+        {"model_type": "voxtral_realtime_text"},
+        {},
+        "has no model for a VoxtralRealtimeText",
+    ),
+    "inputs that no field tells": (
+        {"model_type": "parakeet_encoder"},
+        {},
+        "says nothing of its inputs; give each with",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_transformers_refuses_is_told_in_two_lines(case: str, tmp_path: Path) -> None:
+    fields, settings, said = REFUSED[case]
+    with pytest.raises(FxcostError) as refusal:
+        load_source(f"hf:{config(tmp_path / 'm', **fields)}", settings)
+    assert str(refusal.value).startswith(f"hf:{tmp_path}")
+    assert said in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) <= 2
+    assert len(str(refusal.value)) < 500
+
+
+def test_tensors_that_a_constructor_left_without_values_stay_so(tmp_path: Path) -> None:
+    """SpeechT5 makes some weights on the CPU whatever it is told, and buffers where it is told."""
+    module = load_source(
+        f"hf:{config(tmp_path / 'm', model_type='speecht5')}", {}, [InputSpec("x", "float32", (2,))]
+    ).module
+    assert module is not None
+
+
 def test_a_70_billion_parameter_model_needs_no_memory(tmp_path: Path) -> None:
     folder = config(
         tmp_path / "m", model_type="llama", hidden_size=8192, num_attention_heads=64, num_key_value_heads=8,

@@ -75,23 +75,27 @@ def _absorbed(module: Any, query: torch.Tensor, latent: torch.Tensor) -> tuple[t
 
 
 @contextmanager
-def fused(model: torch.nn.Module) -> Generator[None]:
-    """Have a model's attention run as `attend`, without masks that hide, latents left as they are cached; afterwards as before."""
+def fused(model: torch.nn.Module, *, masked: bool) -> Generator[None]:
+    """Have a model's attention run as `attend`, latents left as they are cached; afterwards as before.
+
+    There are no masks, or where ``masked``, masks that hide nothing.
+    """
+    masks = _masks_of_nothing if masked else lambda **_: None
     with ExitStack() as patches:
         for config in _configurations(model):
             patches.enter_context(mock.patch.object(config, "_attn_implementation_internal", NAME))
         for module in filter(is_latent, model.modules()):
             patches.enter_context(mock.patch.object(module, "expand_kv", lambda latent, part: (latent, part)))
         patches.enter_context(mock.patch.dict(ALL_ATTENTION_FUNCTIONS._local_mapping, {NAME: attend}))
-        patches.enter_context(mock.patch.dict(ALL_MASK_ATTENTION_FUNCTIONS._local_mapping, {NAME: _mask}))
+        patches.enter_context(mock.patch.dict(ALL_MASK_ATTENTION_FUNCTIONS._local_mapping, {NAME: masks}))
         yield
 
 
-def _mask(*, config: Any, batch_size: Any, q_length: Any, kv_length: Any, device: Any, **_: Any) -> torch.Tensor | None:
-    """No mask, or one that hides nothing for a model that adds its position biases to a mask, and to nothing else."""
-    if not getattr(config, "alibi", False):
-        return None
-    return torch.ones((batch_size, 1, q_length, kv_length), dtype=torch.bool, device=device)
+def _masks_of_nothing(
+    *, batch_size: Any, q_length: Any, kv_length: Any, dtype: torch.dtype, device: Any, **_: Any
+) -> torch.Tensor:
+    """What is added to scores, ``[B, 1, 1, positions]``."""
+    return torch.zeros((batch_size, 1, q_length, kv_length), dtype=dtype, device=device)
 
 
 def _configurations(model: torch.nn.Module) -> Iterator[Any]:

@@ -8,6 +8,7 @@ import inspect
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,9 +19,10 @@ from fxcost.building import Source
 from fxcost.decoding.attention import fused, is_latent
 from fxcost.decoding.cache import Buffer, LatentBuffer
 from fxcost.errors import FxcostError
+from fxcost.huggingface import LONGEST_DEFAULT, positions_held, positions_of
 from fxcost.inputs import Arguments, InputSpec, Positions
 from fxcost.tracing import TraceError, rehearse
-from fxcost.zoos import LONGEST_DEFAULT, positions_held
+from fxcost.tracing.sizes import user_place
 
 PAST = "P"
 FULL, WINDOW, NONE = "full_attention", "sliding_attention", "dummy"
@@ -43,14 +45,15 @@ def decode_source(source: Source) -> Source:
     tokens = {"input_ids": InputSpec("input_ids", "int64", ("B", 1))}
     if "position_ids" in inspect.signature(model.forward).parameters:
         tokens["position_ids"] = InputSpec("position_ids", "int64", ("B", 1))
-    cache = _cache_of(source.ref, model, windows, tokens)
+    masked, cache = _first_call(source.ref, model, windows, tokens)
     _refuse_repeated_heads(source.ref, config, cache)
-    positions = int(getattr(config, "max_position_embeddings", None) or LONGEST_DEFAULT)
+    positions = positions_of(config)
     held = positions_held(model.get_decoder(), positions)
     return replace(
         source,
-        arguments=Arguments((), {**tokens, "past": cache}, call=_step),
-        defaults={"B": source.defaults.get("B", 1), PAST: min(positions, LONGEST_DEFAULT) - 1},
+        arguments=Arguments((), {**tokens, "past": cache}, call=partial(_step, masked)),
+        # A table of biases is cut to the mask's length: at the table's very end the cut is none, and P would be a number.
+        defaults={"B": source.defaults.get("B", 1), PAST: min(positions, LONGEST_DEFAULT) - (2 if masked else 1)},
         limits={} if held is None else {PAST: held - 1},
         assumptions=_assumptions(model, windows),
     )
@@ -99,24 +102,39 @@ def _refuse_hidden_windows(ref: str, model: torch.nn.Module, windows: Mapping[in
             )
 
 
-def _cache_of(
-    ref: str, model: torch.nn.Module, windows: Mapping[int, int | None], tokens: Mapping[str, InputSpec]
-) -> Buffers:
-    """The cache's tensors, each with the size and heads that the model gives them in a first call."""
-    seen: list[Cache] = []
+def _first_call(
+    ref: str, model: Any, windows: Mapping[int, int | None], tokens: Mapping[str, InputSpec]
+) -> tuple[bool, Buffers]:
+    """Whether the model needs a mask, to add its biases to or to run at all; and the cache's tensors, as it hands them over."""
+    failures: list[TraceError] = []
+    for masked in (True,) if getattr(model.config, "alibi", False) else (False, True):
+        try:
+            return masked, _buffers_of(ref, _filled(model, windows, tokens, masked), windows)
+        except TraceError as error:
+            failures.append(error)
+    said, place = str(failures[0]).partition("\n")[0], user_place(failures[0].__cause__ or failures[0])
+    raise FxcostError(
+        f"{ref} does not run one step of decoding: {said.removeprefix('the model does not run at B=2: ')}{place}\n"
+        f"Leave --mode out for a whole pass; --mode decode takes {SUPPORTED}"
+    ) from failures[0]
+
+
+def _filled(model: Any, windows: Mapping[int, int | None], tokens: Mapping[str, InputSpec], masked: bool) -> Cache:
+    """A cache with what the model hands to it in a call with one position before it. Raises `TraceError` when it does not run."""
+    cache = _cache(model, dict.fromkeys(windows, ()), past=1)
 
     def first_call(model: torch.nn.Module, _: Mapping[str, Any], **given: Any) -> Any:
-        seen.append(_cache(model, dict.fromkeys(windows, ()), past=1))
-        return _called(model, seen[0], given)
+        return _called(model, cache, given, masked)
 
-    try:
-        rehearse(model, Arguments((), tokens, call=first_call), {"B": 2})
-    except TraceError as error:
-        said = str(error).partition("\n")[0].removeprefix("the model does not run at B=2: ")
-        raise FxcostError(f"{ref} does not run one step of decoding: {said}") from error
+    rehearse(model, Arguments((), tokens, call=first_call), {"B": 2})
+    return cache
+
+
+def _buffers_of(ref: str, cache: Cache, windows: Mapping[int, int | None]) -> Buffers:
+    """The cache's tensors, each with the size and heads that the model gives them in a first call."""
     found: dict[int, tuple[Any, ...]] = {}
     for layer, window in windows.items():
-        kept: Any = seen[0].layers[layer]
+        kept: Any = cache.layers[layer]
         if not kept.buffers:
             raise FxcostError(f"{ref}: layer {layer} keeps no keys and values; --mode decode takes {SUPPORTED}")
         found[layer] = tuple(_spec(layer, *each, window) for each in zip(kept.names, kept.buffers, strict=True))
@@ -155,8 +173,8 @@ def _refuse_repeated_heads(ref: str, config: Any, cache: Buffers) -> None:
         )
 
 
-def _step(model: torch.nn.Module, sizes: Mapping[str, Any], *, past: Buffers, **given: Any) -> Any:
-    return _called(model, _cache(model, past, sizes[PAST]), given)
+def _step(masked: bool, model: torch.nn.Module, sizes: Mapping[str, Any], *, past: Buffers, **given: Any) -> Any:
+    return _called(model, _cache(model, past, sizes[PAST]), given, masked)
 
 
 def _cache(model: torch.nn.Module, buffers: Buffers, past: Any) -> Cache:
@@ -169,6 +187,6 @@ def _cache(model: torch.nn.Module, buffers: Buffers, past: Any) -> Cache:
     return Cache(layers=layers)
 
 
-def _called(model: torch.nn.Module, cache: Cache, given: Mapping[str, Any]) -> torch.Tensor:
-    with fused(model):
+def _called(model: torch.nn.Module, cache: Cache, given: Mapping[str, Any], masked: bool) -> torch.Tensor:
+    with fused(model, masked=masked):
         return model(**given, past_key_values=cache, use_cache=True).logits

@@ -33,6 +33,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
         "multi_query": False, "new_decoder_architecture": False, "alibi": True,
     },
     "bloom": {"model_type": "bloom", "hidden_size": 64, "n_layer": 2, "n_head": 4, "vocab_size": 97},
+    "mpt": {"model_type": "mpt", "d_model": 64, "n_layers": 2, "n_heads": 4, "vocab_size": 97, "max_seq_len": 512},
     "opt": {
         "model_type": "opt", "hidden_size": 64, "ffn_dim": 96, "vocab_size": 97, "num_hidden_layers": 2, "word_embed_proj_dim": 64,
         "num_attention_heads": 4, "max_position_embeddings": 512,

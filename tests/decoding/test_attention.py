@@ -22,6 +22,7 @@ EXACT = (
     "falcon",
     "falcon with slopes",
     "bloom",
+    "mpt",
     "opt",
     "deepseek_v2",
     "deepseek_v3",

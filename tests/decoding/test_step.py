@@ -17,7 +17,7 @@ from fxcost.sources import load_source
 from fxcost.torch_counter import flops_by_torch
 
 ALL = (
-    "llama", "qwen3", "mistral", "gemma3", "gpt2", "falcon", "falcon with slopes", "bloom", "opt", "deepseek_v2",
+    "llama", "qwen3", "mistral", "gemma3", "gpt2", "falcon", "falcon with slopes", "bloom", "mpt", "opt", "deepseek_v2",
     "deepseek_v3", "minicpm3",
 )  # fmt: skip
 
@@ -51,7 +51,8 @@ def test_the_cache_is_read_once_and_written_at_one_position(name: str, decoded: 
         assert at.total.reads["state"] == at.state.whole
         assert at.total.writes["state"] == {dtype: sizes["B"] * costs.state.per_token[dtype]}
     readers = {layer.rule for layer in costs.layers if "state" in layer.cost.reads}
-    assert readers == ({"matrix_product", "matrix_product_with_addend"} if name == "bloom" else {"attention"})
+    written_out = {"bloom": {"matrix_product", "matrix_product_with_addend"}, "mpt": {"matrix_product"}}
+    assert readers == written_out.get(name, {"attention"})
     assert {layer.op for layer in costs.layers if "state" in layer.cost.writes} == {"aten.copy_.default"}
 
 
@@ -161,7 +162,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "Falcon 40B": ({"model_type": "falcon", "num_hidden_layers": 1, "hidden_size": 64, "num_attention_heads": 8,
                     "num_kv_heads": 2, "new_decoder_architecture": True, "alibi": False},
                    "keeps 8 heads of keys in the cache of this model, which has 2"),
-    "MPT": ({"model_type": "mpt", "n_layers": 1, "d_model": 64, "n_heads": 4}, "does not run one step of decoding"),
 }  # fmt: skip
 
 
@@ -175,6 +175,26 @@ def test_what_has_no_cache_of_keys_and_values_is_refused(model: str, tmp_path: A
         trace(f"hf:{tmp_path}", mode="decode")
     assert said in str(refusal.value)
     assert len(str(refusal.value).splitlines()) <= 2
+
+
+def test_what_does_not_run_is_told_with_its_place_and_the_next_step(
+    configured: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that fails with a mask as without one."""
+    source = load_source(configured("llama"))
+    monkeypatch.setattr(type(source.module.model.norm), "forward", lambda *_: None.to(1))  # type: ignore[union-attr]
+    with pytest.raises(FxcostError) as refusal:
+        decode_source(source)
+    first, second = str(refusal.value).splitlines()
+    assert "does not run one step of decoding: AttributeError: 'NoneType' object has no attribute 'to'" in first
+    assert "test_step.py" in first
+    assert second.startswith("Leave --mode out for a whole pass; --mode decode takes decoder-only language models")
+
+
+def test_a_table_of_biases_limits_the_past(decoded: Callable[[str], Any]) -> None:
+    """MPT's has 512 columns, of which one is for the new token; where it is used whole P would be a number."""
+    assert decoded("mpt").symbols["P"].high == 510
+    assert decoded("mpt").defaults["P"] == 510
 
 
 def test_modules_of_other_kinds_and_inputs_are_refused(configured: Callable[..., str]) -> None:

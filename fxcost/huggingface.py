@@ -1,0 +1,142 @@
+"""Models of transformers from their configurations, with the inputs and sizes they were published with."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from fxcost.building import Source, build, with_defaults
+from fxcost.errors import FxcostError, near_matches
+from fxcost.inputs import Arguments, InputSpec, children
+from fxcost.zoos import BATCH, zoo_module
+
+ONE_SECOND = 16_000
+"""Samples of audio taken where none are given, at the rate that speech models are trained with."""
+LONGEST_DEFAULT = 2048
+"""The longest sequence taken where none is given; shorter for a model that holds fewer positions."""
+LONGEST_SAID = 200
+"""Letters of an error of transformers that are told."""
+
+
+def huggingface_model(name: str, settings: dict[str, Any]) -> Source:
+    """A model of transformers from a configuration: a folder, a file, or a name on the hub."""
+    transformers = zoo_module("transformers")
+    ref = f"hf:{name}"
+    config = _configuration(transformers, name, settings)
+    family = _class_of(ref, transformers, config)
+    module = build(lambda: family(config), {}, ref)
+    if config.dtype is not None:
+        module.to(config.dtype)
+    takes = inspect.signature(module.forward).parameters
+    arguments = Arguments((), _inputs_of(module, config, takes))
+    positions = positions_of(config)
+    length = ONE_SECOND if module.main_input_name == "input_values" else min(positions, LONGEST_DEFAULT)
+    size = getattr(config, "image_size", None) or 224
+    height, width = (size, size) if isinstance(size, int) else size
+    source = with_defaults(ref, module, arguments, {"B": BATCH, "S": length, "T": length, "H": height, "W": width})
+    limit = positions_held(module, positions)
+    return replace(source, limits={} if limit is None else {"S": limit, "T": limit})
+
+
+def _configuration(transformers: ModuleType, name: str, settings: Mapping[str, Any]) -> Any:
+    """The configuration with the user's settings in it; what transformers checks of either is the user's to mend."""
+    ref = f"hf:{name}"
+    try:
+        config = transformers.AutoConfig.from_pretrained(name)
+    except Exception as error:
+        if not Path(name).exists():
+            hint = "no such file or directory here, and no such model could be fetched from the hub"
+            raise FxcostError(f"{ref}: {hint}: {_said(error)}") from error
+        raise FxcostError(
+            f"{ref}: transformers refuses this configuration: {_said(error)}\nCorrect the file, then name it again"
+        ) from error
+    unknown = [key for key in settings if not hasattr(config, key)]
+    if unknown:
+        raise FxcostError(f"{ref}: its configuration has no {unknown[0]!r}{near_matches(unknown[0], config.to_dict())}")
+    try:
+        config.update(settings)
+    except Exception as error:
+        given = " ".join(f"--set {key}={value}" for key, value in settings.items())
+        raise FxcostError(f"{ref}: its configuration does not take {given}: {_said(error)}") from error
+    return config
+
+
+def _said(error: Exception) -> str:
+    """What an error says of the configuration, in one line: what was wrong rather than which check found it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    found = lines[1:] if lines[0].startswith(("Validation error", "Class validation error")) else lines[:1]
+    said = re.sub(r"^\w+Error: ", "", " ".join(found or lines))
+    return said if len(said) <= LONGEST_SAID else said[:LONGEST_SAID].rpartition(". ")[0] or said[:LONGEST_SAID]
+
+
+def positions_of(config: Any) -> int:
+    """The longest sequence that a configuration names; the usual one where it names none."""
+    names = ("max_position_embeddings", "n_positions", "max_seq_len")
+    return int(next((length for name in names if (length := getattr(config, name, None))), LONGEST_DEFAULT))
+
+
+def positions_held(module: torch.nn.Module, positions: int) -> int | None:
+    """How many positions a model's learned tables hold; None for a model that computes its positions."""
+    named: list[tuple[str, torch.nn.Module]] = [*module.named_modules()]
+    rows = [m.num_embeddings for name, m in named if isinstance(m, torch.nn.Embedding) and _holds_positions(name)]
+    return min(positions, *rows) if rows else None
+
+
+def _holds_positions(name: str) -> bool:
+    """Whether a module's name says that it is a table of positions: ``wpe``, ``embed_positions``, ``position_embeddings``."""
+    last = name.rpartition(".")[2]
+    return last == "wpe" or "position" in last
+
+
+def _class_of(ref: str, transformers: ModuleType, config: Any) -> Any:
+    """The class the configuration names, or the usual one of its kind."""
+    for architecture in getattr(config, "architectures", None) or ():
+        if hasattr(transformers, architecture):
+            return getattr(transformers, architecture)
+    tasks = ["MODEL_FOR_MASKED_LM", "MODEL_FOR_CAUSAL_LM", "MODEL_FOR_IMAGE_CLASSIFICATION", "MODEL"]
+    if getattr(config, "is_encoder_decoder", False):
+        tasks = ["MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM", "MODEL_FOR_SPEECH_SEQ_2_SEQ", *tasks]
+    for task in tasks:
+        mapping = getattr(transformers, f"{task}_MAPPING")
+        with suppress(ValueError):  # the mapping names a class that transformers does not have
+            if type(config) in mapping:
+                found = mapping[type(config)]
+                return next(iter(children(found)), found)
+    raise FxcostError(
+        f"{ref}: transformers has no model for a {type(config).__name__}; name one in its 'architectures'"
+    )
+
+
+SPECTROGRAM = ("max_source_positions", "num_mel_bins")
+"""What tells the frames and bins of a speech model's input."""
+
+
+def _inputs_of(module: Any, config: Any, takes: Mapping[str, Any]) -> dict[str, Any]:
+    tokens = ("B", "S")
+    inputs: dict[str, Any] = {}
+    if module.main_input_name == "pixel_values":
+        inputs["pixel_values"] = InputSpec(
+            "pixel_values", "float32", ("B", getattr(config, "num_channels", 3), "H", "W")
+        )
+    elif module.main_input_name == "input_ids":
+        inputs["input_ids"] = InputSpec("input_ids", "int64", tokens)
+        if "attention_mask" in takes:
+            inputs["attention_mask"] = InputSpec("attention_mask", "int64", tokens)
+    elif module.main_input_name == "input_values" and hasattr(config, "conv_stride"):
+        inputs["input_values"] = InputSpec("input_values", "float32", tokens)  # samples of a waveform
+    elif module.main_input_name == "input_features" and all(hasattr(config, name) for name in SPECTROGRAM):
+        frames = 2 * config.max_source_positions  # its first convolutions halve them
+        inputs["input_features"] = InputSpec("input_features", "float32", ("B", config.num_mel_bins, frames))
+    if inputs and "decoder_input_ids" in takes:
+        inputs["decoder_input_ids"] = InputSpec("decoder_input_ids", "int64", ("B", "T"))
+    dtype = str(next(module.parameters()).dtype).removeprefix("torch.")
+    inputs = {name: replace(spec, dtype=dtype) if spec.dtype == "float32" else spec for name, spec in inputs.items()}
+    if "use_cache" in takes:
+        inputs["use_cache"] = False
+    return inputs
