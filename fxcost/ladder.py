@@ -25,47 +25,50 @@ def traced_module(
     module = source.module
     if module is None:
         raise FxcostError(f"{source.ref} is no module to trace")
-    _check_paths(source, module)
+    leaves = _leaves(source, module)
     failures: list[FxcostError] = []
     for letters in _rungs(symbolic):
         try:
-            traced = record_module(module, source.arguments, sizes, letters, budget, source.leaves)
+            traced = record_module(module, source.arguments, sizes, letters, budget, leaves)
         except Mismatch:
             raise
         except FxcostError as error:
             failures.append(error)
         else:
-            _check_leaves_ran(source, traced)
+            _check_leaves_ran(source, leaves, traced)
             return _told(traced, letters, symbolic, sizes, failures, warn)
     if all(isinstance(failure, (TraceTimeout, Entangled)) for failure in failures):
         raise FxcostError(
             f"{failures[-1]}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic"
         )
-    if source.leaves or source.arguments.call is not None:
+    if leaves or source.arguments.call is not None:
         raise failures[0]
     traced = trace_module(module, source.arguments, sizes, symbolic, budget)
     return _told(traced, symbolic, symbolic, sizes, [], warn)
 
 
-def _check_paths(source: Source, module: Module) -> None:
-    paths: dict[str, Module] = dict(module.named_modules())  # pyright: ignore[reportUnknownArgumentType]  # torch leaves it open
-    for leaf in source.leaves:
-        if leaf not in paths:
-            raise FxcostError(f"--leaf {leaf}: {source.ref} has no submodule of that path{near_matches(leaf, paths)}")
-
-
-def _check_leaves_ran(source: Source, traced: Traced) -> None:
+def _check_leaves_ran(source: Source, leaves: tuple[str, ...], traced: Traced) -> None:
     """A leaf that the model never calls would be counted as if nobody had asked."""
     if traced.ended:
         return
-    for leaf in source.leaves:
-        if leaf in traced.modules or any(leaf.startswith(f"{other}.") for other in source.leaves):
+    for leaf in leaves:
+        if leaf in traced.modules or any(leaf.startswith(f"{other}.") for other in leaves):
             continue
         called = next((path for path in traced.modules if path.startswith(f"{leaf}.")), None)
         instead = f"one that it calls, such as {called}" if called else "a submodule that it calls"
         raise FxcostError(
             f"--leaf {leaf}: {source.ref} never calls {leaf} itself, so it is no step of the run\nName {instead}"
         )
+
+
+def _leaves(source: Source, module: Module) -> tuple[str, ...]:
+    """The leaves by the first of their names, which a run knows them by; the user may name a shared module by another."""
+    paths: dict[str, Module] = dict(module.named_modules(remove_duplicate=False))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]  # torch leaves it open
+    first = {each: path for path, each in reversed(paths.items())}
+    for leaf in source.leaves:
+        if leaf not in paths:
+            raise FxcostError(f"--leaf {leaf}: {source.ref} has no submodule of that path{near_matches(leaf, paths)}")
+    return tuple(dict.fromkeys(first[paths[leaf]] for leaf in source.leaves))
 
 
 def _rungs(symbolic: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

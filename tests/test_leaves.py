@@ -134,6 +134,27 @@ def test_a_leaf_is_not_given_what_an_object_among_its_inputs_holds() -> None:
     assert leaf.cost.reads == {"activation": {"float32": 4}}
 
 
+class Shared(nn.Module):
+    """A linear layer with two names, one of them in another module too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.again = nn.Linear(4, 4)
+        self.inner, self.last = nn.Sequential(self.first, nn.ReLU()), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.inner(self.again(self.first(x))))
+
+
+@pytest.mark.parametrize("name", ["first", "again", "inner.0"])
+def test_a_shared_module_is_a_leaf_by_any_of_its_names(name: str) -> None:
+    costs = trace(Shared(), inputs=("x: float32[B,4]",), leaves=(name,))
+    operators = [layer.op for layer in costs.layers]
+    assert operators == ["fxcost.leaf.default"] * 3 + ["aten.relu.default", "aten.linear.default"]
+    assert costs.at(B=5).total.macs == 5 * 4 * 4
+    assert costs.total.params == 2 * (4 * 4 + 4)
+
+
 def test_an_unknown_path_is_named() -> None:
     with pytest.raises(FxcostError, match=r"--leaf midle: Middle has no submodule of that path.*middle"):
         trace(Middle(nn.ReLU()), inputs=(INPUT,), leaves=("midle",))
