@@ -26,6 +26,7 @@ from fxcost.passes.flops import FLOPS, flops_pass
 from fxcost.passes.parameters import parameters
 from fxcost.passes.traffic import Attention, traffic_pass
 from fxcost.pipeline import Pass, Pipeline
+from fxcost.rows import within_tables
 from fxcost.sources import load_source
 from fxcost.tracing import conventional_spec, loaded_program, program_arguments, trace_program
 
@@ -76,6 +77,7 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
         tell_pins(traced, tuple(multiples), warn)
     else:
         traced = traced_module(source, sizes, tuple(multiples), request.budget, warn)
+    traced = within_tables(source, traced)
     Pipeline(
         (
             parameters,

@@ -22,8 +22,8 @@ class Source:
     module: torch.nn.Module | None
     arguments: Arguments
     defaults: Mapping[str, int] = field(default_factory=dict[str, int])
-    limits: Mapping[str, int] = field(default_factory=dict[str, int])
-    """The largest sizes the model holds, where no line of its code checks them: the rows of a table of positions."""
+    reaches: Mapping[str, tuple[int | str, int | str]] = field(default_factory=dict[str, tuple[int | str, int | str]])
+    """The least and the greatest value in an input, by its name, where that is known: a number or a symbol."""
     program: Path | None = None
     leaves: tuple[str, ...] = ()
     """Submodules that stand for what no formula of sizes tells, each counted as one unknown call."""

@@ -6,7 +6,6 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.metadata import version
 from math import prod
 from typing import Any
@@ -16,7 +15,6 @@ import torch
 from torch.fx import Graph, Node
 
 from fxcost.building import Source
-from fxcost.conditions import SymbolRange
 from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, operator_name
 from fxcost.evaluation import total
 from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, operations, placeholders
@@ -42,7 +40,7 @@ def collect(
     return CostModel(
         ref=source.ref,
         layers=tuple(layers),
-        symbols={name: _limited(allowed, source.limits.get(name)) for name, allowed in traced.symbols.items()},
+        symbols=traced.symbols,
         defaults={name: sizes[name] for name in traced.symbols},
         fixed=traced.fixed,
         conditions=traced.conditions,
@@ -69,11 +67,6 @@ def _state(source: Source, graph: Graph) -> State | None:
             (tensor,) = OUTPUTS[node]
             whole.setdefault(tensor.dtype, []).append(tensor.elements)
     return State(per_token, {dtype: total(parts) for dtype, parts in whole.items()}) if whole else None
-
-
-def _limited(allowed: SymbolRange, limit: int | None) -> SymbolRange:
-    highs = [high for high in (allowed.high, limit) if high is not None]
-    return replace(allowed, high=min(highs, default=None))
 
 
 def _row(node: Node, name: str, extra: tuple[Pass[Any], ...]) -> LayerCost:

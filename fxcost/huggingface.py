@@ -9,8 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-
 from fxcost.building import Source, build, with_defaults
 from fxcost.errors import FxcostError, near_matches
 from fxcost.inputs import Arguments, InputSpec, children
@@ -40,8 +38,7 @@ def huggingface_model(name: str, settings: dict[str, Any]) -> Source:
     size = getattr(config, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else size
     source = with_defaults(ref, module, arguments, {"B": BATCH, "S": length, "T": length, "H": height, "W": width})
-    limit = positions_held(module, positions)
-    return replace(source, limits={} if limit is None else {"S": limit, "T": limit})
+    return replace(source, reaches={"attention_mask": (0, 1)})
 
 
 def _configuration(transformers: ModuleType, name: str, settings: Mapping[str, Any]) -> Any:
@@ -79,19 +76,6 @@ def positions_of(config: Any) -> int:
     """The longest sequence that a configuration names; the usual one where it names none."""
     names = ("max_position_embeddings", "n_positions", "max_seq_len")
     return int(next((length for name in names if (length := getattr(config, name, None))), LONGEST_DEFAULT))
-
-
-def positions_held(module: torch.nn.Module, positions: int) -> int | None:
-    """How many positions a model's learned tables hold; None for a model that computes its positions."""
-    named: list[tuple[str, torch.nn.Module]] = [*module.named_modules()]
-    rows = [m.num_embeddings for name, m in named if isinstance(m, torch.nn.Embedding) and _holds_positions(name)]
-    return min(positions, *rows) if rows else None
-
-
-def _holds_positions(name: str) -> bool:
-    """Whether a module's name says that it is a table of positions: ``wpe``, ``embed_positions``, ``position_embeddings``."""
-    last = name.rpartition(".")[2]
-    return last == "wpe" or "position" in last
 
 
 def _class_of(ref: str, transformers: ModuleType, config: Any) -> Any:

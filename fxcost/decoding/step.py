@@ -19,7 +19,7 @@ from fxcost.building import Source
 from fxcost.decoding.attention import fused, is_latent
 from fxcost.decoding.cache import Buffer, LatentBuffer
 from fxcost.errors import FxcostError
-from fxcost.huggingface import LONGEST_DEFAULT, positions_held, positions_of
+from fxcost.huggingface import LONGEST_DEFAULT, positions_of
 from fxcost.inputs import Arguments, InputSpec, Positions
 from fxcost.tracing import TraceError, rehearse
 from fxcost.tracing.sizes import user_place
@@ -48,13 +48,12 @@ def decode_source(source: Source) -> Source:
     masked, cache = _first_call(source.ref, model, windows, tokens)
     _refuse_repeated_heads(source.ref, config, cache)
     positions = positions_of(config)
-    held = positions_held(model.get_decoder(), positions)
     return replace(
         source,
         arguments=Arguments((), {**tokens, "past": cache}, call=partial(_step, masked)),
         # A table of biases is cut to the mask's length: at the table's very end the cut is none, and P would be a number.
         defaults={"B": source.defaults.get("B", 1), PAST: min(positions, LONGEST_DEFAULT) - (2 if masked else 1)},
-        limits={} if held is None else {PAST: held - 1},
+        reaches={"position_ids": (PAST, PAST)},
         assumptions=_assumptions(model, windows),
     )
 
@@ -76,7 +75,12 @@ def _language_model(source: Source) -> Any:
 
 def _windows(ref: str, config: Any) -> dict[int, int | None]:
     """Of each layer that keeps keys and values: how many positions at most, None without a limit."""
-    kinds, details = get_layer_types_and_kwargs(config)
+    try:
+        kinds, details = get_layer_types_and_kwargs(config)
+    except AttributeError as error:
+        raise FxcostError(
+            f"{ref}: its configuration does not tell how its layers keep a past ({error}); --mode decode takes {SUPPORTED}"
+        ) from error
     for layer, kind in enumerate(kinds):
         if kind in (FULL, WINDOW, NONE):
             continue

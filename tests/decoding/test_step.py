@@ -155,6 +155,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "Mamba": ({"model_type": "mamba", "num_hidden_layers": 1}, "is a MambaForCausalLM, which --mode decode cannot run"),
     "Jamba": ({"model_type": "jamba", "num_hidden_layers": 2}, "layer 0 is of the kind linear_attention"),
     "Llama 4": ({"model_type": "llama4_text", "num_hidden_layers": 4}, "is of the kind chunked_attention"),
+    "BLT": ({"model_type": "blt"}, "'BltConfig' object has no attribute 'num_hidden_layers'"),
     "GPT-J": ({"model_type": "gptj", "n_layer": 1, "n_embd": 64, "n_head": 4, "rotary_dim": 8, "dtype": "bfloat16"},
               "runs aten.to.dtype over its whole cache before attention"),
     "GPT-Neo": ({"model_type": "gpt_neo", "num_layers": 2, "attention_types": [[["global", "local"], 1]]},
