@@ -97,6 +97,58 @@ class Named(nn.Module):
         return self.norm(x)
 
 
+class Resized(nn.Module):
+    """Asked for a scale or a size, for all sides or for each; sizes are rounded, and so scales are not met."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.up = nn.Upsample(scale_factor=1.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        resize = nn.functional.interpolate
+        x = resize(resize(self.up(self.conv(x)), scale_factor=2), scale_factor=0.5, mode="bilinear")
+        return resize(resize(x, size=(7, 9)), 11)
+
+
+class ByScales(nn.Module):
+    """A scale for each side, which calflops cannot read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(nn.functional.interpolate(x, scale_factor=(2, 3)))
+
+
+class Unbiased(nn.Module):
+    """Attention without biases, written out and fused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.MultiheadAttention(16, 4, batch_first=True, bias=False) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x, x, x)[0]
+        return self.second(x, x, x, need_weights=False)[0]
+
+
+class Contracted(nn.Module):
+    """Einsums of three operands, which torch multiplies from left to right, and of forms that fvcore knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(40, 40)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.linear(x)
+        chained = torch.einsum("bij,bjk,bkl->bil", y, x.transpose(1, 2), x)
+        by_vector = torch.einsum("bij,bkj,k->bi", y, x, x[0, :, 0])
+        known = torch.einsum("n c t, n c p -> n t p", x, y[..., :37]).sum() + torch.einsum("abc,adc->adb", y, x).sum()
+        return chained.sum(-1) + by_vector + known
+
+
 def vision_transformer() -> nn.Module:
     models = importlib.import_module("fxcost.zoos").zoo_module("torchvision.models")
     return models.VisionTransformer(32, 16, 2, 4, 24, 48)
@@ -139,6 +191,9 @@ CASES = {
     "classifier": Case(Classifier, "input: float32[B,3,8,8]", {"B": 2}),
     "tagger": Case(Tagger, "tokens: int64[B,S]", {"B": 1, "S": 9}),
     "spelled": Case(Spelled, "x: float32[B,3,H,W]", {"B": 1, "H": 16, "W": 20}),
+    "resized": Case(Resized, "x: float32[B,3,H,W]", {"B": 1, "H": 21, "W": 34}),
+    "unbiased": Case(Unbiased, "x: float32[B,S,16]", {"B": 1, "S": 13}),
+    "contracted": Case(Contracted, "x: float32[B,S,40]", {"B": 1, "S": 133}),
     "named": Case(Named, "x: float32[B,8]", {"B": 1}),
     "vision transformer": Case(vision_transformer, IMAGE, {"B": 1}),
     "timm transformer": Case(timm_transformer, IMAGE, {"B": 1}),
@@ -181,6 +236,18 @@ def test_every_gap_is_explained_to_the_last_unit(comparison: Any, name: str) -> 
         assert not each.failure, each.counter
         assert set(each.unexplained) == {0}, (each.counter, each.reasons)
     assert set(found.torchs.gaps) == {0}
+
+
+def test_a_scale_for_each_side() -> None:
+    """Of deepspeed and ptflops, 6 for each element of 3·10·12."""
+    found = compared(Case(ByScales, "x: float32[B,3,H,W]", {"B": 1, "H": 10, "W": 12}))
+    for each in found.verdicts:
+        assert each.failure.startswith("TypeError" if each.counter == "calflops" else ""), each.counter
+        assert bool(each.failure) == (each.counter == "calflops")
+        assert not any(each.unexplained), (each.counter, each.reasons)
+    for name in ("ptflops", "deepspeed"):
+        reasons = verdict(found, name).reasons
+        assert reasons["upsample_nearest2d is counted, 1 for each output"][0] == 6 * 3 * 10 * 12
 
 
 CLASSIFIER = {

@@ -2,8 +2,6 @@
 
 from math import prod
 
-from torch import nn
-
 from fxcost.conventions.ledger import (
     CONVOLUTIONS,
     NOTHING,
@@ -11,6 +9,7 @@ from fxcost.conventions.ledger import (
     TRANSPOSED,
     TRANSPOSED_MODULES,
     Count,
+    Resize,
     Row,
     einsum,
     extra,
@@ -79,8 +78,15 @@ def _by_elements(row: Row) -> Count:
         return extra(f"{row.op} is counted, 1 for each element", row.taken)
     if row.op in OPERATORS:
         return pointwise(row)
-    if row.op.startswith("upsample") and isinstance(row.owner, nn.Upsample) and row.owner.size is None:
-        return extra(f"{row.op} is counted, 1 for each input", row.taken)
     if row.op.startswith("upsample"):
-        return extra(f"{row.op} is counted, 1 for each pixel of the new size", prod(row.outputs[0][2:]))
+        return _resized(row)
     return NOTHING
+
+
+def _resized(row: Row) -> Count:
+    size = row.asked.size if isinstance(row.asked, Resize) else None
+    if size is None:  # a product with the scale is computed and thrown away
+        return extra(f"{row.op} is counted, 1 for each input", row.taken)
+    if isinstance(size, int):
+        return extra(f"{row.op} is counted, 1 for each pixel of one new side", size)
+    return extra(f"{row.op} is counted, 1 for each pixel of the new size", prod(size))

@@ -1,9 +1,17 @@
 """DeepSpeed 0.19: functions it replaces, `@` and fused attention too (`profiling/flops_profiler/profiler.py`)."""
 
-from torch import nn
-
 from fxcost.conventions.calflops import by_functions
-from fxcost.conventions.ledger import RECURRENT, TRANSPOSED, Count, Row, extra, product_of_shapes, with_bias
+from fxcost.conventions.ledger import (
+    RECURRENT,
+    TRANSPOSED,
+    Count,
+    Resize,
+    Row,
+    extra,
+    product_of_shapes,
+    resized,
+    with_bias,
+)
 from fxcost.conventions.ptflops import OPERATORS
 
 
@@ -19,6 +27,6 @@ def deepspeed(row: Row) -> Count:
         return with_bias(row)
     if row.op in OPERATORS:
         return extra(f"{row.op} is counted where it is called by name", row.given)
-    if row.op.startswith("upsample") and isinstance(row.owner, nn.Upsample) and row.owner.size is None:
-        return extra(f"{row.op} is counted, 1 for each output", row.given)
+    if row.op.startswith("upsample") and isinstance(row.asked, Resize) and row.asked.size is None:
+        return resized(row)
     return by_functions(row)

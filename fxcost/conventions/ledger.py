@@ -5,12 +5,21 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from fxcost.costs import UNUSED, CostModel, LayerCost, operator_name
 from fxcost.quantities import as_expr
 
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Resize:
+    """What a call of ``interpolate`` was asked for: a size, or how many times as large; for all sides, or for each."""
+
+    size: int | Shape | None
+    scale: float | tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,8 @@ class Row:
     """Whether it is called by a name that counters replace: ``torch.add(x, y)``, and not ``x + y``."""
     result: Shape = ()
     """What the owner's call gives, where this is the last operation of one; else empty."""
+    asked: "Resize | str | None" = None
+    """What an ``interpolate`` or, by its equation, an ``einsum`` was asked for, where it is called by name."""
 
     @property
     def taken(self) -> int:
@@ -98,9 +109,28 @@ def product_of_shapes(row: Row) -> Count:
 
 
 def einsum(row: Row, factor: int) -> Count:
-    """An einsum of two operands by what numpy reports of its FLOPs: 1 more than they are, in 4 digits."""
-    reported = int(float(f"{2 * row.macs + 1:.3e}")) * factor // 2
-    return Count(row.macs, (("einsum is counted by numpy's report, of 4 digits", reported - factor * row.macs),))
+    """An einsum by what numpy reports of the FLOPs of its best order: of two operands 1 more than they are, in 4 digits."""
+    counted = _reported(row) * factor // 2
+    order = " of the best order of its operands" if len(row.inputs) > 2 else ""
+    return Count(row.macs, ((f"einsum is counted by numpy's report{order}, of 4 digits", counted - factor * row.macs),))
+
+
+def _reported(row: Row) -> int:
+    if not isinstance(row.asked, str):
+        return int(float(f"{2 * row.macs + 1:.3e}"))
+    operands = [np.broadcast_to(np.float64(0), shape) for shape in row.inputs]
+    said = np.einsum_path(row.asked, *operands, optimize="optimal")[1]
+    return int(float(next(line for line in said.splitlines() if "optimized flop" in line.lower()).rpartition(":")[2]))
+
+
+def resized(row: Row) -> Count:
+    """An ``interpolate`` by its outputs; asked for a scale, by its inputs times that, not rounded as each side is."""
+    amount = row.given
+    if isinstance(row.asked, Resize) and row.asked.size is None and row.asked.scale is not None:
+        scale, sides = row.asked.scale, len(row.inputs[0]) - 2
+        amount = int(row.taken * (prod(scale) if isinstance(scale, tuple) else scale**sides))
+    each = "1 for each output" if amount == row.given else "its inputs times the scale, not rounded"
+    return extra(f"{row.op} is counted, {each}", amount)
 
 
 def with_bias(row: Row) -> Count:

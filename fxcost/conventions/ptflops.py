@@ -1,7 +1,9 @@
 """ptflops 0.7: hooks on modules by class, and functions it replaces (`pytorch_engine.py`, `pytorch_ops.py`)."""
 
+from collections.abc import Iterator
 from itertools import zip_longest
 from math import prod
+from typing import Any
 
 from torch import nn
 
@@ -21,6 +23,7 @@ from fxcost.conventions.ledger import (
     is_affine,
     product_of_shapes,
     recurrent,
+    resized,
     through_the_tree,
     with_bias,
 )
@@ -96,11 +99,19 @@ def _attention(row: Row) -> Count:
     """The hook of nn.MultiheadAttention, or of timm's, has formulas for all of it, fused or written out."""
     if row.op == "scaled_dot_product_attention":
         scores = prod(row.inputs[0][:-1]) * row.inputs[1][-2]
-        return Count(row.macs, ((SCALING, row.taken), (SOFTMAX, scores)))
+        return Count(row.macs, ((SCALING, row.taken), (SOFTMAX, scores), *_no_bias(row.owner, row.taken)))
     if row.op == "linear":
         return with_bias(row)
-    reason = {"mul": SCALING, "softmax": SOFTMAX}.get(row.op)
-    return extra(reason, row.given) if reason else Count(row.macs)
+    if row.op == "softmax":
+        heads = row.given // row.outputs[0][-1] * getattr(row.owner, "head_dim", 0)
+        return Count(row.macs, ((SOFTMAX, row.given), *_no_bias(row.owner, heads)))
+    return extra(SCALING, row.given) if row.op == "mul" else Count(row.macs)
+
+
+def _no_bias(owner: Any, outputs: int) -> Iterator[tuple[str, int]]:
+    """A bias of the output projection of nn.MultiheadAttention is counted whether or not it has one."""
+    if isinstance(owner, nn.MultiheadAttention) and getattr(owner.out_proj, "bias", None) is None:
+        yield "a bias of the output is counted, which MultiheadAttention has none of", outputs
 
 
 SCALING = "scaling of queries is counted"
@@ -120,5 +131,5 @@ def _called(row: Row) -> Count:
     if row.op in TENSOR_PRODUCTS:
         return Count(row.macs, (("biases are counted", row.taken),)) if "add" in row.op else Count(row.macs)
     if row.op.startswith("upsample"):
-        return extra(f"{row.op} is counted, 1 for each output", row.given)
+        return resized(row)
     return NOTHING

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fxcost.conventions.ledger import CONVOLUTIONS, TRANSPOSED, Row, Shape
+from fxcost.conventions.ledger import CONVOLUTIONS, TRANSPOSED, Resize, Row, Shape
 from fxcost.conventions.ptflops import FUNCTIONS, OPERATORS, TENSOR_PRODUCTS
 
 FUNCTIONAL = (FUNCTIONS - {"hardtanh"}) | CONVOLUTIONS | TRANSPOSED | {
@@ -35,6 +35,8 @@ class Watched:
     """How often each call is made by name."""
     results: Mapping[str, list[Shape]] = field(default_factory=dict[str, list[Shape]])
     """The shape that each call of a module gives, by the module's path."""
+    asked: Mapping[Call, list[Resize | str | None]] = field(default_factory=dict[Call, list[Resize | str | None]])
+    """What calls of ``interpolate`` and ``einsum`` were asked for, in their order."""
 
 
 def watch(model: nn.Module, run: Callable[[], Any]) -> Watched:
@@ -44,6 +46,7 @@ def watch(model: nn.Module, run: Callable[[], Any]) -> Watched:
     """
     seen: Counter[Call] = Counter()
     results: dict[str, list[Shape]] = {}
+    asked: dict[Call, list[Resize | str | None]] = {}
     running = [""]
 
     def leave(path: str, result: Any) -> None:
@@ -56,23 +59,38 @@ def watch(model: nn.Module, run: Callable[[], Any]) -> Watched:
         module.register_forward_pre_hook(lambda *_, name=name: running.append(name))
         module.register_forward_hook(lambda *given, path=path: leave(path, given[2]))
     for name in FUNCTIONAL:
-        _replace(nn.functional, name, seen, running)
+        _replace(nn.functional, name, seen, running, asked)
     for name in TENSOR_PRODUCTS | OPERATORS | {"einsum"}:
-        _replace(torch, name, seen, running)
+        _replace(torch, name, seen, running, asked)
         if name not in {"baddbmm", "einsum"}:  # of which counters replace no method
-            _replace(torch.Tensor, name, seen, running)
+            _replace(torch.Tensor, name, seen, running, asked)
     with torch.no_grad():
         run()
-    return Watched(seen, results)
+    return Watched(seen, results, asked)
 
 
-def _replace(home: Any, name: str, seen: Counter[Call], running: list[str]) -> None:
+ASKED: Mapping[str, Callable[..., Resize | str | None]] = {
+    "interpolate": lambda _, size=None, scale_factor=None, *__, **___: Resize(_each(size), _each(scale_factor)),
+    "einsum": lambda equation, *_: equation.replace(" ", "") if isinstance(equation, str) else None,
+}
+
+
+def _each(given: Any) -> Any:
+    return tuple(given) if isinstance(given, list | tuple) else given
+
+
+def _replace(
+    home: Any, name: str, seen: Counter[Call], running: list[str], asked: dict[Call, list[Resize | str | None]]
+) -> None:
     original: Callable[..., Any] = getattr(home, name)
 
     def called(*arguments: Any, **named: Any) -> Any:
         result = original(*arguments, **named)
         if isinstance(result, torch.Tensor):
-            seen[(name, running[-1], tuple(result.shape))] += 1
+            call = (name, running[-1], tuple(result.shape))
+            seen[call] += 1
+            if name in ASKED:
+                asked.setdefault(call, []).append(ASKED[name](*arguments, **named))
         return result
 
     setattr(home, name, called)
@@ -88,7 +106,9 @@ def with_watched(ledger: Sequence[Row], watched: Watched) -> list[Row]:
     rows: list[Row] = []
     for place, row in enumerate(ledger):
         met[call := _call(row)] += 1
-        rows.append(replace(row, by_name=met[call] <= watched.calls[call], result=results.get(place, ())))
+        asked = watched.asked.get(call, [])[met[call] - 1 :]
+        by_name = met[call] <= watched.calls[call]
+        rows.append(replace(row, by_name=by_name, result=results.get(place, ()), asked=asked[0] if asked else None))
     return rows
 
 
