@@ -4,12 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from random import Random
 
 import torch
 
 from fxcost.building import Source
-from fxcost.conditions import SymbolRange
 from fxcost.conventions import CONVENTIONS
 from fxcost.conventions.ledger import Row, reasons_of, rows_of
 from fxcost.conventions.watching import Watched, watch, with_watched
@@ -24,6 +22,7 @@ from fxcost.counters import (
     example_inputs,
     too_large,
 )
+from fxcost.drawing import sizes_near
 from fxcost.errors import FxcostError
 from fxcost.torch_counter import flops_by_torch
 from fxcost.zoos import zoo_module
@@ -32,7 +31,6 @@ SIZES = 3
 LONGEST_SECONDS = 120.0
 FACTOR = {"MACs": 1, "FLOPs": 2}
 """How many of a unit one multiply-add is."""
-DRAWS = 200
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def compare_counters(
     module = traced.module
     if module is None:
         raise FxcostError(f"{traced.ref} is a program; other counters need the module it was exported from")
-    sizes = sizes_near(costs, at, seed)
+    sizes = sizes_near(costs, at, seed, SIZES)
     fixed = {name: pin.value for name, pin in costs.fixed.items()}
     runs = [{**fixed, **point} for point in sizes]
     with suppress(FxcostError):
@@ -113,27 +111,6 @@ def compare_counters(
         torch.set_num_threads(threads)
     missing = tuple(counter.name for counter in COUNTERS if not counter.is_installed)
     return Comparison(costs, sizes, seed, tuple(verdicts), missing)
-
-
-def sizes_near(costs: CostModel, at: Mapping[str, int], seed: int) -> tuple[Mapping[str, int], ...]:
-    """The sizes ``at``, else the usual ones, then others up to them (batches to 3) that the formulas hold at."""
-    first = costs.point(at)
-    found = [first]
-    random = Random(seed)  # noqa: S311  # sizes, not secrets
-    for _ in range(DRAWS):
-        point = {name: _drawn(random, each, name, first[name]) for name, each in costs.symbols.items()}
-        if point not in found and all(condition.holds(point) for condition in costs.conditions):
-            found.append(point)
-        if len(found) == SIZES:
-            break
-    return tuple(found)
-
-
-def _drawn(random: Random, allowed: SymbolRange, name: str, usual: int) -> int:
-    highest = max(usual, 3 if name == "B" else 0, allowed.low + 2 * allowed.multiple_of)
-    highest = highest if allowed.high is None else min(highest, allowed.high)
-    low = max(allowed.low, usual // 2 // allowed.multiple_of * allowed.multiple_of)
-    return low + allowed.multiple_of * random.randint(0, max(highest - low, 0) // allowed.multiple_of)
 
 
 def _watched(source: Source, run: Mapping[str, int], device: Device, say: Callable[[str], None]) -> Watched:

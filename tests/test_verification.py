@@ -11,12 +11,11 @@ from torch import nn
 
 from fxcost.analysis import Request, trace_source
 from fxcost.building import Source
-from fxcost.conditions import SymbolRange
 from fxcost.conventions.ledger import Row, rows_of
 from fxcost.counters import COUNTERS, Counter, Device
 from fxcost.inputs import Arguments, parse_input
 from fxcost.torch_counter import flops_by_torch
-from fxcost.verification import Comparison, Verdict, compare_counters, explained, sizes_near
+from fxcost.verification import Comparison, Verdict, compare_counters, explained
 
 
 class Classifier(nn.Sequential):
@@ -383,17 +382,3 @@ def test_what_torchs_counter_misses(
     found = compared(Case(module, "x: float32[B,8]", {"B": 3})).torchs
     assert (found.totals[0], found.ours[0]) == (torchs, ours)
     assert set(found.unexplained) == {0}
-
-
-def test_sizes_are_drawn_within_the_ranges_and_alike_in_every_run() -> None:
-    costs = trace_source(source(CASES["spelled"], "meta"), Request(), warn=lambda _: None)
-    sizes = sizes_near(costs, {"H": 12}, seed=3)
-    assert sizes == sizes_near(costs, {"H": 12}, seed=3)
-    assert sizes != sizes_near(costs, {"H": 12}, seed=4)
-    assert sizes[0] == {"B": 1, "H": 12, "W": 20}
-    assert len({tuple(point.values()) for point in sizes}) == 3
-    for point in sizes:
-        assert 1 <= point["B"] <= 3
-        assert point["H"] <= 12
-    narrow = replace(costs, symbols={**costs.symbols, "B": SymbolRange(1, 2)})
-    assert {point["B"] for seed in range(5) for point in sizes_near(narrow, {}, seed)} == {1, 2}

@@ -97,10 +97,8 @@ def point_of(costs: "CostModel", at: str | None) -> dict[str, int]:
     from fxcost.inputs import parse_sizes
 
     sizes = parse_sizes(at or "")
-    for name, size in sizes.items():
-        if name not in costs.symbols and name not in costs.fixed:
-            known = ", ".join([*costs.symbols, *costs.fixed]) or "none"
-            raise FxcostError(f"--at {name}={size}: {costs.ref} has no symbol {name}; it has {known}")
+    for name in sizes:
+        costs.check_symbol(name)
     return sizes
 
 
