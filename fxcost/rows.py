@@ -17,12 +17,14 @@ from torch._ops import OpOverload
 from torch.fx import Node
 
 from fxcost.building import Source
-from fxcost.conditions import Condition, tighten
-from fxcost.costs import as_expr, operator_name
+from fxcost.conditions import Condition
+from fxcost.costs import operator_name
 from fxcost.errors import FxcostError
 from fxcost.expressions import symbol
 from fxcost.graph import LAYER, OUTPUTS, SIZE, operations, placeholders
 from fxcost.inputs import children
+from fxcost.quantities import as_expr
+from fxcost.tightening import tighten
 from fxcost.tracing import Traced
 
 Reach = tuple[sympy.Expr, sympy.Expr]
