@@ -15,6 +15,7 @@ from torch import nn
 from fxcost.analysis import trace
 from fxcost.costs import CostModel
 from fxcost.evaluation import evaluate
+from fxcost.graph import OUTPUTS
 from fxcost.inputs import Arguments, InputSpec
 from fxcost.tracing import Entangled, Mismatch, record_module, replaying, trace_module
 from fxcost.tracing.bounds import low_of
@@ -253,6 +254,41 @@ def test_what_a_run_keeps_in_a_model_is_put_back_however_deep_it_lies() -> None:
         assert sum(node.op == "call_function" for node in traced.graph.nodes) == 2
     assert model.held[0] == {"calls": [0]}
     assert model.held[1].seen == {"sizes": set()}
+
+
+LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "packed": lambda x: x,
+    "transposed": lambda x: x.transpose(1, 2),
+    "channels last": lambda x: x.to(memory_format=torch.channels_last),
+    "every other": lambda x: x[:, :, ::2],
+    "broadcast": lambda x: x[:, :1].expand(2, 3, 4, 5),
+    "permuted": lambda x: x.permute(3, 1, 0, 2),
+}
+CALLS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "batch_norm": lambda x: nn.functional.batch_norm(x, torch.zeros(x.shape[1]).to(x), torch.ones(x.shape[1]).to(x)),
+    "layer_norm": lambda x: nn.functional.layer_norm(x, x.shape[3:]),
+    "silu": nn.functional.silu,
+    "hardswish": nn.functional.hardswish,
+    "hardsigmoid": nn.functional.hardsigmoid,
+    "silu_": lambda x: nn.functional.silu(x, inplace=True),
+    "hardswish_": lambda x: nn.functional.hardswish(x, inplace=True),
+    "hardsigmoid_": lambda x: nn.functional.hardsigmoid(x, inplace=True),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("call", CALLS)
+def test_shapes_that_are_not_left_to_torch_are_its_own(call: str, layout: str) -> None:
+    class Calls(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return CALLS[call](LAYOUTS[layout](x))
+
+    own = Calls()(torch.empty(2, 3, 4, 5, device="meta"))
+    arguments = Arguments((InputSpec("x", "float32", (2, 3, 4, 5)),))
+    traced = record_module(Calls(), arguments, {}, (), 60)
+    (last,) = [node for node in traced.graph.nodes if call in str(node.target)]
+    (output,) = OUTPUTS[last]
+    assert (output.shape, output.strides) == (tuple(own.shape), own.stride())
 
 
 def test_torch_still_offers_what_recording_is_built_on() -> None:

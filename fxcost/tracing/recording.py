@@ -141,6 +141,14 @@ def _like_input(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     return torch.empty_like(input)
 
 
+def _packed(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    return torch.empty(input.shape, dtype=input.dtype, device=META)
+
+
+def _itself(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    return input
+
+
 def _recurrent(
     input: torch.Tensor,
     state: Any,
@@ -165,6 +173,9 @@ def _recurrent(
 
 SHAPES: Mapping[Any, Callable[..., Any]] = {
     aten.batch_norm.default: _like_input,
+    aten.layer_norm.default: _packed,
+    **dict.fromkeys((aten.silu.default, aten.hardswish.default, aten.hardsigmoid.default), _like_input),
+    **dict.fromkeys((aten.silu_.default, aten.hardswish_.default, aten.hardsigmoid_.default), _itself),
     aten.lstm.input: _recurrent,
     aten.gru.input: _recurrent,
     aten.rnn_tanh.input: _recurrent,
