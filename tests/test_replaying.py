@@ -291,6 +291,24 @@ def test_shapes_that_are_not_left_to_torch_are_its_own(call: str, layout: str) -
     assert (output.shape, output.strides) == (tuple(own.shape), own.stride())
 
 
+@pytest.mark.parametrize(
+    ("layer", "dims"),
+    [
+        (nn.BatchNorm1d(6), ("B", "S", 8)),
+        (nn.BatchNorm1d(6, affine=False), ("B", "S", 8)),
+        (nn.LayerNorm([6, 8]), ("B", "S", 8)),
+        (nn.LSTM(6, 4, batch_first=True), ("B", 8, "S")),
+        (nn.GRU(6, 4), (8, "B", "S")),
+        (nn.Linear(6, 4), ("B", 8, "S")),
+    ],
+)
+def test_a_size_that_weights_are_made_for_is_fixed(layer: nn.Module, dims: tuple[Any, ...]) -> None:
+    """The layer runs at no other size, also where its shape is not left to torch."""
+    traced = record_module(layer, Arguments((InputSpec("x", "float32", dims),)), {"B": 2, "S": 6}, ("B", "S"), 60)
+    assert set(traced.symbols) == {"B"}
+    assert (traced.fixed["S"].value, traced.fixed["S"].where) == (6, "an operator takes it for a number")
+
+
 def test_torch_still_offers_what_recording_is_built_on() -> None:
     """Private interfaces of torch; the release that changes one is named by this failure."""
     from torch._dispatch.python import enable_pre_dispatch, enable_python_dispatcher

@@ -9,7 +9,7 @@ This is a private interface of torch, and this file is the only one that uses it
 # Torch's dispatch modes are private and untyped; this folder is the border that keeps them from the rest.
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
@@ -135,14 +135,24 @@ def _plain_results(func: Any, result: Any, given: Any) -> list[Any] | None:
 # Operators whose own shape functions take long, or unroll a loop over time
 
 
+def _normalized(input: torch.Tensor, *channels: Any) -> torch.Tensor:
+    """Of weights and statistics by channel: that their number is that of the channels holds the size fixed."""
+    for each in channels:
+        if isinstance(each, torch.Tensor) and each.shape[0] != input.shape[1]:
+            raise TraceError(f"a batch norm of {each.shape[0]} channels is given {input.shape[1]}")
+    return _like_input(input)
+
+
+def _normalized_rows(input: torch.Tensor, sizes: Sequence[int], *_: Any) -> torch.Tensor:
+    if any(one != other for one, other in zip(input.shape[-len(sizes) :], sizes, strict=True)):
+        raise TraceError(f"a layer norm over {list(sizes)} is given a tensor of {list(input.shape)}")
+    return torch.empty(input.shape, dtype=input.dtype, device=META)
+
+
 def _like_input(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     if input.is_contiguous():
         return torch.empty_strided(input.shape, input.stride(), dtype=input.dtype, device=META)
     return torch.empty_like(input)
-
-
-def _packed(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-    return torch.empty(input.shape, dtype=input.dtype, device=META)
 
 
 def _itself(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
@@ -172,8 +182,8 @@ def _recurrent(
 
 
 SHAPES: Mapping[Any, Callable[..., Any]] = {
-    aten.batch_norm.default: _like_input,
-    aten.layer_norm.default: _packed,
+    aten.batch_norm.default: _normalized,
+    aten.layer_norm.default: _normalized_rows,
     **dict.fromkeys((aten.silu.default, aten.hardswish.default, aten.hardsigmoid.default), _like_input),
     **dict.fromkeys((aten.silu_.default, aten.hardswish_.default, aten.hardsigmoid_.default), _itself),
     aten.lstm.input: _recurrent,
@@ -235,6 +245,8 @@ def like_an_export() -> Generator[None]:
 def _place_in_model() -> str:
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename in TorchFiles():
+        if frame.f_code is record.__code__:
+            return ""  # the model has no code but torch's
         frame = frame.f_back
     return line_of(frame.f_code.co_filename, frame.f_lineno) if frame else ""
 

@@ -98,10 +98,10 @@ def _is_about_layout(guard: Any, origin: str | None, batches: AbstractSet[sympy.
 
 
 class TorchFiles:
-    """Source files of torch itself, which never are the place in the user's code that a guard comes from."""
+    """Source files of torch, and of this package, which never are the place in the user's code that a guard comes from."""
 
     root = str(Path(torch.__file__).parent) + os.sep
-    own = str(Path(__file__).parent) + os.sep
+    own = str(Path(__file__).parent.parent) + os.sep
 
     def __contains__(self, filename: str) -> bool:
         return filename.startswith((self.root, self.own, "<"))
