@@ -276,6 +276,16 @@ CALLS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
+def test_an_operator_that_gives_nothing_is_recorded() -> None:
+    class Asserts(nn.Module):
+        def forward(self, x: Any) -> Any:
+            torch.ops.aten._assert_async((x.sum(1) > 0).all())
+            return x.relu()
+
+    traced = record_module(Asserts(), IMAGES, USUAL, ("B", "H", "W"), 60)
+    assert "aten._assert_async.default" in [str(node.target) for node in traced.graph.nodes]
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("call", CALLS)
 def test_shapes_that_are_not_left_to_torch_are_its_own(call: str, layout: str) -> None:

@@ -126,6 +126,8 @@ class _Recorder(SchemaCheckMode):
 
 def _plain_results(func: Any, result: Any, given: Any) -> list[Any] | None:
     """Shapes, strides and dtypes of the results, where each is a new tensor of its own."""
+    if not func._schema.returns:
+        return None
     results = [result] if len(func._schema.returns) == 1 else list(result)
     storages = {tensor.untyped_storage()._cdata for tensor in tensors_in(given)}
     fresh = all(isinstance(r, torch.Tensor) and r.untyped_storage()._cdata not in storages for r in results)
