@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 import fxcost
+from fxcost.errors import FxcostError
 from fxcost.tracing.carried import Sizes
 from fxcost.tracing.polynomials import Polynomial, Rounded, value_at
 
@@ -89,12 +90,38 @@ def _expressions() -> st.SearchStrategy[Function]:
         st.sampled_from([lambda h, _: h, lambda _, w: w]),
         st.sampled_from([2, 3, 7, 10, 49, 224, 0.5, 0.75, 0.3, 1.1]).map(lambda n: lambda _h, _w: n),
     )
-    operations = st.sampled_from([operator.add, operator.sub, operator.mul, operator.truediv])
+    operations = st.sampled_from(
+        [operator.add, operator.sub, operator.mul, operator.truediv, torch.sym_max, torch.sym_min]
+    )
+    alone = st.sampled_from([abs, operator.neg])
 
     def joined(inner: st.SearchStrategy[Function]) -> st.SearchStrategy[Function]:
-        return st.tuples(operations, inner, inner).map(lambda o: lambda h, w: o[0](o[1](h, w), o[2](h, w)))
+        return st.tuples(operations, inner, inner).map(lambda o: lambda h, w: o[0](o[1](h, w), o[2](h, w))) | st.tuples(
+            alone, inner
+        ).map(lambda o: lambda h, w: o[0](o[1](h, w)))
 
     return st.recursive(leaves, joined, max_leaves=6)
+
+
+@pytest.mark.parametrize(
+    "height",
+    [
+        lambda h, w: 40 + math.trunc((w - h) / 2),
+        lambda h, _: math.floor(abs(h / 2 - 100)) + 1,
+        lambda h, w: math.floor(torch.sym_max(h / 3, w / 2)) + 1,
+        lambda h, w: 40 + math.trunc(torch.sym_min(h / 4, 3) - w / 8),
+    ],
+)
+@pytest.mark.parametrize(("h", "w"), [(31, 16), (16, 31), (8, 18), (33, 33)])
+def test_what_is_cut_is_cut_as_python_does(height: Function, h: int, w: int) -> None:
+    costs = fxcost.trace(Resized(height), inputs=("x: float32[B,3,H,W]",), at={"H": h, "W": w}, warn=lambda _: None)
+    for at in [(h, w), (1, 1), (30, 9), (9, 30), (201, 200), (47, 40)]:
+        try:
+            found = costs.at({"B": 1, **{n: size for n, size in zip("HW", at, strict=True) if n in costs.symbols}})
+        except FxcostError:
+            continue  # told to be outside
+        if all(costs.fixed[name].value == size for name, size in zip("HW", at, strict=True) if name in costs.fixed):
+            assert found.total.macs == height(*at) * 32 * 8 * 27
 
 
 @settings(max_examples=400, deadline=None)

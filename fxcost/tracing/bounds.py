@@ -56,7 +56,8 @@ def _extreme(kind: Kind, choose: Callable[[Number, Number], Number], a: Polynomi
     for first, second in ((a, b), (b, a)):
         if settled(">=", first, second):
             return first if kind == "greatest" else second
-    return a.sizes.atom(kind, choose(a.hint, b.hint), *sorted((a, b), key=lambda size: size.terms))
+    found = a.sizes.atom(kind, choose(a.hint, b.hint), *sorted((a, b), key=lambda size: size.terms))
+    return found if a.kind is b.kind is int else a.sizes.size(found.terms, float)
 
 
 def low_of(size: Polynomial) -> Number | None:

@@ -99,7 +99,13 @@ class Size(Polynomial, Node):
     def floor(self) -> "Size":
         return self.sizes.once("floor", polynomials.floor, self)
 
-    trunc = sym_int = floor
+    def trunc(self) -> "Size":
+        """Towards 0: whether the number is negative is a question that the run goes by."""
+        if self.kind is int or self.ge(self.sizes.number(0)).guard_bool():
+            return self.floor()
+        return self.ceil()
+
+    sym_int = trunc
 
     def ceil(self) -> "Size":
         return self.neg().floor().neg()

@@ -276,10 +276,23 @@ def ratio(a: Polynomial, b: Polynomial) -> Polynomial:
 def floor(a: Polynomial) -> Polynomial:
     if has(a, "rounded"):
         raise Rounded
-    if all(isinstance(c, int) or c.denominator == 1 for _, c in a.terms) and not has(a, "ratio"):
+    if is_whole(a):
         return a.sizes.size(tuple((atoms, int(c)) for atoms, c in a.terms))
     value = math.floor(a.hint)
     return a.sizes.number(value) if a.constant is not None else a.sizes.atom("floor", value, a)
+
+
+def is_whole(a: Polynomial) -> bool:
+    """Whether it is a whole number at every size."""
+    return all(Fraction(c).denominator == 1 for _, c in a.terms) and all(
+        _is_whole_atom(a.sizes.atoms[atom]) for atoms, _ in a.terms for atom in atoms
+    )
+
+
+def _is_whole_atom(atom: Atom) -> bool:
+    if atom.kind in ("least", "greatest"):
+        return all(map(is_whole, atom.arguments))
+    return atom.kind in ("symbol", "quotient", "floor")
 
 
 def has(a: Polynomial, *kinds: Kind) -> bool:

@@ -47,6 +47,9 @@ def is_rounded(size: Polynomial) -> bool:
     """Whether this is a float that need not be its fraction."""
     if size.kind is not float:
         return False
+    atoms = [size.sizes.atoms[atom] for product, _ in size.terms for atom in product]
+    if any(is_rounded(each) for atom in atoms if atom.kind in ("least", "greatest") for each in atom.arguments):
+        return True
     below = [Fraction(coefficient).denominator for _, coefficient in size.terms]
     return has(size, "ratio", "rounded") or any(n.bit_count() > 1 or n > EXACT_DENOMINATOR for n in below)
 
