@@ -10,6 +10,7 @@ is how far they reach when masks hide nothing; of values that depend on data not
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
 import sympy
@@ -127,8 +128,8 @@ def _reach(node: Node, given: Given, known: Mapping[Node, Reach]) -> Reach | Non
     if not tensors or not tensors[0].dtype.startswith(("int", "uint", "bool")):
         return None
     name = operator_name(str(node.target)).rstrip("_")
-    if name in COMPARISONS:
-        return TRUTH
+    if name == "ne":  # that tokens are no padding, which all of them may be
+        return None if isinstance(given["self"], Node) and given["self"] in known else TRUTH
     if name in MADE:
         return _made(name, given)
     if name in SAME:
@@ -137,8 +138,9 @@ def _reach(node: Node, given: Given, known: Mapping[Node, Reach]) -> Reach | Non
         sides = [_side(given.get(key), known) for key in ("self", "other")]
         if sides[0] is None or sides[1] is None:
             return None
-        scale = given.get("alpha", 1)
-        return ARITHMETIC[name](sides[0], sides[1]) if scale == 1 else None
+        if given.get("alpha", 1) != 1 or not (any(map(_is_one, sides)) or _are_apart(given) or TRUTH in sides):
+            return None  # the greatest of each need not be in the same place
+        return ARITHMETIC[name](sides[0], sides[1])
     if name == "cumsum" and given["self"] in known:
         return _summed(known[given["self"]], OUTPUTS[given["self"]][0].shape[given["dim"]])
     if name == "slice" and _is_whole(given):
@@ -146,7 +148,6 @@ def _reach(node: Node, given: Given, known: Mapping[Node, Reach]) -> Reach | Non
     return None
 
 
-COMPARISONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "logical_not", "logical_and", "logical_or", "isin"})
 MADE = frozenset({"arange", "zeros", "ones", "zeros_like", "ones_like", "new_zeros", "new_ones", "full", "full_like"})
 SAME = frozenset(
     {"to", "_to_copy", "clone", "contiguous", "detach", "lift_fresh", "expand", "expand_as", "view", "reshape", "unsqueeze"}
@@ -169,14 +170,22 @@ def _side(value: Any, known: Mapping[Node, Reach]) -> Reach | None:
     return (as_expr(value), as_expr(value)) if isinstance(value, (int, sympy.Expr)) else None
 
 
+def _is_one(reach: Reach | None) -> bool:
+    return reach is not None and reach[0] == reach[1]
+
+
+def _are_apart(given: Given) -> bool:
+    """Whether each value of one tensor meets each of the other, as a column meets a row."""
+    shapes = (OUTPUTS[given[key]][0].shape for key in ("self", "other"))
+    return all(1 in sizes for sizes in zip_longest(*(shape[::-1] for shape in shapes), fillvalue=1))
+
+
 def _product(a: Reach, b: Reach) -> Reach | None:
-    if a[0].is_nonnegative and b[0].is_nonnegative:
-        return a[0] * b[0], a[1] * b[1]
-    return None
+    return (a[0] * b[0], a[1] * b[1]) if a[0].is_nonnegative and b[0].is_nonnegative else None
 
 
 def _summed(each: Reach, many: sympy.Expr) -> Reach | None:
-    return (each[0], each[1] * many) if each[0].is_nonnegative else None
+    return (each[0], each[1] * many) if each[0].is_nonnegative and (_is_one(each) or each == TRUTH) else None
 
 
 ARITHMETIC: Mapping[str, Callable[[Reach, Reach], Reach | None]] = {

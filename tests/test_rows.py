@@ -111,10 +111,38 @@ def wrapped(tokens: torch.Tensor) -> torch.Tensor:
     return torch.arange(tokens.shape[1]) % 40
 
 
-@pytest.mark.parametrize("places", [changed, wrapped, lambda tokens: tokens], ids=["changed", "wrapped", "data"])
+def folded(tokens: torch.Tensor) -> torch.Tensor:
+    places = torch.arange(tokens.shape[1])
+    return (places * (tokens.shape[1] - 1 - places)) % 40
+
+
+def segments(tokens: torch.Tensor) -> torch.Tensor:
+    """Numbers of the parts between separators, of which there may be none."""
+    return (tokens == 50).cumsum(1)
+
+
+def still(tokens: torch.Tensor) -> torch.Tensor:
+    return torch.arange(tokens.shape[1]) - torch.arange(tokens.shape[1])
+
+
+def capped(tokens: torch.Tensor) -> torch.Tensor:
+    return (torch.arange(tokens.shape[1]) < 32).long().cumsum(0)
+
+
+UNKNOWN: list[Places] = [changed, wrapped, folded, segments, still, capped, lambda tokens: tokens]
+
+
+@pytest.mark.parametrize("places", UNKNOWN)
 def test_what_is_not_known_limits_nothing(places: Places) -> None:
     assert trace(Placed(places), inputs=TOKENS, at={"S": 9}).symbols["S"].high is None
     assert runs(Placed(places), 100)
+
+
+def test_what_does_not_end_together_is_not_added_up() -> None:
+    """A place and its distance from the end are together always one less than the length."""
+    mirrored = lambda t: torch.arange(t.shape[1]) * (t.shape[1] - 1 - torch.arange(t.shape[1]))  # noqa: E731
+    assert runs(Placed(mirrored), 12)
+    trace(Placed(mirrored), inputs=TOKENS, at={"S": 9}).at(B=1, S=12)
 
 
 def test_places_of_two_sizes_are_a_condition_that_names_the_module() -> None:
