@@ -82,6 +82,68 @@ class Keeping(Stack):
         return x + kept[..., :8]
 
 
+def looks_up(block: Any, x: torch.Tensor) -> torch.Tensor:
+    """The shape of what a pool gives does not tell its kernel."""
+    kernel = block.__dict__.get("kernel", 3)
+    return nn.functional.max_pool1d(x, kernel, 1, kernel // 2)
+
+
+def converts(block: Any, x: torch.Tensor) -> torch.Tensor:
+    return x.to(torch.float16 if id(block) in ODD else torch.float64).to(x.dtype)
+
+
+ODD: set[int] = set()
+
+
+class Listed(Block):
+    """Known to be odd by a table that is not its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(converts)
+        (ODD.add if number % 2 else ODD.discard)(id(self))
+
+
+class Late(Stack):
+    """Gives its last block a kernel when it runs, which that looks for."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.ReLU(), *stack(looks_for).blocks)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        object.__setattr__(self.blocks[-1], "kernel", 7)
+        return super().forward(x)
+
+
+def looks_for(block: Any, x: torch.Tensor) -> torch.Tensor:
+    kernel = getattr(block, "kernel", 3)
+    return nn.functional.max_pool1d(x, kernel, 1, kernel // 2)
+
+
+class Leaving(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(8, 8))
+
+    def forward(self, x: torch.Tensor, held: list[torch.Tensor]) -> torch.Tensor:
+        held[0] = self.inner(x)
+        return held[0].relu()
+
+
+class Lists(nn.Module):
+    """Hands its blocks a list that they leave something in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Leaving() for _ in range(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.relu()
+        for block in self.blocks:
+            held = [x]
+            x = block(x, held) + held[0]
+        return x
+
+
 def tells(block: Any, x: torch.Tensor) -> torch.Tensor:
     block.others[0].told = x
     return x
@@ -171,6 +233,10 @@ UNLIKE: dict[str, Callable[[], nn.Module]] = {
 }
 """What blocks must not be taken to be alike for, from what they read."""
 CAUGHT: dict[str, Callable[[], nn.Module]] = {
+    "a default, where its table lacks a number": lambda: stack(looks_up, kernel=lambda i: 3 + 2 * i),
+    "a dtype that no attribute shows": lambda: Stack(nn.ReLU(), *(Listed(i) for i in range(4))),
+    "a read that was of nothing": Late,
+    "a list that it is handed": Lists,
     "its own table of attributes": lambda: stack(looks_at_its_table, number=lambda i: i),
     "a counter of the class": lambda: stack(by_class),
 }
@@ -300,6 +366,19 @@ def test_costs_of_real_models_are_too(model: str, monkeypatch: pytest.MonkeyPatc
     found = trace_source(source, Request("B"), warn=lambda _: None)
     monkeypatch.setattr(replaying, "_replayed", lambda *args, **kwargs: plain(*args, **{**kwargs, "repeating": False}))
     assert found == trace_source(source, Request("B"), warn=lambda _: None)
+
+
+def test_attributes_that_are_laid_aside_are_missed_where_nothing_repeats_and_no_size_is_free() -> None:
+    class Alone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act = "none"
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sigmoid() if self.__dict__.get("act") is None else x + 1
+
+    costs = trace(Alone(), inputs=("x: float32[2,8]",))
+    assert [layer.op for layer in costs.layers] == ["aten.add.Tensor"]
 
 
 def test_of_blocks_that_are_alike_one_runs_beside_the_run_that_checks() -> None:

@@ -17,7 +17,7 @@ from fxcost.costs import CostModel
 from fxcost.evaluation import evaluate
 from fxcost.graph import OUTPUTS
 from fxcost.inputs import Arguments, InputSpec
-from fxcost.tracing import Entangled, Mismatch, record_module, replaying, trace_module
+from fxcost.tracing import Entangled, Mismatch, checking, record_module, replaying, trace_module
 from fxcost.tracing.bounds import low_of
 from fxcost.tracing.carried import Size, Sizes
 from fxcost.tracing.polynomials import value_at
@@ -166,7 +166,7 @@ def test_what_runs_is_counted_whether_or_not_it_is_used() -> None:
 
 def test_a_run_that_does_otherwise_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A formula that is off at sizes held out is never handed on."""
-    monkeypatch.setattr(replaying, "value_at", lambda size, symbols, known: 1 + value_at(size, symbols, known))
+    monkeypatch.setattr(checking, "value_at", lambda size, symbols, known: 1 + value_at(size, symbols, known))
     with pytest.raises(Mismatch, match="where the formulas say"):
         record_module(nn.Conv2d(3, 4, 3), IMAGES, USUAL, ("B", "H", "W"), 60)
 

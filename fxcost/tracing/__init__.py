@@ -10,9 +10,10 @@ from fxcost.tracing.capture import (
     trace_module,
     trace_program,
 )
+from fxcost.tracing.checking import Mismatch
 from fxcost.tracing.reading import Traced
 from fxcost.tracing.recording import like_an_export, without_memory
-from fxcost.tracing.replaying import Entangled, Mismatch
+from fxcost.tracing.replaying import Entangled
 from fxcost.tracing.sizes import TraceError
 
 __all__ = [

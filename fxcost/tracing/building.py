@@ -11,7 +11,6 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-import sympy
 import torch
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
@@ -28,9 +27,7 @@ class Unlike(Exception):  # no error: it sends a recording back to be made witho
 class Builder:
     """Makes the graph of one recording; sizes among the arguments become what ``convert`` makes of them."""
 
-    def __init__(
-        self, model: torch.nn.Module, inputs: list[torch.Tensor], convert: Callable[[Any], sympy.Expr]
-    ) -> None:
+    def __init__(self, model: torch.nn.Module, inputs: list[torch.Tensor], convert: Callable[[Any], Any]) -> None:
         self.graph = Graph()
         self.convert = convert
         self.node_of: dict[int, Node] = {}

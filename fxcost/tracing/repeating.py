@@ -29,6 +29,10 @@ Reads = Mapping[tuple[int | Module, str], Any]
 """Images of attributes, by their name and the place of their module in the block, or their module if it is outside."""
 
 
+MOST_OF_A_KIND = 8
+"""Unlike blocks of one kind after which no more are compared: they will go on to differ."""
+
+
 class _Open(Exception):  # no error, but why a block cannot stand for others
     """What a block did cannot be told from its inputs and attributes."""
 
@@ -72,7 +76,10 @@ class Repeats:
             return run(module, *args, **kwargs)
         given = (*tensors_in(leaves), *(t for each in module.modules() for t in _weights(each)))
         key = (self.kinds[module], repr(structure), tuple(map(likeness, leaves)), self._pattern(given))
-        for block in self.blocks.get(key, ()):
+        known = self.blocks.setdefault(key, [])
+        if len(known) == MOST_OF_A_KIND:
+            return run(module, *args, **kwargs)
+        for block in known:
             if self._reads(block.reads, list(module.modules()), given) == block.reads:
                 return self._again(block, module, given)
         watch, start = Watch(), len(self.recording.steps)
@@ -83,7 +90,7 @@ class Repeats:
             self.attributes.watches.pop()
         with suppress(_Open):
             block = self._block(module, watch, Span(start, len(self.recording.steps), given), result)
-            self.blocks.setdefault(key, []).append(block)
+            known.append(block)
         return result
 
     def _pattern(self, tensors: Tensors) -> Any:

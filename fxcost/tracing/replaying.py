@@ -18,20 +18,17 @@ from fxcost.spans import Ends, settle
 from fxcost.tightening import tighten
 from fxcost.tracing.building import Builder
 from fxcost.tracing.carried import Sizes
-from fxcost.tracing.polynomials import Answer, Atom, Polynomial, Rounded, TooManyAnswers, value_at
+from fxcost.tracing.checking import Mismatch, held_out, hold_against
+from fxcost.tracing.polynomials import Answer, Atom, Polynomial, Rounded, TooManyAnswers
 from fxcost.tracing.reading import Traced, squeezed
 from fxcost.tracing.sizes import EXACT_DENOMINATOR, TraceError, floor_of_quotient
-from fxcost.tracing.steps import Recording, Step, tensors_in
+from fxcost.tracing.steps import Recording
 
 Run = Callable[[Mapping[str, Any], Sizes, bool], tuple[Recording, list[torch.Tensor]]]
 """Records a run at sizes that are numbers, or carried, and gives the tensors that it was called with.
 
 Whether of blocks that are alike only the first runs is the third argument.
 """
-
-
-class Mismatch(TraceError):
-    """A run at sizes held out did not do what the formulas say."""
 
 
 class Entangled(TraceError):
@@ -99,8 +96,17 @@ def _replayed(
     convert.assume({name: each.ends for name, each in ranges.items()})
     builder.annotate()
     traced = Traced(graph, ranges, fixed, conditions, recording.modules, recording, "replayed", recording.ended)
-    _check(run, recording, traced, examples)
+    _check(model, run, traced, examples)
     return traced
+
+
+def _check(model: torch.nn.Module, run: Run, traced: Traced, examples: Mapping[str, int]) -> None:
+    """Run all of the model at sizes held out, or at the same ones where there are no others."""
+    other = held_out(traced, examples)
+    sizes = {name: pin.value for name, pin in traced.fixed.items()} | other
+    second, inputs = run(sizes, Sizes(), False)
+    at = ", ".join(f"{name}={size}" for name, size in (other or sizes).items()) or "the model's own sizes"
+    hold_against(traced.graph, Builder(model, inputs, int).build(second), sizes, at)
 
 
 def _entangled(symbolic: tuple[str, ...]) -> Entangled:
@@ -207,59 +213,3 @@ def _exact(coefficient: int | Fraction) -> sympy.Expr:
             f"a size of the model is computed with the factor {float(coefficient):g}, whose rounding no exact formula follows"
         )
     return sympy.Rational(coefficient.numerator, coefficient.denominator)
-
-
-# Checking at sizes held out
-
-
-_ADVICE = "Keep fewer symbols with --symbolic, or count the submodule that does so as unknown with --leaf PATH"
-
-
-def _check(run: Run, recording: Recording, traced: Traced, examples: Mapping[str, int]) -> None:
-    other = _held_out(traced, examples)
-    if other is None:
-        if all(step.copy is None for step in recording.steps):
-            return
-        other = {name: examples[name] for name in traced.symbols}
-    symbols = {name: pin.value for name, pin in traced.fixed.items()} | other
-    second, _ = run(symbols, Sizes(), False)
-    at = ", ".join(f"{name}={size}" for name, size in other.items())
-    ran, runs = _working(recording), _working(second)
-    if [step.operator for step in ran] != [step.operator for step in runs]:
-        raise Mismatch(f"the model runs other operators at {at}, where its formulas should hold\n{_ADVICE}")
-    known: dict[Polynomial, Any] = {}
-    for first, again in zip(ran, runs, strict=True):
-        for mine, theirs in zip(tensors_in(first.result), tensors_in(again.result), strict=True):
-            shape = [value_at(n.node, symbols, known) if isinstance(n, torch.SymInt) else n for n in mine.shape]
-            if shape != list(theirs.shape):
-                raise Mismatch(
-                    f"at {at} {first.operator} in {first.layer.module or 'the model'} gives a tensor of {tuple(theirs.shape)}, "
-                    f"where the formulas say {tuple(shape)}\n{_ADVICE}"
-                )
-
-
-def _working(recording: Recording) -> list[Step]:
-    """The steps that are no views: indexing leaves out those views that it knows to be whole."""
-    return [
-        step
-        for step in recording.steps
-        if step.operator._schema.is_mutable or all(r.alias_info is None for r in step.operator._schema.returns)
-    ]
-
-
-MOST_TRIES = 256
-
-
-def _held_out(traced: Traced, examples: Mapping[str, int]) -> dict[str, int] | None:
-    """Other sizes where the formulas hold: each symbol in turn moved on, as near as the conditions let it."""
-    point = {name: examples[name] for name in traced.symbols}
-    moved = False
-    for name, allowed in traced.symbols.items():
-        for count in range(1, MOST_TRIES):
-            trial = {**point, name: point[name] + count * allowed.multiple_of}
-            if allowed.refusal(name, trial[name]):
-                break
-            if all(condition.holds(trial) for condition in traced.conditions):
-                point, moved = trial, True
-                break
-    return point if moved else None
