@@ -17,7 +17,7 @@ from torch.fx.node import map_arg
 
 from fxcost.graph import LAYER, OUTPUTS, PARAMETER, SIZE, TWIN, WEIGHT
 from fxcost.tracing.reading import annotate
-from fxcost.tracing.steps import Copy, Recording, Span, Step, named_tensors, originals, tensors_in
+from fxcost.tracing.steps import Copy, Recording, Span, Step, named_tensors, originals, storage_of, tensors_in
 
 
 class Unlike(Exception):  # no error: it sends a recording back to be made without repeating
@@ -154,7 +154,7 @@ class _Copies:
             raise Unlike
         tensors = zip((*copy.span.given, *copy.span.returned), (*copy.given, *copy.returned), strict=True)
         self.current = _Storages(self.current.fresh)
-        self.current.update({_storage(one): _storage(other) for one, other in tensors})
+        self.current.update({storage_of(one): storage_of(other) for one, other in tensors})
 
 
 class _Storages(dict[int, int]):
@@ -167,10 +167,6 @@ class _Storages(dict[int, int]):
     def __missing__(self, storage: int) -> int:
         made = self[storage] = self.fresh()
         return made
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage()._cdata
 
 
 def _by(spans: Iterable[Span], key: Callable[[Span], int]) -> Mapping[int, list[Span]]:

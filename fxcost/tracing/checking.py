@@ -4,6 +4,7 @@
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
 # Torch's tensors and graphs are typed in part; this folder is the border that keeps them from the rest.
 
+import operator
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -61,7 +62,7 @@ class _Side:
     """One of two graphs that are compared, its sizes as numbers."""
 
     def __init__(self, graph: Graph, sizes: Mapping[str, int]) -> None:
-        self.sizes = sizes
+        self.sizes = dict(sizes)
         self.known: dict[Polynomial, Any] = {}
         self.tensors: dict[int, Any] = {}
         self.working = [node for node in operations(graph) if _works(node)]
@@ -107,11 +108,11 @@ class _Side:
         return self.tensors[id(tensor)]
 
     def _number(self, size: Any) -> Any:
-        return value_at(size.node, dict(self.sizes), self.known) if isinstance(size, torch.SymInt) else size
+        return value_at(size.node, self.sizes, self.known) if isinstance(size, torch.SymInt) else size
 
 
 def _is_part(node: Node) -> bool:
-    return getattr(node.target, "__name__", "") == "getitem"
+    return node.target is operator.getitem
 
 
 LEFT_OUT = frozenset({torch.ops.aten.slice.Tensor, torch.ops.aten.alias.default, torch.ops.aten.contiguous.default})

@@ -25,7 +25,7 @@ from fxcost.tracing.carried import Sizes
 from fxcost.tracing.polynomials import Rounded, TooManyAnswers
 from fxcost.tracing.repeating import Repeats
 from fxcost.tracing.sizes import TorchFiles, TraceError, line_of
-from fxcost.tracing.steps import Recording, Step, every_tensor_in, likeness, tensors_in
+from fxcost.tracing.steps import Recording, Step, every_tensor_in, likeness, storage_of, tensors_in
 
 aten = torch.ops.aten
 _OPERATORS = torch.library.Library("fxcost", "DEF")
@@ -129,8 +129,8 @@ def _plain_results(func: Any, result: Any, given: Any) -> list[Any] | None:
     if not func._schema.returns:
         return None
     results = [result] if len(func._schema.returns) == 1 else list(result)
-    storages = {tensor.untyped_storage()._cdata for tensor in tensors_in(given)}
-    fresh = all(isinstance(r, torch.Tensor) and r.untyped_storage()._cdata not in storages for r in results)
+    storages = set(map(storage_of, tensors_in(given)))
+    fresh = all(isinstance(r, torch.Tensor) and storage_of(r) not in storages for r in results)
     return [(r.shape, r.stride(), r.dtype) for r in results] if fresh else None
 
 

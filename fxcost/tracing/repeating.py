@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 
 from fxcost.graph import Layer
 from fxcost.tracing.attributes import MACHINERY, SIMPLE, Attributes, Watch, image, is_plain
-from fxcost.tracing.steps import Copy, Recording, Span, Step, likeness, tensors_in
+from fxcost.tracing.steps import Copy, Recording, Span, Step, likeness, storage_of, tensors_in
 
 Run = Callable[..., Any]
 Tensors = tuple[torch.Tensor, ...]
@@ -64,15 +64,15 @@ class Repeats:
         self.here, self.unseen = here, unseen
         self.kinds = _kinds(model)
         self.blocks: dict[Any, list[_Block]] = {}
-        self.weights = {_storage(tensor) for each in model.modules() for tensor in _weights(each)}
+        self.weights = {storage_of(tensor) for each in model.modules() for tensor in _weights(each)}
         self.made = set[int]()
         self.looked_at = 0
 
     def run(self, module: Module, run: Run, args: Any, kwargs: Any) -> Any:
+        if module not in self.kinds:
+            return run(module, *args, **kwargs)
         leaves, structure = pytree.tree_flatten((args, kwargs))
-        if module not in self.kinds or not all(
-            isinstance(leaf, (torch.Tensor, torch.SymInt, *SIMPLE)) for leaf in leaves
-        ):
+        if not all(isinstance(leaf, (torch.Tensor, torch.SymInt, *SIMPLE)) for leaf in leaves):
             return run(module, *args, **kwargs)
         given = (*tensors_in(leaves), *(t for each in module.modules() for t in _weights(each)))
         key = (self.kinds[module], repr(structure), tuple(map(likeness, leaves)), self._pattern(given))
@@ -96,10 +96,10 @@ class Repeats:
     def _pattern(self, tensors: Tensors) -> Any:
         """Which of the tensors are one, which share storage, and what each is of: the model, the run, or from outside."""
         for step in self.recording.steps[self.looked_at :]:
-            self.made |= set(map(_storage, step.made))
+            self.made |= set(map(storage_of, step.made))
         self.looked_at = len(self.recording.steps)
         firsts: dict[Any, int] = {}
-        storages = [_storage(tensor) for tensor in tensors]
+        storages = [storage_of(tensor) for tensor in tensors]
         return tuple(
             (
                 firsts.setdefault(("tensor", id(tensor)), place),
@@ -136,13 +136,13 @@ class Repeats:
 
     def _closed(self, span: Span, paths: set[str]) -> set[int]:
         """The storages that the steps made, if they take no tensors but those given and are all of these modules."""
-        known = set(map(_storage, span.given))
+        known = set(map(storage_of, span.given))
         made = set[int]()
         for step in self.recording.steps[span.start : span.stop]:
-            foreign = any(tensor.dim() and _storage(tensor) not in known for tensor in step.taken)
+            foreign = any(tensor.dim() and storage_of(tensor) not in known for tensor in step.taken)
             if foreign or step.layer.module not in paths:
                 raise _Open
-            made |= set(map(_storage, step.made)) - known
+            made |= set(map(storage_of, step.made)) - known
             known |= made
         return made
 
@@ -211,16 +211,12 @@ def _weights(module: Module) -> list[torch.Tensor]:
     return [tensor for _, tensor in _named_weights(module)]
 
 
-def _storage(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage()._cdata
-
-
 def _result(result: Any, given: Tensors, made: set[int]) -> tuple[Tensors, Callable[[Tensors, Tensors], Any]]:
     """The new tensors of a result, and a function that builds it anew of others."""
     leaves, structure = pytree.tree_flatten(result)
     places = {id(tensor): place for place, tensor in reversed(list(enumerate(given)))}
     new = list({id(leaf): leaf for leaf in tensors_in(leaves) if id(leaf) not in places}.values())
-    if len({_storage(tensor) for tensor in new}) < len(new) or not all(_stands_alone(each, made) for each in new):
+    if len({storage_of(tensor) for tensor in new}) < len(new) or not all(_stands_alone(each, made) for each in new):
         raise _Open
     if not all(isinstance(leaf, (torch.Tensor, torch.SymInt, *SIMPLE)) for leaf in leaves):
         raise _Open
@@ -240,4 +236,4 @@ def _result(result: Any, given: Tensors, made: set[int]) -> tuple[Tensors, Calla
 def _stands_alone(tensor: torch.Tensor, made: set[int]) -> bool:
     """Whether a new tensor like it is all that others need of it."""
     offset = tensor.storage_offset()
-    return type(tensor) is torch.Tensor and _storage(tensor) in made and isinstance(offset, int) and offset == 0
+    return type(tensor) is torch.Tensor and storage_of(tensor) in made and isinstance(offset, int) and offset == 0

@@ -98,7 +98,7 @@ def originals(recording: Recording, known: Iterable[int]) -> dict[int, torch.Ten
     def look_at(tensors: Iterable[torch.Tensor]) -> set[int]:
         storages: set[int] = set()
         for tensor in tensors:
-            storage = tensor.untyped_storage()._cdata
+            storage = storage_of(tensor)
             storages.add(storage)
             if id(tensor) not in known and storage in made:
                 found[id(tensor)] = made[storage]
@@ -108,7 +108,7 @@ def originals(recording: Recording, known: Iterable[int]) -> dict[int, torch.Ten
         taken = look_at(step.taken)
         for tensor in step.made:
             known.add(id(tensor))
-            if (storage := tensor.untyped_storage()._cdata) not in taken:
+            if (storage := storage_of(tensor)) not in taken:
                 made.setdefault(storage, tensor)
     look_at(tensors_in(recording.output))
     return found
@@ -129,6 +129,11 @@ def every_tensor_in(output: Any) -> Iterator[torch.Tensor]:
             yield from every_tensor_in(vars(leaf))
         else:
             raise TraceError(f"the model returns a {type(leaf).__name__}, which cannot be searched for tensors")
+
+
+def storage_of(tensor: torch.Tensor) -> int:
+    """Equal for tensors that share memory, as long as they live."""
+    return tensor.untyped_storage()._cdata
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
