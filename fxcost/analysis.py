@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import sympy
 import torch
-from torch.fx import Graph
 
 from fxcost.attentions import attention_notes
 from fxcost.building import Source
@@ -28,7 +27,7 @@ from fxcost.passes.traffic import Attention, traffic_pass
 from fxcost.pipeline import Pass, Pipeline
 from fxcost.rows import within_tables
 from fxcost.sources import load_source
-from fxcost.tracing import conventional_spec, loaded_program, program_arguments, trace_program
+from fxcost.tracing import Traced, conventional_spec, loaded_program, program_arguments, trace_program
 
 DEFAULT_BUDGET = 60.0
 """Seconds a trace may take before sizes of images are fixed."""
@@ -86,7 +85,7 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
             *request.passes,
         )
     ).run(traced.graph)
-    model = collect(source, traced, sizes, _assumptions(source, request, traced.graph), request.passes)
+    model = collect(source, traced, sizes, _assumptions(source, request, traced), request.passes)
     if request.mode == "decode":
         from fxcost.decoding import refuse_copies
 
@@ -125,9 +124,10 @@ def _sizes(source: Source, multiples: Mapping[str, int], given: Mapping[str, int
     return {name: -(-sizes[name] // multiples.get(name, 1)) * multiples.get(name, 1) for name in known}
 
 
-def _assumptions(source: Source, request: Request, graph: Graph) -> tuple[str, ...]:
+def _assumptions(source: Source, request: Request, traced: Traced) -> tuple[str, ...]:
+    graph = traced.graph
     notes = ["one multiply-add is 2 FLOPs", "each operation runs alone: inputs read once, outputs written once"]
-    notes += source.assumptions
+    notes += (*source.assumptions, *traced.assumptions)
     rules = {FLOPS[node].rule for node in operations(graph)}
     notes += attention_notes(
         graph, request.attention, decodes=request.mode == "decode", causal_skip=request.causal_skip

@@ -80,8 +80,8 @@ WEIGHT: Key[str] = Key("fxcost.weight")
 PARAMETER: Key[int] = Key("fxcost.parameter")
 """Number of elements of the parameter that a placeholder stands for; absent on buffers. Written by tracing."""
 
-TWIN: Key[Node] = Key("fxcost.twin")
-"""The earlier operation, in a block like this one's, whose costs are this one's too; absent on others. Written by tracing."""
+KIND: Key[int] = Key("fxcost.kind")
+"""A number for what an operation is called with, which all have that are called with the like. Written by tracing."""
 
 STATE: Key[bool] = Key("fxcost.state")
 """Set on a placeholder that stands for a part of the cache; absent on others. Written by tracing."""

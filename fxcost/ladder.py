@@ -9,7 +9,7 @@ from fxcost.building import Source
 from fxcost.conditions import Pinned
 from fxcost.costs import BATCH_SIZE
 from fxcost.errors import FxcostError, near_matches
-from fxcost.tracing import Entangled, Mismatch, Traced, TraceTimeout, record_module, trace_module
+from fxcost.tracing import Entangled, Mismatch, Refusal, Traced, TraceTimeout, record_module, trace_module
 
 IMAGE_SIZES = ("H", "W")
 
@@ -30,13 +30,16 @@ def traced_module(
     for letters in _rungs(symbolic):
         try:
             traced = record_module(module, source.arguments, sizes, letters, budget, leaves)
-        except Mismatch:
+        except Refusal:
             raise
         except FxcostError as error:
             failures.append(error)
         else:
             _check_leaves_ran(source, leaves, traced)
             return _told(traced, letters, symbolic, sizes, failures, warn)
+    for failure in failures:
+        if isinstance(failure, Mismatch):
+            raise failure
     if all(isinstance(failure, (TraceTimeout, Entangled)) for failure in failures):
         raise FxcostError(
             f"{failures[-1]}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic"

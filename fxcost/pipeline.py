@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from torch.fx import Graph, Node
 
 from fxcost.errors import FxcostError
-from fxcost.graph import LAYER, OUTPUTS, SIZE, TWIN, WEIGHT, Key, operations
+from fxcost.graph import KIND, LAYER, OUTPUTS, SIZE, WEIGHT, Key, operations
 
 T = TypeVar("T")
 
@@ -40,11 +40,17 @@ def graph_pass(
     return wrap
 
 
-def per_kind(graph: Graph, annotation: Callable[[Node], T]) -> Mapping[Node, T]:
-    """An annotation that follows from what an operation is called with, found once for all that are alike."""
+def per_kind(
+    graph: Graph, annotation: Callable[[Node], T], apart: Callable[[Node], object] = lambda _: None
+) -> Mapping[Node, T]:
+    """An annotation that follows from what an operation is called with, and ``apart``, found once for all that are alike."""
     table: dict[Node, T] = {}
+    known: dict[object, T] = {}
     for node in operations(graph):
-        table[node] = table[TWIN[node]] if node in TWIN else annotation(node)
+        kind = (KIND[node], apart(node)) if node in KIND else node
+        if kind not in known:
+            known[kind] = annotation(node)
+        table[node] = known[kind]
     return table
 
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost.building import Source
 from fxcost.inputs import InputSpec
-from fxcost.tracing import like_an_export
+from fxcost.tracing import as_exported
 
 
 def flops_by_torch(source: Source, sizes: Mapping[str, int]) -> int:
@@ -46,7 +46,7 @@ def _as_plain_products(module: Any) -> Generator[None]:
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.device("meta"))
-        stack.enter_context(like_an_export())
+        stack.enter_context(as_exported())
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         for parameter in module.parameters():
             # It follows modules by hooks on gradients, which a parameter that is passed to a module breaks.

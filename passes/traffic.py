@@ -33,7 +33,12 @@ def traffic_pass(*, attention: Attention = "fused") -> Pass[Traffic]:
     @graph_pass(provides=TRAFFIC, requires=(OUTPUTS, WEIGHT))
     def traffic(graph: Graph) -> Mapping[Node, Traffic]:
         roles = _roles(graph)
-        return per_kind(graph, lambda node: _moved(judge(node), roles, attention))
+
+        def roles_of(node: Node) -> object:
+            given = (tensor for each in (*node.all_input_nodes, node) for tensor in OUTPUTS[each])
+            return tuple(roles.get(tensor.storage) for tensor in given)
+
+        return per_kind(graph, lambda node: _moved(judge(node), roles, attention), apart=roles_of)
 
     return traffic
 

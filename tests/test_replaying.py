@@ -302,21 +302,21 @@ def test_shapes_that_are_not_left_to_torch_are_its_own(call: str, layout: str) -
 
 
 @pytest.mark.parametrize(
-    ("layer", "dims"),
+    ("layer", "dims", "who"),
     [
-        (nn.BatchNorm1d(6), ("B", "S", 8)),
-        (nn.BatchNorm1d(6, affine=False), ("B", "S", 8)),
-        (nn.LayerNorm([6, 8]), ("B", "S", 8)),
-        (nn.LSTM(6, 4, batch_first=True), ("B", 8, "S")),
-        (nn.GRU(6, 4), (8, "B", "S")),
-        (nn.Linear(6, 4), ("B", 8, "S")),
+        (nn.BatchNorm1d(6), ("B", "S", 8), "batch_norm in the model, which"),
+        (nn.BatchNorm1d(6, affine=False), ("B", "S", 8), "batch_norm in the model, which"),
+        (nn.LayerNorm([6, 8]), ("B", "S", 8), "layer_norm in the model, which"),
+        (nn.LSTM(6, 4, batch_first=True), ("B", 8, "S"), "torch"),
+        (nn.GRU(6, 4), (8, "B", "S"), "torch"),
+        (nn.Linear(6, 4), ("B", 8, "S"), "linear in the model, which"),
     ],
 )
-def test_a_size_that_weights_are_made_for_is_fixed(layer: nn.Module, dims: tuple[Any, ...]) -> None:
-    """The layer runs at no other size, also where its shape is not left to torch."""
+def test_a_size_that_weights_are_made_for_is_fixed(layer: nn.Module, dims: tuple[Any, ...], who: str) -> None:
+    """The layer runs at no other size, also where its shape is not left to torch; who says so is told."""
     traced = record_module(layer, Arguments((InputSpec("x", "float32", dims),)), {"B": 2, "S": 6}, ("B", "S"), 60)
     assert set(traced.symbols) == {"B"}
-    assert (traced.fixed["S"].value, traced.fixed["S"].where) == (6, "an operator takes it for a number")
+    assert (traced.fixed["S"].value, traced.fixed["S"].where) == (6, f"{who} takes it for a number")
 
 
 def test_torch_still_offers_what_recording_is_built_on() -> None:

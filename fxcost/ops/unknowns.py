@@ -48,3 +48,8 @@ unknown(
     opaque=True,
     reads=_no_weights,
 )
+unknown(
+    "fxcost.unseen",
+    reason="a tensor that no recorded operator made, of work in another thread or outside torch's dispatcher",
+    opaque=True,
+)

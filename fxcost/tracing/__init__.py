@@ -1,5 +1,6 @@
 """From a model to a traced graph; the one folder that sees torch.export and symbolic sizes of torch."""
 
+from fxcost.tracing.answering import as_exported, lacks_data
 from fxcost.tracing.capture import (
     TraceTimeout,
     conventional_spec,
@@ -12,18 +13,20 @@ from fxcost.tracing.capture import (
 )
 from fxcost.tracing.checking import Mismatch
 from fxcost.tracing.reading import Traced
-from fxcost.tracing.recording import like_an_export, without_memory
+from fxcost.tracing.recording import without_memory
 from fxcost.tracing.replaying import Entangled
-from fxcost.tracing.sizes import TraceError
+from fxcost.tracing.sizes import Refusal, TraceError
 
 __all__ = [
     "Entangled",
     "Mismatch",
+    "Refusal",
     "TraceError",
     "TraceTimeout",
     "Traced",
+    "as_exported",
     "conventional_spec",
-    "like_an_export",
+    "lacks_data",
     "loaded_program",
     "program_arguments",
     "record_module",

@@ -5,39 +5,33 @@
 # Torch's symbolic sizes are private and untyped; this folder is the border that keeps them from the rest.
 
 import operator
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from itertools import count
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
 from torch.fx import Graph, Node
-from torch.fx.node import map_arg
 
-from fxcost.graph import LAYER, OUTPUTS, PARAMETER, SIZE, TWIN, WEIGHT
+from fxcost.graph import KIND, LAYER, OUTPUTS, PARAMETER, SIZE, WEIGHT, Layer, TensorSpec
+from fxcost.tracing.checking import Run
 from fxcost.tracing.reading import annotate
-from fxcost.tracing.steps import Copy, Recording, Span, Step, named_tensors, originals, storage_of, tensors_in
-
-
-class Unlike(Exception):  # no error: it sends a recording back to be made without repeating
-    """Two blocks that seemed to be alike are given tensors that the graph tells apart."""
+from fxcost.tracing.steps import UNSEEN, Step, named_tensors, originals, tensors_in
 
 
 class Builder:
-    """Makes the graph of one recording; sizes among the arguments become what ``convert`` makes of them."""
+    """Makes the graph of one recording; sizes among the arguments become what ``convert`` makes of them.
 
-    def __init__(self, model: torch.nn.Module, inputs: list[torch.Tensor], convert: Callable[[Any], Any]) -> None:
-        self.graph = Graph()
-        self.convert = convert
+    ``unseen`` are the identities of tensors that work gave which was not recorded.
+    """
+
+    def __init__(self, run: Run, convert: Callable[[Any], Any], unseen: Collection[int]) -> None:
+        self.graph, self.recording = Graph(), run.recording
+        self.convert, self.unseen = convert, unseen
         self.node_of: dict[int, Node] = {}
         self.originals: Mapping[int, torch.Tensor] = {}
-        self.made: list[tuple[Node, ...]] = []
-        """The nodes of each step."""
-        self.copies = _Copies()
-        for index, tensor in enumerate(inputs):
+        self.layer = Layer("", "")
+        for index, tensor in enumerate(run.inputs):
             self._placeholder(f"input_{index}", tensor)
-        for name, tensor in named_tensors(model):
+        for name, tensor in named_tensors(run.model):
             self._weight(name, tensor)
 
     def _placeholder(self, name: str, tensor: torch.Tensor) -> Node:
@@ -51,70 +45,36 @@ class Builder:
         if isinstance(tensor, torch.nn.Parameter):
             node.meta[PARAMETER.name] = tensor.numel()
 
-    def build(self, recording: Recording) -> Graph:
-        self.originals = originals(recording, known=self.node_of)
-        spans = {step.copy.span for step in recording.steps if step.copy is not None}
-        starts, stops = _by(spans, lambda span: span.start), _by(spans, lambda span: span.stop)
-        for index, step in enumerate(recording.steps):
-            for span in stops[index]:
-                self.copies.after[span] = self._nodes((*span.given, *span.returned))
-            for span in starts[index]:
-                self.copies.before[span] = self._nodes(span.given)
-            self.made.append(self._add(step) if step.copy is None else self._repeat(step, step.copy))
-        self.graph.output([self._argument(tensor) for tensor in tensors_in(recording.output)])
+    def build(self) -> Graph:
+        self.originals = originals(self.recording, known=self.node_of)
+        for step in self.recording.steps:
+            self.layer = step.layer
+            self._add(step)
+        self.graph.output([self._argument(tensor) for tensor in tensors_in(self.recording.output)])
         return self.graph
 
     def annotate(self) -> None:
-        """Write on each node what it yields."""
+        """Write on each node what it yields, and on each operation a number for all that are called with the like."""
+        kinds: dict[Any, int] = {}
         for node in self.graph.nodes:
-            if node not in TWIN:
-                annotate(node, self.convert)
-                continue
-            twin, storages = TWIN[node], self.copies.storages[node]
-            outputs = OUTPUTS[twin]
-            node.meta[OUTPUTS.name] = tuple(replace(each, storage=storages[each.storage]) for each in outputs)
-            if twin in SIZE:
-                node.meta[SIZE.name] = SIZE[twin]
+            annotate(node, self.convert)
+            if node.op == "call_function":
+                node.meta[KIND.name] = kinds.setdefault(_kind(node), len(kinds))
 
-    def _nodes(self, tensors: Iterable[torch.Tensor]) -> list[Node]:
-        return [self._argument(tensor) for tensor in tensors]
-
-    def _add(self, step: Step) -> tuple[Node, ...]:
+    def _add(self, step: Step) -> None:
         args, kwargs = self._argument(step.args), self._argument(step.kwargs)
         node = self.graph.call_function(step.operator, args, kwargs)
         node.meta["val"] = step.result
         node.meta[LAYER.name] = step.layer
         if isinstance(step.result, torch.Tensor):
             self.node_of[id(step.result)] = node
-            return (node,)
         results: Any = step.result if isinstance(step.result, (list, tuple)) else ()
-        parts: list[Node] = []
         for index, tensor in enumerate(results):
             if isinstance(tensor, torch.Tensor):
                 part = self.graph.call_function(operator.getitem, (node, index))
                 part.meta["val"] = tensor
                 part.meta[LAYER.name] = step.layer
                 self.node_of[id(tensor)] = part
-                parts.append(part)
-        return (node, *parts)
-
-    def _repeat(self, step: Step, copy: Copy) -> tuple[Node, ...]:
-        span = copy.span
-        if step.source == span.start:
-            self.copies.begin(copy, self._nodes(copy.given))
-        nodes = self.copies.nodes
-        made: list[Node] = []
-        for twin in self.made[step.source]:
-            args, kwargs = map_arg((twin.args, twin.kwargs), lambda node: nodes.get(node, node))
-            node = nodes[twin] = self.graph.call_function(twin.target, args, kwargs)  # pyright: ignore[reportArgumentType]
-            node.meta = {"val": twin.meta["val"], LAYER.name: step.layer, TWIN.name: twin}
-            self.copies.storages[node] = self.copies.current
-            made.append(node)
-        if step.source == span.stop - 1:
-            for tensor, was in zip((*copy.given, *copy.returned), self.copies.after[span], strict=True):
-                if was in nodes:
-                    self.node_of[id(tensor)] = nodes[was]
-        return tuple(made)
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
@@ -129,48 +89,31 @@ class Builder:
         return value
 
     def _constant(self, tensor: torch.Tensor) -> Node:
-        """A tensor that no operator made: another face of a weight, or one that the model's code holds."""
+        """A tensor that no operator made: another face of a weight, one that the model's code holds, or unseen work's."""
+        if id(tensor) in self.unseen:
+            node = self.node_of[id(tensor)] = self.graph.call_function(UNSEEN)
+            node.meta.update({"val": tensor, LAYER.name: self.layer})
+            return node
         node = self._placeholder(f"constant_{len(self.node_of)}", tensor)
         if tensor.dim():  # else a number that the model's code makes a tensor of
             node.meta[WEIGHT.name] = "constant"
         return node
 
 
-class _Copies:
-    """The nodes and storages that those of a span become in the copy of it that is being made."""
+def _kind(node: Node) -> Any:
+    """What operations have in common whose costs are the same: the operator, and what it is given and gives."""
+    places: dict[int, int] = {}
 
-    def __init__(self) -> None:
-        self.before: dict[Span, list[Node]] = {}
-        self.after: dict[Span, list[Node]] = {}
-        """The nodes that stood for the tensors of a span when it began, and when it was over."""
-        self.nodes: dict[Node, Node] = {}
-        self.current: _Storages = _Storages(count(-1, -1).__next__)
-        self.storages: dict[Node, _Storages] = {}
+    def tensor(spec: TensorSpec) -> Any:
+        place = places.setdefault(spec.storage, len(places))
+        return spec.shape, spec.strides, spec.dtype, spec.offset, spec.overlapping, place
 
-    def begin(self, copy: Copy, given: list[Node]) -> None:
-        before = self.before[copy.span]
-        self.nodes = dict(zip(before, given, strict=True))
-        if any(self.nodes[one] is not other for one, other in zip(before, given, strict=True)):
-            raise Unlike
-        tensors = zip((*copy.span.given, *copy.span.returned), (*copy.given, *copy.returned), strict=True)
-        self.current = _Storages(self.current.fresh)
-        self.current.update({storage_of(one): storage_of(other) for one, other in tensors})
+    def like(value: Any) -> Any:
+        if isinstance(value, Node):
+            return SIZE[value] if value in SIZE else tuple(map(tensor, OUTPUTS[value]))
+        if isinstance(value, (list, tuple)):
+            return tuple(map(like, value))
+        return type(value), value
 
-
-class _Storages(dict[int, int]):
-    """Of a block's storages those that stand for them in its copy, made up for the ones inside."""
-
-    def __init__(self, fresh: Callable[[], int]) -> None:
-        super().__init__()
-        self.fresh = fresh
-
-    def __missing__(self, storage: int) -> int:
-        made = self[storage] = self.fresh()
-        return made
-
-
-def _by(spans: Iterable[Span], key: Callable[[Span], int]) -> Mapping[int, list[Span]]:
-    found: defaultdict[int, list[Span]] = defaultdict(list)
-    for span in spans:
-        found[key(span)].append(span)
-    return found
+    named = tuple((name, like(value)) for name, value in node.kwargs.items())
+    return node.target, like(node.args), named, tuple(map(tensor, OUTPUTS[node]))

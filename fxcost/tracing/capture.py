@@ -27,13 +27,15 @@ from fxcost.budget import BudgetExceeded, time_budget
 from fxcost.errors import FxcostError
 from fxcost.graph import STATE, placeholders
 from fxcost.inputs import Arguments, InputSpec
+from fxcost.tracing.answering import lacks_data, without_fast_path
 from fxcost.tracing.carried import Sizes
+from fxcost.tracing.checking import Run
 from fxcost.tracing.reading import Traced, read_program, tensor_inputs, with_live_tensors
-from fxcost.tracing.recording import record, without_memory
-from fxcost.tracing.replaying import replayed
+from fxcost.tracing.recording import DataMissing, record, without_memory
+from fxcost.tracing.replaying import Manner, replayed
 from fxcost.tracing.restoring import as_found
-from fxcost.tracing.sizes import SMALLEST_EXAMPLE, TraceError, guard_places, hint_of, user_place
-from fxcost.tracing.steps import Recording, every_tensor_in
+from fxcost.tracing.sizes import SMALLEST_EXAMPLE, Refusal, TraceError, guard_places, hint_of, user_place
+from fxcost.tracing.steps import every_tensor_in
 
 REHEARSAL_SECONDS = 60.0
 
@@ -80,14 +82,17 @@ def record_module(
     example = _example(sizes, symbolic)
     doing = f"recording with {_listed(symbolic)}"
 
-    def run(given: Mapping[str, Any], carried: Sizes, repeating: bool) -> tuple[Recording, list[torch.Tensor]]:
+    def run(given: Mapping[str, Any], carried: Sizes, manner: Manner) -> Run:
         call = _Call(module, arguments, given)
         with _as_found(module):  # what a run leaves behind, such as a cache, must not change the next
-            return record(module, lambda: call(call.tensors), carried, leaves, repeating and not leaves), call.tensors
+            recording = record(
+                module, lambda: call(call.tensors), carried, leaves, exported=manner.exported, hashing=manner.hashing
+            )
+        return Run(module, recording, call.tensors)
 
     with _without_collection(), _as_found(module), _in_silence(), _within(budget_seconds, doing, example):
         without_memory(module)
-        traced = replayed(module, run, sizes, symbolic, example)
+        traced = replayed(run, sizes, symbolic, example)
     for node, spec in zip(placeholders(traced.graph), arguments.specs(), strict=False):
         if spec.state:
             node.meta[STATE.name] = True
@@ -102,7 +107,10 @@ def rehearse(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, 
     with _as_found(module), _in_silence(), _within(REHEARSAL_SECONDS, "a first run", sizes):
         without_memory(module)
         call = _Call(module, arguments, sizes)
-        record(module, lambda: call(call.tensors), Sizes())
+        try:
+            record(module, lambda: call(call.tensors), Sizes())
+        except DataMissing:
+            record(module, lambda: call(call.tensors), Sizes(), exported=True)
 
 
 def trace_program(
@@ -167,15 +175,10 @@ def _example_tensor(spec: InputSpec, example: Mapping[str, Any], device: torch.d
 
 @contextmanager
 def _as_found(module: torch.nn.Module) -> Generator[None]:
-    """Trace in eval mode; put back all that the modules hold, the random state and the attention setting."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    try:
-        with torch.random.fork_rng(devices=[]), as_found(module):
-            module.eval()
-            torch.backends.mha.set_fastpath_enabled(False)
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
+    """Trace in eval mode; put back all that the modules hold, and the random state."""
+    with torch.random.fork_rng(devices=[]), as_found(module):
+        module.eval()
+        yield
 
 
 @contextmanager
@@ -184,6 +187,7 @@ def _export_settings() -> Generator[None]:
     with (
         mock.patch.object(shape_config, "backed_size_oblivious", True),
         mock.patch.object(symbolic_shapes.ShapeEnv, "_get_sloc", guard_places),
+        without_fast_path(lambda: None),
         _in_silence(),
     ):
         yield
@@ -219,9 +223,10 @@ def _explain(error: Exception, example: Mapping[str, int]) -> FxcostError:
     """The trace's failure in two lines: what happened, and what to do."""
     if isinstance(error, FxcostError):
         return error
-    if isinstance(error, symbolic_shapes.GuardOnDataDependentSymNode) or "data-dependent" in str(error).lower():
-        return TraceError(
-            f"the model decides by the values of its data{user_place(error)}, so its cost is no formula of its input sizes.\n"
+    if isinstance(error, DataMissing) or lacks_data(error):
+        kind = Refusal if isinstance(error, DataMissing) and error.swallowed else TraceError
+        return kind(
+            f"the model decides by the values of its data{user_place(error.__cause__ or error)}, so its cost is no formula of its input sizes.\n"
             "Count the submodule that does so as unknown with --leaf PATH, or trace the part before it through a factory of your own"
         )
     at = ", ".join(f"{name}={size}" for name, size in example.items()) or "its inputs"

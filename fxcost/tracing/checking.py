@@ -1,131 +1,157 @@
-"""A recording held against a second run, at other sizes where its formulas hold: both must have done the same."""
+"""A recording held against a plain run, its sizes whole numbers, where its formulas hold: both must have done the same."""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
 # Torch's tensors and graphs are typed in part; this folder is the border that keeps them from the rest.
 
-import operator
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import sympy
 import torch
-from torch.fx import Graph, Node
 
-from fxcost.evaluation import evaluate
-from fxcost.graph import LAYER, WEIGHT, operations
 from fxcost.tracing.polynomials import Polynomial, value_at
-from fxcost.tracing.reading import Traced
 from fxcost.tracing.sizes import TraceError
+from fxcost.tracing.steps import Recording, Step, named_tensors, originals, storage_of, tensors_in
 
 ADVICE = "Keep fewer symbols with --symbolic, or count the submodule that does so as unknown with --leaf PATH"
-MOST_TRIES = 256
 
 
 class Mismatch(TraceError):
-    """A run at sizes held out did not do what the formulas say."""
+    """A plain run did not do what the formulas say."""
 
 
-def held_out(traced: Traced, examples: Mapping[str, int]) -> dict[str, int]:
-    """Other sizes where the formulas hold: each symbol in turn moved on, as near as the conditions let it."""
-    point = {name: examples[name] for name in traced.symbols}
-    for name, allowed in traced.symbols.items():
-        for count in range(1, MOST_TRIES):
-            trial = {**point, name: point[name] + count * allowed.multiple_of}
-            if allowed.refusal(name, trial[name]):
-                break
-            if all(condition.holds(trial) for condition in traced.conditions):
-                point = trial
-                break
-    return point
+@dataclass(frozen=True)
+class Run:
+    """A recording, and what it was called with."""
+
+    model: torch.nn.Module
+    recording: Recording
+    inputs: list[torch.Tensor]
 
 
-def hold_against(first: Graph, second: Graph, sizes: Mapping[str, int], at: str) -> None:
-    """Raise `Mismatch` unless the operators of both graphs, in their order, do the same at these sizes.
+def hold_against(first: Run, second: Run, sizes: Mapping[str, int]) -> None:
+    """Raise `Mismatch` unless the operators of both runs, in their order, do the same at these sizes.
 
-    The same is: in one layer, with equal numbers, to the same tensors, of equal shapes and dtypes.
+    The same is: in one layer, with equal numbers, to the same tensors, of equal shapes and dtypes. The second run is plain.
     """
+    at = ", ".join(f"{name}={size}" for name, size in sizes.items()) or "the model's own sizes"
     ran, runs = _Side(first, sizes), _Side(second, sizes)
-    if [node.target for node in ran.working] != [node.target for node in runs.working]:
-        raise Mismatch(f"the model runs other operators at {at}, where its formulas should hold\n{ADVICE}")
-    for mine, theirs in zip(ran.working, runs.working, strict=True):
-        layer = LAYER[theirs].module
-        called = f"at {at} {theirs.target} in {layer or 'the model'}"
-        gives, says = list(runs.results(theirs)), list(ran.results(mine))
+    for (mine, sources), (theirs, others) in zip(ran.working, runs.working, strict=False):
+        if mine.operator != theirs.operator:
+            break
+        layer = theirs.layer.module
+        called = f"at {at} {theirs.operator} in {layer or 'the model'}"
+        gives, says = runs.results(theirs), ran.results(mine)
         if gives != says:
             raise Mismatch(f"{called} gives {_shapes(gives)}, where the formulas say {_shapes(says)}\n{ADVICE}")
-        if LAYER[mine].module != layer or not _are_alike(ran.plain(mine), runs.plain(theirs)):
+        if mine.layer.module != layer or not _are_alike(ran.given(mine, sources), runs.given(theirs, others)):
             raise Mismatch(f"{called} is called with other arguments than those that the formulas follow\n{ADVICE}")
+    else:
+        if len(ran.working) == len(runs.working):
+            return
+    raise Mismatch(f"the model runs other operators at {at}, where its formulas should hold\n{ADVICE}")
 
 
 class _Side:
-    """One of two graphs that are compared, its sizes as numbers."""
+    """One of two runs that are compared, its sizes as numbers."""
 
-    def __init__(self, graph: Graph, sizes: Mapping[str, int]) -> None:
+    def __init__(self, run: Run, sizes: Mapping[str, int]) -> None:
         self.sizes = dict(sizes)
         self.known: dict[Polynomial, Any] = {}
         self.tensors: dict[int, Any] = {}
-        self.working = [node for node in operations(graph) if _works(node)]
-        self.places = {node: place for place, node in enumerate(self.working)}
+        self.working = [(step, taken) for step, taken in _with_origins(run) if step.operator not in LEFT_OUT]
 
-    def plain(self, node: Node) -> Any:
-        return self._value((node.args, dict(node.kwargs)))
+    def given(self, step: Step, origins: list[Any]) -> Any:
+        """The arguments of a call, each tensor as what it is and where it comes from."""
+        return self._value((step.args, step.kwargs), iter(origins))
 
-    def results(self, node: Node) -> Iterator[Any]:
-        value = node.meta["val"]
-        values = value if isinstance(value, (list, tuple)) else (value,)
-        return (self._tensor(each)[:2] for each in values if isinstance(each, torch.Tensor))
+    def results(self, step: Step) -> list[Any]:
+        """Shape and dtype of each result."""
+        return [self._tensor(each)[:2] for each in step.made]
 
-    def _value(self, value: Any) -> Any:
-        if isinstance(value, Node):
-            return self._origin(value), self._tensor(value.meta.get("val"))
-        if isinstance(value, sympy.Expr):
-            return evaluate(value, self.sizes)
+    def _value(self, value: Any, origins: Iterator[Any]) -> Any:
+        if isinstance(value, torch.Tensor):
+            return next(origins), self._tensor(value)
+        if isinstance(value, torch.SymInt):
+            return value_at(value.node, self.sizes, self.known)
         if isinstance(value, (list, tuple)):
-            return [self._value(each) for each in value]
-        return {name: self._value(each) for name, each in value.items()} if isinstance(value, dict) else value
+            return [self._value(each, origins) for each in value]
+        if isinstance(value, dict):
+            return {name: self._value(each, origins) for name, each in value.items()}
+        return value
 
-    def _origin(self, node: Node) -> Any:
-        """The operator that made a tensor, or what the run was given; slices, copies in order and writes in place are looked through."""
-        item = None
-        while node not in self.places or node.target._schema.is_mutable:  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]
-            if node.op == "placeholder":
-                name = node.meta.get(WEIGHT.name) or node.name
-                return "constant" if node.name.startswith("constant") else name
-            if _is_part(node):
-                item = node.args[1]
-            node = next(iter(node.all_input_nodes))
-        return self.places[node], item
-
-    def _tensor(self, tensor: Any) -> Any:
+    def _tensor(self, tensor: torch.Tensor) -> Any:
         """Shape, dtype, and which dimensions one stored element stands for."""
-        if not isinstance(tensor, torch.Tensor):
-            return None
-        if id(tensor) not in self.tensors:
+        found = self.tensors.get(id(tensor))
+        if found is None:
             shape, strides = ([self._number(n) for n in each] for each in (tensor.shape, tensor.stride()))
             spread = [n == 0 for size, n in zip(shape, strides, strict=True) if size > 1]
-            self.tensors[id(tensor)] = shape, tensor.dtype, spread
-        return self.tensors[id(tensor)]
+            found = self.tensors[id(tensor)] = shape, tensor.dtype, spread
+        return found
 
     def _number(self, size: Any) -> Any:
         return value_at(size.node, self.sizes, self.known) if isinstance(size, torch.SymInt) else size
-
-
-def _is_part(node: Node) -> bool:
-    return node.target is operator.getitem
 
 
 LEFT_OUT = frozenset({torch.ops.aten.slice.Tensor, torch.ops.aten.alias.default, torch.ops.aten.contiguous.default})
 """What torch leaves out where it knows that a tensor is all of it already, or laid out so."""
 
 
-def _works(node: Node) -> bool:
-    return not _is_part(node) and node.target not in LEFT_OUT
+def _with_origins(run: Run) -> Iterator[tuple[Step, list[Any]]]:
+    """Each step with where the tensors that it takes come from: what the run was given, or the operator that made it, by number.
+
+    Slices, copies in order and writes in place are looked through to what they are of.
+    """
+    found: dict[int, Any] = {id(tensor): ("input", place) for place, tensor in enumerate(run.inputs)}
+    for name, tensor in named_tensors(run.model):
+        found.setdefault(id(tensor), name)
+    handles = originals(run.recording, found)
+    place = 0
+    for step in run.recording.steps:
+        taken = [found.get(id(tensor)) or found.get(id(handles.get(id(tensor))), "constant") for tensor in step.taken]
+        yield step, taken
+        works = step.operator not in LEFT_OUT
+        looked_through = taken and (not works or step.operator._schema.is_mutable)
+        for item, tensor in enumerate(step.made):
+            if not looked_through:
+                found[id(tensor)] = place, item
+            else:
+                found.setdefault(id(tensor), taken[0])
+        place += works
+
+
+def unrecorded(first: Run, second: Run) -> set[int]:
+    """Tensors of the first run, by identity, that work gave which was not recorded, for the second run has others there.
+
+    What the model itself holds is the same tensor in both; what it makes of numbers goes through an operator of its own.
+    """
+    held = {storage_of(tensor) for tensor in _constants(second)}
+    return {id(tensor) for tensor in _constants(first) if tensor.is_meta and storage_of(tensor) not in held}
+
+
+def _constants(run: Run) -> Iterator[torch.Tensor]:
+    """The tensors that operators take and none gave."""
+    given = (*run.inputs, *(tensor for _, tensor in named_tensors(run.model)))
+    known = set(map(storage_of, given))
+    for step in run.recording.steps:
+        if step.operator not in MADE_OF_NUMBERS:
+            yield from (tensor for tensor in step.taken if storage_of(tensor) not in known)
+        known.update(map(storage_of, (*step.taken, *step.made)))
+    yield from (tensor for tensor in tensors_in(run.recording.output) if storage_of(tensor) not in known)
+
+
+_aten = torch.ops.aten
+MADE_OF_NUMBERS = frozenset(
+    {_aten.lift_fresh.default, _aten.lift.default, _aten.detach_.default}
+    | {_aten.index.Tensor, _aten.index_put_.default, _aten.index_put.default}
+)
+"""What a tensor goes through that is made of Python's own numbers, such as a list of places among an index."""
 
 
 def _are_alike(mine: Any, theirs: Any) -> bool:
     """Whether arguments are equal; a fraction of sizes that is still a formula is not compared."""
-    if isinstance(mine, list) and isinstance(theirs, list):
+    if isinstance(mine, (list, tuple)) and isinstance(theirs, (list, tuple)):
         return len(mine) == len(theirs) and all(map(_are_alike, mine, theirs))
     if isinstance(mine, dict) and isinstance(theirs, dict):
         return mine.keys() == theirs.keys() and all(_are_alike(mine[name], theirs[name]) for name in mine)

@@ -1,8 +1,14 @@
-"""Questions of how a tensor lies in memory, answered for its sizes in general."""
+"""Questions of how a tensor lies in memory, answered for its sizes in general; and which questions are of that kind."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownParameterType=false
+# pyright: reportUnknownVariableType=false, reportPrivateUsage=false
+# Operators and frames are typed in part.
+
+import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from fxcost.tracing.polynomials import Number, Polynomial, times
+from fxcost.tracing.polynomials import Number, Place, Polynomial, times
 
 
 def is_packed(sizes: Sequence[Polynomial], strides: Sequence[Polynomial], order: Iterable[int]) -> bool:
@@ -31,3 +37,34 @@ def is_ordered(sizes: Sequence[Polynomial], strides: Sequence[Polynomial], order
             return False
         reached = strides[axis].hint * max(sizes[axis].hint, 1)
     return True
+
+
+OF_LAYOUT = frozenset(
+    {"_reshape_view_helper", "_reshape_view_helper_core_alg", "_collapse_view_helper", "meta_copy_", "matmul"}
+)
+"""Functions of torch that ask whether sizes are 1, or alike, to lay out a result; what runs is the same either way."""
+LAID_OUT = frozenset(
+    {"reshape", "view", "_unsafe_view", "flatten", "unflatten", "contiguous", "clone", "copy_", "expand", "linear", "matmul"}
+    | {"group_norm", "adaptive_avg_pool2d", "scaled_dot_product_attention", "conv1d", "conv2d", "conv3d"}
+)  # fmt: skip
+"""Operators whose kernels in C++ ask so."""
+_PLUMBING = ("torch/__init__.py", "fx/experimental/symbolic_shapes.py", "fx/experimental/sym_node.py")
+
+
+def in_operator(func: Any, module: str) -> Place:
+    """Where an operator asks about sizes, and whether it is for the layout of its result."""
+    name = str(func).split(".")[1]
+    frame = sys._getframe(1)
+    while frame is not None and (_is_own(frame.f_code.co_filename) or frame.f_code.co_filename.endswith(_PLUMBING)):
+        frame = frame.f_back
+    asked_by = frame.f_code if frame else None
+    in_kernel = asked_by is None or asked_by.co_filename.endswith("torch/_ops.py")
+    of_layout = name in LAID_OUT if in_kernel else asked_by is not None and asked_by.co_name in OF_LAYOUT
+    return Place(f"{name} in {module or 'the model'}", in_operator=True, of_layout=of_layout)
+
+
+_OWN = __file__.rpartition("/")[0]
+
+
+def _is_own(filename: str) -> bool:
+    return filename.startswith(_OWN)

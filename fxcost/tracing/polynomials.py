@@ -65,6 +65,16 @@ class Polynomial:
         return atom if self.sizes.atoms[atom].kind == "symbol" else None
 
 
+@dataclass(frozen=True)
+class Place:
+    """Who asked about a size: a line of the model's code, or an operator in one of its layers."""
+
+    where: str
+    in_operator: bool = False
+    of_layout: bool = False
+    """Whether it was asked for the layout of a result alone."""
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """``left relation right`` was found true, or not true, and the run went on by it."""
@@ -74,8 +84,7 @@ class Answer:
     left: Polynomial
     right: Polynomial
     holds: bool
-    where: str | None
-    """The line of the model's code; None where an operator asked."""
+    place: Place
 
 
 class Polynomials:
@@ -86,8 +95,8 @@ class Polynomials:
     def __init__(self) -> None:
         self.atoms: list[Atom] = []
         self.relied: dict[tuple[Relation, Polynomial, bool], Answer] = {}
-        self.where: Callable[[], str | None] = lambda: ""
-        """The line of the model's code that is running; None inside an operator."""
+        self.place: Callable[[], Place] = lambda: Place("")
+        """Tells who is asking."""
         self.lows: dict[int, int] = {}
         """Of symbols, by their atoms: the smallest size that the run has relied on."""
         self._atom_of: dict[Any, Any] = {}
@@ -129,7 +138,7 @@ class Polynomials:
         below: Polynomial = self.size(tuple((atoms, -c) for atoms, c in difference.terms if c < 0))
         if len(self.relied) == MOST_ANSWERS:
             raise TooManyAnswers
-        self.relied[key] = Answer(relation, difference, above, below, holds, self.where())
+        self.relied[key] = Answer(relation, difference, above, below, holds, self.place())
         if holds and relation != "==" and below.constant is not None and (atom := above.symbol) is not None:
             self.lows[atom] = max(self.lows.get(atom, 1), int(below.constant) + (relation == ">"))
 

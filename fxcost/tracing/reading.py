@@ -37,6 +37,8 @@ class Traced:
     rung: Literal["exact", "replayed"] = "exact"
     ended: str = ""
     """The leaf that could not be run, and why; the graph ends there."""
+    assumptions: tuple[str, ...] = ()
+    """What the model was told that it asked for, other than in a plain run."""
 
 
 def read_program(

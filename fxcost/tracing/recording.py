@@ -9,7 +9,8 @@ This is a private interface of torch, and this file is the only one that uses it
 # Torch's dispatch modes are private and untyped; this folder is the border that keeps them from the rest.
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
@@ -20,23 +21,35 @@ from torch._subclasses.schema_check_mode import SchemaCheckMode
 
 from fxcost.errors import FxcostError
 from fxcost.graph import Layer
-from fxcost.tracing.attributes import Attributes
+from fxcost.tracing.answering import (
+    AS_EXPORTED,
+    META,
+    NO_FAST_PATH,
+    Surroundings,
+    as_exported,
+    reads_data,
+    text_told,
+    without_fast_path,
+)
 from fxcost.tracing.carried import Sizes
-from fxcost.tracing.polynomials import Rounded, TooManyAnswers
-from fxcost.tracing.repeating import Repeats
+from fxcost.tracing.kernels import refuse_unlike_dtypes
+from fxcost.tracing.layouts import in_operator
+from fxcost.tracing.polynomials import Place, Rounded, TooManyAnswers
+from fxcost.tracing.results import Results
+from fxcost.tracing.shapes import SHAPES
 from fxcost.tracing.sizes import TorchFiles, TraceError, line_of
-from fxcost.tracing.steps import Recording, Step, every_tensor_in, likeness, storage_of, tensors_in
-
-aten = torch.ops.aten
-_OPERATORS = torch.library.Library("fxcost", "DEF")
-_OPERATORS.define("leaf(Tensor[] inputs, Tensor[] weights) -> Tensor[]")
-_OPERATORS.define("unreached(Tensor[] weights) -> Tensor[]")
-LEAF, UNREACHED = torch.ops.fxcost.leaf.default, torch.ops.fxcost.unreached.default
-META = torch.device("meta")
-
+from fxcost.tracing.steps import LEAF, UNREACHED, Recording, Step, every_tensor_in, leaves_of
 
 Runner = Callable[[torch.nn.Module, Callable[..., Any], Any, Any], Any]
 """Runs a module: given it, what runs it in the usual way, and its arguments by place and by name."""
+
+
+class DataMissing(Exception):  # no error of the user's: it has the run made in another way, or refused by name
+    """The model asked for values of data, of which tensors without memory have none; ``swallowed`` where it went on."""
+
+    def __init__(self, missing: Exception, *, swallowed: bool) -> None:
+        super().__init__(str(missing))
+        self.__cause__, self.swallowed = missing, swallowed
 
 
 class _RunEnded(BaseException):
@@ -46,21 +59,22 @@ class _RunEnded(BaseException):
 class _Recorder(SchemaCheckMode):
     """Torch lets a subclass of one of three modes of its own see operators at this key; this is the plainest of them."""
 
-    def __init__(self, recording: Recording, sizes: Sizes, layer: Callable[[], Layer]) -> None:
+    def __init__(self, recording: Recording, sizes: Sizes, modules: "_Modules", surroundings: Surroundings) -> None:
         super().__init__()
         self._dispatch_key = torch._C.DispatchKey.PreDispatch
-        self.recording, self.sizes, self.layer = recording, sizes, layer
-        self.known: dict[Any, list[Any] | None] = {}
+        self.recording, self.sizes, self.modules, self.surroundings = recording, sizes, modules, surroundings
+        self.results = Results() if sizes.atoms else None
         self.looks = True
 
     @contextmanager
     def unseen(self) -> Generator[None]:
         """Record nothing while this lasts."""
         looked, self.looks = self.looks, False
+        missing = self.surroundings.missing
         try:
             yield
         finally:
-            self.looks = looked
+            self.looks, self.surroundings.missing = looked, missing
 
     def runner(self, leaves: set[torch.nn.Module]) -> Runner:
         """Runs modules, each of ``leaves`` as one step."""
@@ -74,7 +88,7 @@ class _Recorder(SchemaCheckMode):
 
     def _run_leaf(self, module: torch.nn.Module, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run a module as one step; where it cannot be run, the recording ends."""
-        layer, result, error = self.layer(), None, None
+        layer, result, error = self.modules.layer(), None, None
         try:
             with self.unseen():
                 result = run(module, *args, **kwargs)
@@ -83,7 +97,10 @@ class _Recorder(SchemaCheckMode):
         except Exception as raised:  # noqa: BLE001  # whatever a submodule raises that was not to be looked into
             error = raised
         # What an object among them holds, such as the cache of all layers, need not be read.
-        given = (list(tensors_in((args, kwargs))), list(module.parameters()))
+        given = (
+            [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, torch.Tensor)],
+            list(module.parameters()),
+        )
         self.recording.steps.append(Step(LEAF, given, {}, list(every_tensor_in(result)), layer))
         if error is not None:
             said = next(iter(str(error).splitlines()), "")
@@ -98,101 +115,45 @@ class _Recorder(SchemaCheckMode):
         if kwargs.get("device") is not None:
             kwargs["device"] = META
         args = tuple(META if isinstance(each, torch.device) else each for each in args)
-        outside, self.sizes.where = self.sizes.where, lambda: None
+        layer = self.modules.layer() if self.looks else self.modules.stack[-1]
+        refuse_unlike_dtypes(func, args, layer)
+        outside, self.sizes.place = self.sizes.place, lambda: in_operator(func, layer.module)
         try:
             with torch._C._AutoDispatchBelowAutograd():
                 result = self._result(func, args, kwargs)
+        except Exception as error:
+            _note(error, func, layer)
+            if reads_data(func):
+                self.surroundings.miss(error)
+            raise
         finally:
-            self.sizes.where = outside
+            self.sizes.place = outside
         if self.looks:
-            self.recording.steps.append(Step(func, args, kwargs, result, self.layer()))
+            self.recording.steps.append(Step(func, args, kwargs, result, layer))
         return result
 
     def _result(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What the operator gives; for a call like an earlier one, as blocks that repeat make them, tensors like its."""
         run = SHAPES.get(func, func)
-        if func._schema.is_mutable or any(r.alias_info is not None for r in func._schema.returns):
-            return run(*args, **kwargs)
-        key = (func, likeness(args), likeness(tuple(kwargs.items())))
-        known = self.known.get(key)
-        if known is not None:
-            made = [torch.empty_strided(shape, strides, dtype=dtype, device=META) for shape, strides, dtype in known]
-            return made[0] if len(func._schema.returns) == 1 else tuple(made)
-        result = run(*args, **kwargs)
-        if key not in self.known:
-            self.known[key] = _plain_results(func, result, (args, kwargs))
-        return result
+        if self.results is None:  # with plain numbers the kernels in C++ are faster than looking results up
+            with torch._C._DisablePythonDispatcher():
+                return run(*args, **kwargs)
+        return self.results.of(func, run, args, kwargs)
 
 
-def _plain_results(func: Any, result: Any, given: Any) -> list[Any] | None:
-    """Shapes, strides and dtypes of the results, where each is a new tensor of its own."""
-    if not func._schema.returns:
-        return None
-    results = [result] if len(func._schema.returns) == 1 else list(result)
-    storages = set(map(storage_of, tensors_in(given)))
-    fresh = all(isinstance(r, torch.Tensor) and storage_of(r) not in storages for r in results)
-    return [(r.shape, r.stride(), r.dtype) for r in results] if fresh else None
+_FAILED_IN = "fxcost: failed in "
 
 
-# Operators whose own shape functions take long, or unroll a loop over time
+def _note(error: Exception, func: Any, layer: Layer) -> None:
+    """Write the operator that failed on the error that it raised."""
+    if not any(note.startswith(_FAILED_IN) for note in getattr(error, "__notes__", ())):
+        error.add_note(f"{_FAILED_IN}{str(func).split('.')[1]} in {layer.module or 'the model'}")
 
 
-def _normalized(input: torch.Tensor, *channels: Any) -> torch.Tensor:
-    """Of weights and statistics by channel: that their number is that of the channels holds the size fixed."""
-    for each in channels:
-        if isinstance(each, torch.Tensor) and each.shape[0] != input.shape[1]:
-            raise TraceError(f"a batch norm of {each.shape[0]} channels is given {input.shape[1]}")
-    return _like_input(input)
-
-
-def _normalized_rows(input: torch.Tensor, sizes: Sequence[int], *_: Any) -> torch.Tensor:
-    if any(one != other for one, other in zip(input.shape[-len(sizes) :], sizes, strict=True)):
-        raise TraceError(f"a layer norm over {list(sizes)} is given a tensor of {list(input.shape)}")
-    return torch.empty(input.shape, dtype=input.dtype, device=META)
-
-
-def _like_input(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-    if input.is_contiguous():
-        return torch.empty_strided(input.shape, input.stride(), dtype=input.dtype, device=META)
-    return torch.empty_like(input)
-
-
-def _itself(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-    return input
-
-
-def _recurrent(
-    input: torch.Tensor,
-    state: Any,
-    _weights: Any,
-    _biases: bool,
-    _layers: int,
-    _dropout: float,
-    _train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> Any:
-    """The output and the last states, of which an LSTM has two: hidden, as wide as the output, and cell."""
-    states: tuple[torch.Tensor, ...] = tuple(state) if isinstance(state, (tuple, list)) else (state,)
-    width = states[0].shape[-1] * (2 if bidirectional else 1)
-    if batch_first:  # the kernel works with time first and hands back a transposed view
-        batch, time = input.shape[:2]
-        output = input.new_empty((time, batch, width)).transpose(0, 1)
-    else:
-        output = input.new_empty((*input.shape[:-1], width))
-    return output, *(torch.empty_like(each) for each in states)
-
-
-SHAPES: Mapping[Any, Callable[..., Any]] = {
-    aten.batch_norm.default: _normalized,
-    aten.layer_norm.default: _normalized_rows,
-    **dict.fromkeys((aten.silu.default, aten.hardswish.default, aten.hardsigmoid.default), _like_input),
-    **dict.fromkeys((aten.silu_.default, aten.hardswish_.default, aten.hardsigmoid_.default), _itself),
-    aten.lstm.input: _recurrent,
-    aten.gru.input: _recurrent,
-    aten.rnn_tanh.input: _recurrent,
-    aten.rnn_relu.input: _recurrent,
-}
+def place_of_failure(error: BaseException) -> str:
+    """The operator that an error of a recorded run arose in, else what the error says."""
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(_FAILED_IN)]
+    said = next(iter(str(error).splitlines()), "")
+    return notes[0].removeprefix(_FAILED_IN) if notes else f"{type(error).__name__}: {said[:120]}"
 
 
 def record(
@@ -200,26 +161,30 @@ def record(
     call: Callable[[], Any],
     sizes: Sizes,
     leaves: Iterable[str] = (),
-    repeating: bool = False,
+    *,
+    exported: bool = False,
+    hashing: bool = False,
 ) -> Recording:
     """Run ``call``, which calls ``model`` on meta tensors, and keep what ran; each of ``leaves`` as one step.
 
-    With ``repeating``, of blocks that are alike only the first runs; not together with leaves.
+    With ``exported`` the model is told that it is exported where it asks; with ``hashing`` sizes that it looks up in
+    tables are held. Raises `DataMissing` where it asks for values of data, also where it swallows the error.
     """
     recording = Recording()
     paths = dict(model.named_modules())
     stack = _Modules(model, recording.modules)
-    recorder = _Recorder(recording, sizes, stack.layer)
-    sizes.where = _place_in_model
+    surroundings = Surroundings()
+    recorder = _Recorder(recording, sizes, stack, surroundings)
+    sizes.place = _place_in_model
     with ExitStack() as settings:
-        settings.enter_context(like_an_export())
-        run = recorder.runner({paths[path] for path in leaves})
-        if repeating:
-            attributes = Attributes(model)
-            run = Repeats(model, recording, stack.layers, attributes, stack.layer, recorder.unseen).run
-            settings.enter_context(attributes.laid_aside())
-        settings.enter_context(stack.followed(run))
-        settings.enter_context(torch.device(META))
+        settings.enter_context(without_fast_path(lambda: recording.assume(NO_FAST_PATH)))
+        if exported:
+            recording.assume(AS_EXPORTED)
+            settings.enter_context(as_exported())
+        if sizes.atoms:
+            settings.enter_context(text_told(hashing))
+        settings.enter_context(stack.followed(recorder.runner({paths[path] for path in leaves})))
+        settings.enter_context(surroundings)
         settings.enter_context(enable_python_dispatcher())
         settings.enter_context(enable_pre_dispatch())
         settings.enter_context(recorder)
@@ -230,27 +195,22 @@ def record(
             left = [parameter for parameter in model.parameters() if id(parameter) not in used]
             root = Layer("", type(model).__name__)
             recording.steps.append(Step(UNREACHED, (left,), {}, [], root))
+        except Exception as error:
+            if surroundings.missing is None:
+                raise
+            raise DataMissing(surroundings.missing, swallowed=error is not surroundings.missing) from error
+    if surroundings.missing is not None:
+        raise DataMissing(surroundings.missing, swallowed=True)
     return recording
 
 
-@contextmanager
-def like_an_export() -> Generator[None]:
-    """Models ask whether they are exported, and then take the branches that look at no value."""
-    compiler: Any = torch.compiler
-    with (
-        mock.patch.object(compiler, "_is_compiling_flag", True),
-        mock.patch.object(compiler, "_is_exporting_flag", True),
-    ):
-        yield
-
-
-def _place_in_model() -> str:
+def _place_in_model() -> Place:
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename in TorchFiles():
         if frame.f_code is record.__code__:
-            return ""  # the model has no code but torch's
+            return Place("")  # the model has no code but torch's
         frame = frame.f_back
-    return line_of(frame.f_code.co_filename, frame.f_lineno) if frame else ""
+    return Place(line_of(frame.f_code.co_filename, frame.f_lineno) if frame else "")
 
 
 class _Modules:
@@ -260,28 +220,32 @@ class _Modules:
         self.layers = {
             module: Layer(path, type(module).__qualname__.rpartition(".")[2]) for path, module in model.named_modules()
         }
-        self.stack: list[Layer] = []
-        self.seen = seen
+        self.stack: list[Layer] = [Layer("", "")]
+        self.seen, self.noted = seen, 1
 
     def layer(self) -> Layer:
-        for layer in self.stack:
-            self.seen.setdefault(layer.module, layer.module_type)
-        return self.stack[-1] if self.stack else Layer("", "")
+        """The module that runs, which calls an operator, as those around it do."""
+        if self.noted < len(self.stack):
+            for layer in self.stack[self.noted :]:
+                self.seen.setdefault(layer.module, layer.module_type)
+            self.noted = len(self.stack)
+        return self.stack[-1]
 
     @contextmanager
     def followed(self, run: Runner) -> Generator[None]:
         plain = torch.nn.Module.__call__
-        layers, stack = self.layers, self.stack
+        layers, stack, here = self.layers, self.stack, threading.get_ident()
 
         def call(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             layer = layers.get(module)
-            if layer is None:
+            if layer is None or threading.get_ident() != here:
                 return plain(module, *args, **kwargs)
             stack.append(layer)
             try:
                 return run(module, plain, args, kwargs)
             finally:
                 stack.pop()
+                self.noted = min(self.noted, len(stack))
 
         with mock.patch.object(torch.nn.Module, "__call__", call):
             yield

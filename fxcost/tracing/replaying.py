@@ -1,10 +1,11 @@
-"""From a model to a traced graph by one recorded run, checked by running the model again at sizes held out."""
+"""From a model to a traced graph by one recorded run, checked by plain runs at the same sizes and at the lowest."""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
 # Torch's symbolic sizes are private and untyped; this folder is the border that keeps them from the rest.
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -14,21 +15,32 @@ import torch
 from fxcost.conditions import Condition, Pinned, SymbolRange
 from fxcost.errors import FxcostError
 from fxcost.expressions import apply, symbol
+from fxcost.graph import operations
 from fxcost.spans import Ends, settle
 from fxcost.tightening import tighten
 from fxcost.tracing.building import Builder
 from fxcost.tracing.carried import Sizes
-from fxcost.tracing.checking import Mismatch, held_out, hold_against
-from fxcost.tracing.polynomials import Answer, Atom, Polynomial, Rounded, TooManyAnswers
+from fxcost.tracing.checking import ADVICE, Mismatch, Run, hold_against, unrecorded
+from fxcost.tracing.kernels import places_needed
+from fxcost.tracing.lowest import joint_low_end, raised
+from fxcost.tracing.polynomials import Answer, Atom, Place, Polynomial, Rounded, TooManyAnswers
 from fxcost.tracing.reading import Traced, squeezed
+from fxcost.tracing.recording import DataMissing, place_of_failure
 from fxcost.tracing.sizes import EXACT_DENOMINATOR, TraceError, floor_of_quotient
-from fxcost.tracing.steps import Recording
 
-Run = Callable[[Mapping[str, Any], Sizes, bool], tuple[Recording, list[torch.Tensor]]]
-"""Records a run at sizes that are numbers, or carried, and gives the tensors that it was called with.
 
-Whether of blocks that are alike only the first runs is the third argument.
-"""
+@dataclass(frozen=True)
+class Manner:
+    """How a model is run where a plain run does not get through."""
+
+    exported: bool = False
+    """It is told that it is exported, for it asks for values of data otherwise."""
+    hashing: bool = False
+    """Sizes that it looks up in tables are held at their value, for it fails where they cannot be."""
+
+
+Runner = Callable[[Mapping[str, Any], Sizes, Manner], Run]
+"""Runs the model at sizes that are numbers, or carried, and records what it does."""
 
 
 class Entangled(TraceError):
@@ -38,79 +50,133 @@ class Entangled(TraceError):
 MOST_CONDITIONS = 8
 
 
-def replayed(
-    model: torch.nn.Module, run: Run, sizes: Mapping[str, int], symbolic: tuple[str, ...], examples: Mapping[str, int]
-) -> Traced:
+def replayed(run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], examples: Mapping[str, int]) -> Traced:
     """Record a run with the sizes named in ``symbolic`` carried along, ``examples`` being their values.
 
-    Raises `Mismatch` when a second run, at other sizes where the formulas hold, does otherwise.
+    Raises `Mismatch` when a plain run, at the same sizes or at the lowest where the formulas hold, does otherwise.
     """
     try:
-        return _replayed(model, run, sizes, symbolic, examples, repeating=True)
-    except (
-        Exception
-    ) as error:  # a model's code may look at its own tables of attributes, which comparing blocks changes
-        if isinstance(error, FxcostError) and not isinstance(error, Mismatch):
-            raise
-    return _replayed(model, run, sizes, symbolic, examples, repeating=False)
+        return _replayed(run, sizes, symbolic, examples)
+    except Mismatch:
+        # A model that keeps tables outside its modules fills them in its first run; from then on all are alike.
+        return _replayed(run, sizes, symbolic, examples)
 
 
-def _replayed(
-    model: torch.nn.Module,
-    run: Run,
-    sizes: Mapping[str, int],
-    symbolic: tuple[str, ...],
-    examples: Mapping[str, int],
-    repeating: bool,
-) -> Traced:
-    carried = Sizes()
-    given = {name: carried.symbol(name, examples[name]) if name in symbolic else size for name, size in sizes.items()}
+def _replayed(run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], examples: Mapping[str, int]) -> Traced:
     try:
-        recording, inputs = run(given, carried, repeating)
+        first, carried, manner = _recorded(run, sizes, symbolic, examples)
     except TooManyAnswers:
         raise _entangled(symbolic) from None
     except Rounded:
         raise Entangled(
             "a size of the model is computed with a rounded quotient, which no exact formula follows"
         ) from None
+    recording = first.recording
+    at_traced = {name: examples[name] if name in symbolic else size for name, size in sizes.items()}
+    second = run(at_traced, Sizes(), manner)
+    hold_against(first, second, at_traced)
     convert = _Converter(carried)
     fixed = {name: Pinned(size, "not named in --symbolic") for name, size in sizes.items() if name not in symbolic}
     for answer in carried.relied.values():
         if (name := _pinned(answer)) is not None:
-            where = answer.where or "an operator takes it for a number"
-            fixed[name] = Pinned(examples[name], where)
+            fixed[name] = Pinned(examples[name], _who_pins(answer.place))
     convert.pins = {name: pin.value for name, pin in fixed.items()}
-    builder = Builder(model, inputs, convert)
-    graph = builder.build(recording)
+    builder = Builder(first, convert, unrecorded(first, second))
+    graph = builder.build()
     found = [
         condition
         for answer in carried.relied.values()
         if _pinned(answer) is None
         for condition in _condition(answer, convert)
     ]
-    found += [condition for node in graph.nodes if node.op == "call_function" for condition in squeezed(node, convert)]
+    for node in operations(graph):
+        found += (*squeezed(node, convert), *places_needed(node, convert))
     ranges = {name: SymbolRange() for name in symbolic if name not in fixed}
     ranges, conditions = tighten(ranges, list(dict.fromkeys(found)))
     if len(conditions) > MOST_CONDITIONS:
         raise _entangled(symbolic)
+    held = {name: pin.value for name, pin in fixed.items()}
+    ranges = _lowest_checked(first, ranges, conditions, held, at_traced, lambda at: run(at, Sizes(), manner))
     convert.assume({name: each.ends for name, each in ranges.items()})
     builder.annotate()
-    traced = Traced(graph, ranges, fixed, conditions, recording.modules, recording, "replayed", recording.ended)
-    _check(model, run, traced, examples)
-    return traced
+    return Traced(
+        graph,
+        ranges,
+        fixed,
+        conditions,
+        recording.modules,
+        first,
+        "replayed",
+        recording.ended,
+        tuple(recording.assumptions),
+    )
 
 
-def _check(model: torch.nn.Module, run: Run, traced: Traced, examples: Mapping[str, int]) -> None:
-    """Run all of the model at sizes held out, or at the same ones where there are no others."""
-    other = held_out(traced, examples)
-    sizes = {name: pin.value for name, pin in traced.fixed.items()} | other
-    second, inputs = run(sizes, Sizes(), False)
-    at = ", ".join(f"{name}={size}" for name, size in (other or sizes).items()) or "the model's own sizes"
-    hold_against(traced.graph, Builder(model, inputs, int).build(second), sizes, at)
+def _recorded(
+    run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], examples: Mapping[str, int]
+) -> tuple[Run, Sizes, Manner]:
+    """A run with sizes carried along, as plain as the model lets it be."""
+    manner = Manner()
+    while True:
+        carried = Sizes()
+        given = {
+            name: carried.symbol(name, examples[name]) if name in symbolic else size for name, size in sizes.items()
+        }
+        try:
+            return run(given, carried, manner), carried, manner
+        except DataMissing:
+            if manner.exported:
+                raise
+            manner = replace(manner, exported=True)
+        except TypeError as error:
+            if manner.hashing or "unhashable" not in str(error):
+                raise
+            manner = replace(manner, hashing=True)
+
+
+def _lowest_checked(
+    first: Run,
+    ranges: Mapping[str, SymbolRange],
+    conditions: tuple[Condition, ...],
+    held: Mapping[str, int],
+    traced: Mapping[str, int],
+    plain: Callable[[Mapping[str, int]], Run],
+) -> dict[str, SymbolRange]:
+    """The ranges, raised to where the model runs. Raises `Mismatch` where it runs at their low end and does otherwise."""
+    runs: dict[tuple[int, ...], Run] = {}
+
+    def failure_at(point: Mapping[str, int]) -> str | None:
+        try:
+            runs[tuple(point.values())] = plain({**traced, **held, **point})
+        except FxcostError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever a model, or torch, raises of sizes that it cannot take
+            return place_of_failure(error)
+        return None
+
+    known = {name: traced[name] for name in ranges}
+    low = joint_low_end(ranges, conditions, known)
+    if low == known:
+        return dict(ranges)
+    if failure_at(low) is not None:
+        ranges = raised(ranges, low, known, failure_at)
+        low = joint_low_end(ranges, conditions, known)
+        if low != known and tuple(low.values()) not in runs and (why := failure_at(low)) is not None:
+            at = ", ".join(f"{name}={size}" for name, size in low.items())
+            raise Mismatch(f"the model does not run at {at}, where its formulas should hold: {why}\n{ADVICE}")
+    if low != known:
+        hold_against(first, runs[tuple(low.values())], {**traced, **held, **low})
+    return dict(ranges)
 
 
 def _entangled(symbolic: tuple[str, ...]) -> Entangled:
     return Entangled(f"what the model does depends on {', '.join(symbolic)} in too many ways to write down")
+
+
+def _who_pins(place: Place) -> str:
+    if place.where and place.in_operator:
+        return f"{place.where}, which takes it for a number"
+    return place.where or "torch takes it for a number"
 
 
 def _pinned(answer: Answer) -> str | None:
@@ -123,14 +189,14 @@ def _pinned(answer: Answer) -> str | None:
 
 
 def _condition(answer: Answer, convert: "_Converter") -> Iterator[Condition]:
-    if answer.where is None and not answer.holds and answer.relation == "==":
-        return  # A kernel that finds two sizes unlike lays out its result in the usual way; what runs is the same.
     left, right = convert.size(answer.left), convert.size(answer.right)
-    if answer.where is None and (answer.holds, answer.relation) == (True, ">") and right == 1:
+    if answer.place.of_layout and (answer.relation, answer.holds) == ("==", False):
+        return  # A kernel that finds two sizes unlike lays out its result in the usual way; what runs is the same.
+    if answer.place.of_layout and (answer.relation, answer.holds, right) == (">", True, 1):
         return  # As above: whether a size is 1 matters to strides.
-    if answer.where is None and (answer.holds, answer.relation) == (False, ">") and left == 2:
+    if answer.place.of_layout and (answer.relation, answer.holds, left) == (">", False, 2):
         return  # The same, asked as whether a size is below 2.
-    where = answer.where or ""
+    where = answer.place.where
     if answer.relation == "==":
         whole = _whole_quotient(left - right)
         if whole is not None and answer.holds:

@@ -36,6 +36,10 @@ class TraceError(FxcostError):
     """The model cannot be traced with these inputs."""
 
 
+class Refusal(TraceError):
+    """What a run with real data does not do, or does by values that a trace does not have: no other way to trace helps."""
+
+
 def place_of(sloc: Any) -> str:
     location = sloc.framework_loc
     if location is None or isinstance(location, str) or location.filename in TorchFiles():

@@ -16,6 +16,13 @@ from torch.utils import _pytree as pytree
 from fxcost.graph import Layer
 from fxcost.tracing.sizes import TraceError
 
+_OPERATORS = torch.library.Library("fxcost", "DEF")
+_OPERATORS.define("leaf(Tensor[] inputs, Tensor[] weights) -> Tensor[]")
+_OPERATORS.define("unreached(Tensor[] weights) -> Tensor[]")
+_OPERATORS.define("unseen() -> Tensor")
+LEAF, UNREACHED, UNSEEN = (getattr(torch.ops.fxcost, name).default for name in ("leaf", "unreached", "unseen"))
+"""Stand for a submodule that is not looked into, for what follows one that cannot be run, and for work that no run records."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -26,42 +33,16 @@ class Step:
     kwargs: dict[str, Any]
     result: Any
     layer: Layer
-    copy: "Copy | None" = None
-    """Set where this was not run but stands for step ``source``, whose tensors it shows."""
-    source: int = -1
 
     @property
-    def taken(self) -> Iterable[torch.Tensor]:
-        """The tensors that it is called with; a copied block's first step takes what the block does, the others none."""
-        if self.copy is None:
-            return tensors_in((self.args, self.kwargs))
-        return self.copy.given if self.source == self.copy.span.start else ()
+    def taken(self) -> Iterator[torch.Tensor]:
+        """The tensors that it is called with."""
+        return tensors_in((self.args, self.kwargs))
 
     @property
-    def made(self) -> Iterable[torch.Tensor]:
-        """Its results; a copied block's last step gives what the block does, the others none."""
-        if self.copy is None:
-            return tensors_in(self.result)
-        return self.copy.returned if self.source == self.copy.span.stop - 1 else ()
-
-
-@dataclass(frozen=True, eq=False)
-class Span:
-    """Steps from ``start`` to before ``stop`` that take nothing but the tensors given, and the new tensors that they give."""
-
-    start: int
-    stop: int
-    given: tuple[torch.Tensor, ...]
-    returned: tuple[torch.Tensor, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Copy:
-    """A span once more, with other tensors in the places of those given and returned."""
-
-    span: Span
-    given: tuple[torch.Tensor, ...]
-    returned: tuple[torch.Tensor, ...]
+    def made(self) -> Iterator[torch.Tensor]:
+        """Its results."""
+        return tensors_in(self.result)
 
 
 @dataclass
@@ -73,17 +54,13 @@ class Recording:
     output: Any = None
     ended: str = ""
     """The leaf that could not be run, and why; nothing after it is recorded."""
+    assumptions: list[str] = field(default_factory=list)
+    """What the model was told that it asked for, other than in a plain run."""
 
-
-def likeness(value: Any) -> Any:
-    """What calls that give like results have in common: 1, 1.0 and True are not alike."""
-    if isinstance(value, torch.Tensor):
-        return (*(likeness(each) for each in (tuple(value.shape), value.stride())), value.dtype)
-    if isinstance(value, torch.SymInt):
-        return value.node
-    if isinstance(value, (list, tuple)):
-        return tuple(map(likeness, value))
-    return (type(value), value)
+    def assume(self, assumption: str) -> None:
+        """Write down once what the run takes for granted."""
+        if assumption not in self.assumptions:
+            self.assumptions.append(assumption)
 
 
 def originals(recording: Recording, known: Iterable[int]) -> dict[int, torch.Tensor]:
@@ -137,7 +114,17 @@ def storage_of(tensor: torch.Tensor) -> int:
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    return (leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor))
+    """The tensors among an operator's arguments or results."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from tensors_in(each)
+
+
+def leaves_of(value: Any) -> list[Any]:
+    """What is held by containers of any kind that torch knows."""
+    return pytree.tree_leaves(value)
 
 
 def named_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -1,5 +1,6 @@
-"""Blocks that repeat: costs are those of a run that repeats nothing, whatever a block reads, keeps, or hands on."""
+"""Blocks that look alike and are not: costs are those that torch counts, whatever a block reads, keeps, or hands on."""
 
+from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -7,11 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost.analysis import trace
-from fxcost.costs import CostModel
-from fxcost.tracing import replaying
-from fxcost.tracing.reading import Traced
+from fxcost.errors import FxcostError
 
 INPUT = "x: float32[B,S,8]"
 
@@ -205,43 +205,6 @@ NARROW = SimpleNamespace(width=8)
 
 RELU = lambda _block, x: x.relu()  # noqa: E731
 
-ALIKE: dict[str, Callable[[], nn.Module]] = {
-    "a number that is never read": lambda: stack(RELU, number=lambda i: i),
-    "equal lists": lambda: stack(lambda b, x: x.view(*x.shape[:2], *b.split).flatten(2), split=lambda _: [4, 4]),
-    "one configuration": lambda: stack(lambda b, x: x[..., : b.of.width].repeat(1, 1, 2), of=lambda _: NARROW),
-    "in place": lambda: stack(lambda _b, x: x.mul_(2).relu_()),
-    "an absent attribute": lambda: stack(lambda b, x: x.relu() if getattr(b, "scale", None) is None else x),
-    "sizes": lambda: stack(lambda _b, x: x[:, : x.shape[1] // 2].repeat(1, 2, 1)[:, : x.shape[1]], 3),
-    "stages of blocks": lambda: Stack(*(stack(RELU, 2) for _ in range(3))),
-}  # fmt: skip
-UNLIKE: dict[str, Callable[[], nn.Module]] = {
-    "a number that is read": lambda: stack(narrowed, 3, number=lambda i: 2 * i),
-    "an attribute that it writes": lambda: stack(writes, number=lambda _: 0),
-    "a list that all append to": lambda: stack(appends, shared=lambda _: SHARED),
-    "a table of the run's own": lambda: stack(lambda b, x: counted(b.held, x), held=lambda _: HELD),
-    "an attribute that it writes for others": Keeping,
-    "parts that are one": lambda: Stack(nn.ReLU(), Parts(nn.ReLU()), Parts(nn.ReLU(), nn.ReLU())),
-    "an attribute of another that it writes": Telling,
-    "a tensor from elsewhere": lambda: stack(lambda _b, x: x * TABLE),
-    "an unequal absent attribute": lambda: Stack(Block(RELU), Block(RELU, extra=1)),
-    "another class": lambda: Stack(Block(RELU), type("Other", (Block,), {})(RELU)),
-    "another width": lambda: Stack(Block(RELU), nn.Sequential(nn.Linear(8, 8), nn.ReLU())),
-    "a number that the class has as well": lambda: Stack(*(Classed(i) for i in range(4))),
-    "a number in a part that repeats another": lambda: Stack(
-        nn.ReLU(), *(Stack(*map(Reads, n)) for n in [(0, 0), (0, 1)])
-    ),
-}
-"""What blocks must not be taken to be alike for, from what they read."""
-CAUGHT: dict[str, Callable[[], nn.Module]] = {
-    "a default, where its table lacks a number": lambda: stack(looks_up, kernel=lambda i: 3 + 2 * i),
-    "a dtype that no attribute shows": lambda: Stack(nn.ReLU(), *(Listed(i) for i in range(4))),
-    "a read that was of nothing": Late,
-    "a list that it is handed": Lists,
-    "its own table of attributes": lambda: stack(looks_at_its_table, number=lambda i: i),
-    "a counter of the class": lambda: stack(by_class),
-}
-"""What no attribute shows: the run that checks does otherwise, and nothing is repeated."""
-
 
 class Passes(nn.Module):
     """Hands on more than one value: a tensor that it was given, one that it made, a size and nothing."""
@@ -305,7 +268,36 @@ def hooked() -> nn.Module:
     return model
 
 
-OTHERS: dict[str, Callable[[], nn.Module]] = {
+CASES: dict[str, Callable[[], nn.Module]] = {
+    "a number that is never read": lambda: stack(RELU, number=lambda i: i),
+    "equal lists": lambda: stack(lambda b, x: x.view(*x.shape[:2], *b.split).flatten(2), split=lambda _: [4, 4]),
+    "one configuration": lambda: stack(lambda b, x: x[..., : b.of.width].repeat(1, 1, 2), of=lambda _: NARROW),
+    "in place": lambda: stack(lambda _b, x: x.mul_(2).relu_()),
+    "an absent attribute": lambda: stack(lambda b, x: x.relu() if getattr(b, "scale", None) is None else x),
+    "sizes": lambda: stack(lambda _b, x: x[:, : x.shape[1] // 2].repeat(1, 2, 1)[:, : x.shape[1]], 3),
+    "stages of blocks": lambda: Stack(*(stack(RELU, 2) for _ in range(3))),
+
+    "a number that is read": lambda: stack(narrowed, 3, number=lambda i: 2 * i),
+    "an attribute that it writes": lambda: stack(writes, number=lambda _: 0),
+    "a list that all append to": lambda: stack(appends, shared=lambda _: SHARED),
+    "a table of the run's own": lambda: stack(lambda b, x: counted(b.held, x), held=lambda _: HELD),
+    "an attribute that it writes for others": Keeping,
+    "parts that are one": lambda: Stack(nn.ReLU(), Parts(nn.ReLU()), Parts(nn.ReLU(), nn.ReLU())),
+    "an attribute of another that it writes": Telling,
+    "a tensor from elsewhere": lambda: stack(lambda _b, x: x * TABLE),
+    "an unequal absent attribute": lambda: Stack(Block(RELU), Block(RELU, extra=1)),
+    "another class": lambda: Stack(Block(RELU), type("Other", (Block,), {})(RELU)),
+    "another width": lambda: Stack(Block(RELU), nn.Sequential(nn.Linear(8, 8), nn.ReLU())),
+    "a number that the class has as well": lambda: Stack(*(Classed(i) for i in range(4))),
+    "a number in a part that repeats another": lambda: Stack(
+        nn.ReLU(), *(Stack(*map(Reads, n)) for n in [(0, 0), (0, 1)])
+    ),
+    "a default, where its table lacks a number": lambda: stack(looks_up, kernel=lambda i: 3 + 2 * i),
+    "a dtype that no attribute shows": lambda: Stack(nn.ReLU(), *(Listed(i) for i in range(4))),
+    "a read that was of nothing": Late,
+    "a list that it is handed": Lists,
+    "its own table of attributes": lambda: stack(looks_at_its_table, number=lambda i: i),
+    "a counter of the class": lambda: stack(by_class),
     "values handed on": Handing,
     "its input": lambda: Viewing(lambda x: x),
     "a view of its input": lambda: Viewing(lambda x: x.transpose(0, 1).transpose(0, 1)),
@@ -315,79 +307,92 @@ OTHERS: dict[str, Callable[[], nn.Module]] = {
     "weights that blocks share": tied,
     "a hook": hooked,
     "one block again": lambda: Stack(*[stack(RELU, 1)] * 3),
-}
-
-
-def traced(model: nn.Module, monkeypatch: pytest.MonkeyPatch, repeating: bool) -> tuple[CostModel, list[int]]:
-    """The costs of a model, and for each recording that was begun how many of its steps were not run; -1 where it failed."""
-    plain, copied = replaying._replayed, list[int]()
-
-    def watched(*args: Any, **kwargs: Any) -> Traced:
-        copied.append(-1)
-        found = plain(*args, **{**kwargs, "repeating": kwargs["repeating"] and repeating})
-        copied[-1] = sum(step.copy is not None for step in found.origin.steps)  # pyright: ignore[reportAttributeAccessIssue]
-        return found
-
-    for start in (SHARED, HELD):
-        start.clear()
-    Numbered.calls = 0
-    with monkeypatch.context() as patch:
-        patch.setattr(replaying, "_replayed", watched)
-        costs = trace(model, inputs=(INPUT,), at={"S": 6}, symbolic="B,S", warn=lambda _: None)
-    return costs, copied
-
-
-CASES = {**ALIKE, **UNLIKE, **CAUGHT, **OTHERS}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_costs_are_those_of_a_run_that_repeats_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, copied = traced(CASES[name](), monkeypatch, repeating=True)
-    expected, none = traced(CASES[name](), monkeypatch, repeating=False)
-    assert none == [0]
-    assert found == expected
-    if name in CAUGHT:
-        assert copied == [-1, 0]
-    else:
-        assert len(copied) == 1
-    if name in ALIKE:
-        assert copied[0] > 0
-    if name in UNLIKE and "part" not in name:
-        assert copied == [0]
+def test_products_are_those_that_torch_counts(name: str) -> None:
+    """At every size that the formulas are said to hold at, of a model made anew."""
+    costs = trace(fresh(name), inputs=(INPUT,), at={"S": 6}, symbolic="B,S", warn=lambda _: None)
+    held = 0
+    for length in (1, 2, 3, 6, 9):
+        try:
+            found = costs.at(B=2, S=length)
+        except FxcostError:
+            continue
+        held += 1
+        expected = torchs_count(fresh(name), length)
+        assert 2 * sum(int(layer.macs) for layer in found.layers) == expected
+    assert held
 
 
-@pytest.mark.parametrize("model", ["vit_b_16", "resnet50", "densenet121", "swin_t", "convnext_tiny", "raft_large"])
-def test_costs_of_real_models_are_too(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fxcost.analysis import Request, trace_source
-    from fxcost.sources import load_source
-
-    source = load_source(model)
-    plain = replaying._replayed
-    found = trace_source(source, Request("B"), warn=lambda _: None)
-    monkeypatch.setattr(replaying, "_replayed", lambda *args, **kwargs: plain(*args, **{**kwargs, "repeating": False}))
-    assert found == trace_source(source, Request("B"), warn=lambda _: None)
+def fresh(name: str) -> nn.Module:
+    for start in (SHARED, HELD):
+        start.clear()
+    Numbered.calls = 0
+    return CASES[name]()
 
 
-def test_attributes_that_are_laid_aside_are_missed_where_nothing_repeats_and_no_size_is_free() -> None:
-    class Alone(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.act = "none"
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x.sigmoid() if self.__dict__.get("act") is None else x + 1
-
-    costs = trace(Alone(), inputs=("x: float32[2,8]",))
-    assert [layer.op for layer in costs.layers] == ["aten.add.Tensor"]
+def torchs_count(model: nn.Module, length: int) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.to("meta").eval()(torch.zeros(2, length, 8, device="meta"))
+    return counter.get_total_flops()
 
 
-def test_of_blocks_that_are_alike_one_runs_beside_the_run_that_checks() -> None:
-    ran: list[bool] = []
+class Slotted:
+    __slots__ = ("calls",)
 
-    def noted(_block: Any, x: torch.Tensor) -> torch.Tensor:
-        size: Any = x.shape[0]
-        ran.append(isinstance(size, torch.SymInt))
-        return x.relu()
+    def __init__(self) -> None:
+        self.calls = 0
 
-    trace(nn.Sequential(nn.ReLU(), stack(noted, 9)), inputs=(INPUT,), at={"S": 6})
-    assert (ran.count(True), ran.count(False)) == (1, 9)
+
+def counting(calls: list[int]) -> Callable[[], int]:
+    def count() -> int:
+        calls.append(0)
+        return len(calls) - 1
+
+    return count
+
+
+HIDDEN: dict[str, Callable[[], Any]] = {
+    "an object's dict": lambda: SimpleNamespace(calls=0),
+    "a closure": lambda: counting([]),
+    "an iterator": lambda: iter(range(10_000)),
+    "a generator": lambda: (n for n in range(10_000)),
+    "a slot": Slotted,
+    "a deque": lambda: deque(range(4)),
+}
+
+
+def next_number(held: Any) -> int:
+    """0, 1, 2 and so on, told by state of any kind that several blocks share."""
+    if isinstance(held, deque):
+        held.rotate(-1)
+        return held[-1]
+    if callable(held):
+        return held()
+    if hasattr(held, "calls"):
+        held.calls += 1
+        return held.calls - 1
+    return next(held)
+
+
+class Threshold(nn.Module):
+    """Works narrowly up to a length that hidden state tells, and widely above."""
+
+    def __init__(self, held: Any) -> None:
+        super().__init__()
+        self.narrow, self.wide, self.held = nn.Linear(8, 8), nn.Linear(8, 80), held
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        limit = (4, 4, 4, 64)[next_number(self.held) % 4]
+        return self.narrow(x) if x.shape[1] > limit else self.wide(x)[..., :8]
+
+
+@pytest.mark.parametrize("kind", HIDDEN)
+def test_a_condition_of_each_block_limits_the_sizes(kind: str) -> None:
+    """The last block of four asks for more than 64 positions, the others for more than 4."""
+    held = HIDDEN[kind]()
+    costs = trace(Stack(*(Threshold(held) for _ in range(4))), inputs=(INPUT,), at={"S": 128}, warn=lambda _: None)
+    assert costs.symbols["S"].low == 65
+    assert int(costs.at(B=1, S=100).total.macs) == 4 * 100 * 8 * 8

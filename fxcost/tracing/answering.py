@@ -1,0 +1,135 @@
+"""What a model asks of the world that it runs in, answered as in a plain run on the CPU, though no tensor has memory."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
+# Torch's modes and flags are private and untyped; this folder is the border that keeps them from the rest.
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.overrides import TorchFunctionMode
+from torch.utils import _device
+
+from fxcost.tracing.messages import is_message
+from fxcost.tracing.sizes import TorchFiles
+
+META, CPU = torch.device("meta"), torch.device("cpu")
+AS_EXPORTED = (
+    "the model decides by its data in a plain run, so it was told that it is exported, and ran as it then does"
+)
+NO_FAST_PATH = "torch's multi-head attention and encoder layers run without their fast path, operator by operator"
+
+_Property: Any = torch.Tensor
+_ANSWERS = {
+    _Property.device.__get__: CPU,
+    _Property.is_meta.__get__: False,
+    _Property.is_cpu.__get__: True,
+}
+"""What a tensor without memory says of itself, as the same tensor would say it on the CPU."""
+
+
+class Surroundings(TorchFunctionMode):
+    """Makes every tensor without memory, while code that asks a tensor for its device is told that it is the CPU.
+
+    ``missing`` is the first error of a question for data that there is none of, also where the model swallows it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing: Exception | None = None
+        self.makes = _device._device_constructors()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _ANSWERS and args[0].is_meta:
+            return _ANSWERS[func]
+        kwargs = kwargs or {}
+        if func in self.makes:
+            kwargs["device"] = META
+        try:
+            return func(*args, **kwargs)
+        except Exception as error:
+            if lacks_data(error):
+                self.miss(error)
+            raise
+
+    def miss(self, error: Exception) -> None:
+        """Keep the first error of missing data."""
+        self.missing = self.missing or error
+
+
+def reads_data(func: Any) -> bool:
+    """Whether an operator gives numbers, or sizes, that depend on values."""
+    given = {str(each.type) for each in func._schema.returns}
+    tags = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+    return bool(tags & set(func.tags)) or bool(given & {"Scalar", "number", "bool", "int", "float"})
+
+
+def lacks_data(error: BaseException) -> bool:
+    """Whether an operator was asked for values that tensors without memory do not have."""
+    if isinstance(error, GuardOnDataDependentSymNode):
+        return True
+    said = str(error).lower()
+    return "data-dependent" in said or ("meta" in said and "tensor" in said)
+
+
+@contextmanager
+def as_exported() -> Generator[None]:
+    """Tell models that ask that they are exported: many then look at no value."""
+    compiler: Any = torch.compiler
+    with (
+        mock.patch.object(compiler, "_is_compiling_flag", True),
+        mock.patch.object(compiler, "_is_exporting_flag", True),
+    ):
+        yield
+
+
+@contextmanager
+def without_fast_path(asked: Callable[[], None]) -> Generator[None]:
+    """Keep torch's own layers from their fused fast path, and call ``asked`` when one wants it; others get a plain answer."""
+    plain = torch.backends.mha.get_fastpath_enabled
+
+    def answer() -> bool:
+        enabled = plain()
+        if enabled and sys._getframe(1).f_code.co_filename in TorchFiles():
+            asked()
+            return False
+        return enabled
+
+    with mock.patch.object(torch.backends.mha, "get_fastpath_enabled", answer):
+        yield
+
+
+@contextmanager
+def text_told(hashing: bool) -> Generator[None]:
+    """Carried sizes that a model turns into text are held at their value; with ``hashing`` those too that it looks up.
+
+    Text of a message tells people, and decides nothing. A size cannot be hashed else, as in torch, which libraries know
+    of and go around.
+    """
+
+    def number(size: Any) -> Any:
+        kind = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}[type(size)]
+        return kind(size)
+
+    def written(size: Any, form: str = "") -> str:
+        told = is_message(sys._getframe(1))
+        value = size.node.hint if told else number(size)
+        return format(value, form) if form else repr(value)
+
+    methods: dict[str, Any] = {
+        **dict.fromkeys(("__repr__", "__str__", "__format__"), written),
+        "__reduce_ex__": lambda size, _protocol: (type(number(size)), (number(size),)),
+        "__deepcopy__": lambda size, _memo: size,
+    }
+    if hashing:
+        methods["__hash__"] = lambda size: hash(number(size))
+    with ExitStack() as stack:
+        for kind in (torch.SymInt, torch.SymFloat, torch.SymBool):
+            for name, method in methods.items():
+                stack.enter_context(mock.patch.object(kind, name, method, create=True))
+        yield

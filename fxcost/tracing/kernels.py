@@ -1,0 +1,70 @@
+"""What kernels check of the tensors that they are given, and kernels without memory do not."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
+# Torch's tensors and graphs are typed in part; this folder is the border that keeps them from the rest.
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import sympy
+import torch
+from torch.fx import Node
+
+from fxcost.conditions import Condition
+from fxcost.graph import LAYER, Layer
+from fxcost.tracing.sizes import Refusal
+from fxcost.tracing.steps import tensors_in
+
+aten = torch.ops.aten
+CONVOLUTIONS = tuple(
+    operator
+    for name in ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+    for operator in (getattr(getattr(aten, name), overload) for overload in getattr(aten, name).overloads())
+)
+OF_ONE_DTYPE: Mapping[Any, int | None] = {
+    **dict.fromkeys((aten.linear.default, aten.bilinear.default, *CONVOLUTIONS, aten.convolution.default), 3),
+    **dict.fromkeys((aten.addmm.default, aten.baddbmm.default, aten.addbmm.default, aten.addmv.default), 3),
+    **dict.fromkeys((aten.matmul.default, aten.mm.default, aten.bmm.default, aten.mv.default, aten.dot.default), 2),
+    **dict.fromkeys((aten.inner.default, aten.vdot.default, aten.prelu.default, aten.chain_matmul.default), None),
+    **dict.fromkeys((aten.einsum.default, aten.tensordot.default), None),
+    **dict.fromkeys((aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input), None),
+    aten.scaled_dot_product_attention.default: 3,
+}
+"""Operators that refuse tensors of unlike dtypes, and how many of their tensors, from the first on, that is about."""
+
+
+def refuse_unlike_dtypes(func: Any, args: Any, layer: Layer) -> None:
+    """Raise `Refusal` for a call that a kernel with memory refuses, for the dtypes that it is given."""
+    if func not in OF_ONE_DTYPE:
+        return
+    dtypes = {tensor.dtype for tensor in islice(tensors_in(args), OF_ONE_DTYPE[func])}
+    if len(dtypes) > 1:
+        listed = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        name = str(func).split(".")[1]
+        raise Refusal(
+            f"the model does not run: {name} in {layer.module or 'the model'} is given {listed} together, which torch refuses\n"
+            "Give inputs of the dtype that the weights have; what another number format moves is asked with --precision"
+        )
+
+
+SPATIAL = {
+    name: int(digit)
+    for kind in ("conv{}d", "conv_transpose{}d", "max_pool{}d", "max_pool{}d_with_indices", "avg_pool{}d", "lp_pool{}d",
+                 "fractional_max_pool{}d", "unfold{}d")
+    for digit in "123"
+    for name in (kind.format(digit),)
+} | {"im2col": 1, "col2im": 2}  # fmt: skip
+"""How many dimensions at the end of a result are places that a kernel is laid on."""
+
+
+def places_needed(node: Node, convert: Callable[[Any], sympy.Expr]) -> Iterator[Condition]:
+    """That convolutions, pools and their like give one place at least: with none torch refuses them, where there is memory."""
+    name = str(node.target).split(".")[1] if str(node.target).startswith("aten.") else ""
+    if name not in SPATIAL:
+        return
+    where = f"{name} in {LAYER[node].module or 'the model'}, which gives one place at least"
+    for size in next(tensors_in(node.meta["val"])).shape[-SPATIAL[name] :]:
+        if isinstance(size, torch.SymInt) and size.node.ge(size.node.wrap_int(1)).known is not True:
+            yield Condition(convert(size), ">=", sympy.Integer(1), where)

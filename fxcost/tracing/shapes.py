@@ -1,0 +1,83 @@
+"""Shapes of what some operators give, where torch's own functions for them take long, or unroll a loop over time."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
+# Operators take tensors and plain values of any type.
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from fxcost.tracing.answering import META
+from fxcost.tracing.sizes import TraceError
+
+aten = torch.ops.aten
+
+
+def _normalized(input: torch.Tensor, *channels: Any) -> torch.Tensor:
+    """Of weights and statistics by channel: that their number is that of the channels holds the size fixed."""
+    for each in channels:
+        if isinstance(each, torch.Tensor) and each.shape[0] != input.shape[1]:
+            raise TraceError(f"a batch norm of {each.shape[0]} channels is given {input.shape[1]}")
+    return _like_input(input)
+
+
+def _normalized_rows(input: torch.Tensor, sizes: Sequence[int], *_: Any) -> torch.Tensor:
+    if any(one != other for one, other in zip(input.shape[-len(sizes) :], sizes, strict=True)):
+        raise TraceError(f"a layer norm over {list(sizes)} is given a tensor of {list(input.shape)}")
+    return torch.empty(input.shape, dtype=input.dtype, device=META)
+
+
+def _like_input(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    if input.is_contiguous():
+        return torch.empty_strided(input.shape, input.stride(), dtype=input.dtype, device=META)
+    return torch.empty_like(input)
+
+
+def _itself(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    return input
+
+
+def _recurrent(
+    input: torch.Tensor,
+    state: Any,
+    _weights: Any,
+    _biases: bool,
+    _layers: int,
+    _dropout: float,
+    _train: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> Any:
+    """The output and the last states, of which an LSTM has two: hidden, as wide as the output, and cell."""
+    states: tuple[torch.Tensor, ...] = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+    width = states[0].shape[-1] * (2 if bidirectional else 1)
+    if batch_first:  # the kernel works with time first and hands back a transposed view
+        batch, time = input.shape[:2]
+        output = input.new_empty((time, batch, width)).transpose(0, 1)
+    else:
+        output = input.new_empty((*input.shape[:-1], width))
+    return output, *(torch.empty_like(each) for each in states)
+
+
+def _grouped(rows: torch.Tensor, matrices: torch.Tensor, offsets: Any = None, bias: Any = None, out: Any = None) -> Any:
+    """Rows sent each to one of several matrices, in any dtype that kernels with memory take; other forms are torch's."""
+    if (rows.dim(), matrices.dim()) != (2, 3):
+        return aten._grouped_mm.default(rows, matrices, offsets, bias, out)
+    if rows.shape[1] != matrices.shape[1]:
+        raise TraceError(f"rows of {rows.shape[1]} are given to matrices of {matrices.shape[1]} rows")
+    return rows.new_empty((rows.shape[0], matrices.shape[2]), dtype=out or rows.dtype)
+
+
+SHAPES: Mapping[Any, Callable[..., Any]] = {
+    aten.batch_norm.default: _normalized,
+    aten.layer_norm.default: _normalized_rows,
+    **dict.fromkeys((aten.silu.default, aten.hardswish.default, aten.hardsigmoid.default), _like_input),
+    **dict.fromkeys((aten.silu_.default, aten.hardswish_.default, aten.hardsigmoid_.default), _itself),
+    aten._grouped_mm.default: _grouped,
+    aten.lstm.input: _recurrent,
+    aten.gru.input: _recurrent,
+    aten.rnn_tanh.input: _recurrent,
+    aten.rnn_relu.input: _recurrent,
+}
