@@ -4,12 +4,13 @@
 # make bench   the time to trace, beside other counters
 # make zoo     all of torchvision, timm's families and a list of transformers against torch's own counter (an hour)
 # make zoo-all every name of timm (an hour or two)
+# make ranges  2,000 drawn networks that depend on their sizes, run for real where formulas are said to hold (minutes)
 # make goldens write the golden files of the formulas anew; read the difference before committing it
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint types unit wheel bench zoo zoo-all goldens
+.PHONY: setup demo test lint types unit wheel bench zoo zoo-all ranges goldens
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -51,6 +52,9 @@ zoo: setup
 
 zoo-all: setup
 	$(BIN)/python -m bench.zoo timm-all -o docs/coverage-timm.md
+
+ranges: setup
+	$(BIN)/pytest -n 2 -m ranges tests/test_ranges.py
 
 goldens: setup
 	$(BIN)/pytest -n 2 --dist loadfile tests/test_goldens.py --regen-all

@@ -370,7 +370,7 @@ def next_number(held: Any) -> int:
         held.rotate(-1)
         return held[-1]
     if callable(held):
-        return held()
+        return int(held())
     if hasattr(held, "calls"):
         held.calls += 1
         return held.calls - 1

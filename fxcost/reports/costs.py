@@ -70,7 +70,7 @@ def _rung_line(model: CostModel) -> str:
     held = ", ".join(f"{name}={pin.value}" for name, pin in model.fixed.items()) or "its sizes"
     meaning = {
         "exact": "exported with its sizes symbolic",
-        "replayed": "a second run at other sizes called the same operators, with the shapes that the formulas say",
+        "replayed": "plain runs at its own sizes and at the lowest called the same operators, with the shapes that the formulas say",
         "fixed": f"the operators that run at {held}",
     }
     return f"rung     {model.rung}: {meaning[model.rung]}"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from itertools import groupby
 
@@ -95,9 +96,36 @@ def _runs(numbers: list[int]) -> str:
 
 def symbol_lines(model: CostModel) -> tuple[str, ...]:
     """Where the formulas hold: ranges, fixed sizes, conditions."""
-    lines = [f"{name}: {allowed}" for name, allowed in model.symbols.items()]
+    lines = [f"{name}: {_allowed(model, name)}" for name in model.symbols]
     head = (f"symbols  {'; '.join(lines)}",) if lines else ()
     pins = tuple(f"fixed    {name}={pin.value}: {pin.where}" for name, pin in model.fixed.items())
     left = tuple(f"only where {name} is {r} ({r.where})" for name, r in model.symbols.items() if r.where)
     holds = tuple(f"only where {c}" + (f" ({c.where})" if c.where else "") for c in model.conditions)
     return head + pins + left + holds
+
+
+MOST_TRIED = 2000
+"""Sizes of a symbol that are held against conditions to tell which of them are left."""
+
+
+def _allowed(model: CostModel, name: str) -> str:
+    """The sizes of a symbol that its range and, with the others at their usual sizes, the conditions leave."""
+    allowed, usual = model.symbols[name], model.usual
+    conditions = [condition for condition in model.conditions if name in condition.names]
+    others = {each: size for each, size in usual.items() if any(each in c.names for c in conditions) and each != name}
+    if not conditions or name not in usual or len(others) < len({n for c in conditions for n in c.names} - {name}):
+        return str(allowed)
+    last = max(2 * usual[name], allowed.smallest + 8 * allowed.multiple_of)
+    tried = range(allowed.smallest, last + 1, allowed.multiple_of)[:MOST_TRIED]
+    left = [
+        size
+        for size in tried
+        if not allowed.refusal(name, size) and all(c.holds({**others, name: size}) for c in conditions)
+    ]
+    if not left or len(left) == len(tried):
+        return str(allowed)
+    where = f" (where {sizes_text(others)})" if others else ""
+    together = len(left) == (left[-1] - left[0]) // allowed.multiple_of + 1
+    high = None if left[-1] == tried[-1] else left[-1]
+    span = replace(allowed, low=left[0], high=high)
+    return f"{span}{where}" if together else f"{span}, {len(left)} of these {len(tried)} sizes{where}"

@@ -43,14 +43,17 @@ class Surroundings(TorchFunctionMode):
         super().__init__()
         self.missing: Exception | None = None
         self.makes = _device._device_constructors()
+        self.made: list[torch.Tensor] = []
+        """Tensors that code made of Python's own numbers, often by no operator."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _ANSWERS and args[0].is_meta:
             return _ANSWERS[func]
         kwargs = kwargs or {}
-        if func in self.makes:
-            kwargs["device"] = META
         try:
+            if func in self.makes:
+                self.made.append(func(*args, **{**kwargs, "device": META}))
+                return self.made[-1]
             return func(*args, **kwargs)
         except Exception as error:
             if lacks_data(error):

@@ -12,7 +12,7 @@ import torch
 
 from fxcost.tracing.polynomials import Polynomial, value_at
 from fxcost.tracing.sizes import TraceError
-from fxcost.tracing.steps import Recording, Step, named_tensors, originals, storage_of, tensors_in
+from fxcost.tracing.steps import Layout, Recording, Step, named_tensors, originals, storage_of, tensors_in
 
 ADVICE = "Keep fewer symbols with --symbolic, or count the submodule that does so as unknown with --leaf PATH"
 
@@ -57,9 +57,9 @@ class _Side:
     """One of two runs that are compared, its sizes as numbers."""
 
     def __init__(self, run: Run, sizes: Mapping[str, int]) -> None:
-        self.sizes = dict(sizes)
+        self.sizes, self.recording = dict(sizes), run.recording
         self.known: dict[Polynomial, Any] = {}
-        self.tensors: dict[int, Any] = {}
+        self.tensors: dict[Layout, Any] = {}
         self.working = [(step, taken) for step, taken in _with_origins(run) if step.operator not in LEFT_OUT]
 
     def given(self, step: Step, origins: list[Any]) -> Any:
@@ -83,15 +83,13 @@ class _Side:
 
     def _tensor(self, tensor: torch.Tensor) -> Any:
         """Shape, dtype, and which dimensions one stored element stands for."""
-        found = self.tensors.get(id(tensor))
+        layout = self.recording.layout(tensor)
+        found = self.tensors.get(layout)
         if found is None:
-            shape, strides = ([self._number(n) for n in each] for each in (tensor.shape, tensor.stride()))
+            shape, strides = ([value_at(n, self.sizes, self.known) for n in each] for each in layout[:2])
             spread = [n == 0 for size, n in zip(shape, strides, strict=True) if size > 1]
-            found = self.tensors[id(tensor)] = shape, tensor.dtype, spread
+            found = self.tensors[layout] = shape, layout[3], spread
         return found
-
-    def _number(self, size: Any) -> Any:
-        return value_at(size.node, self.sizes, self.known) if isinstance(size, torch.SymInt) else size
 
 
 LEFT_OUT = frozenset({torch.ops.aten.slice.Tensor, torch.ops.aten.alias.default, torch.ops.aten.contiguous.default})
@@ -133,20 +131,16 @@ def unrecorded(first: Run, second: Run) -> set[int]:
 def _constants(run: Run) -> Iterator[torch.Tensor]:
     """The tensors that operators take and none gave."""
     given = (*run.inputs, *(tensor for _, tensor in named_tensors(run.model)))
-    known = set(map(storage_of, given))
+    known = set(map(storage_of, (*given, *run.recording.made_of_numbers)))
     for step in run.recording.steps:
-        if step.operator not in MADE_OF_NUMBERS:
+        if step.operator not in INDEXING:
             yield from (tensor for tensor in step.taken if storage_of(tensor) not in known)
         known.update(map(storage_of, (*step.taken, *step.made)))
     yield from (tensor for tensor in tensors_in(run.recording.output) if storage_of(tensor) not in known)
 
 
-_aten = torch.ops.aten
-MADE_OF_NUMBERS = frozenset(
-    {_aten.lift_fresh.default, _aten.lift.default, _aten.detach_.default}
-    | {_aten.index.Tensor, _aten.index_put_.default, _aten.index_put.default}
-)
-"""What a tensor goes through that is made of Python's own numbers, such as a list of places among an index."""
+INDEXING = frozenset({torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default, torch.ops.aten.index_put.default})
+"""What lists of places are given to, which torch makes tensors of unseen."""
 
 
 def _are_alike(mine: Any, theirs: Any) -> bool:

@@ -64,7 +64,12 @@ def places_needed(node: Node, convert: Callable[[Any], sympy.Expr]) -> Iterator[
     name = str(node.target).split(".")[1] if str(node.target).startswith("aten.") else ""
     if name not in SPATIAL:
         return
-    where = f"{name} in {LAYER[node].module or 'the model'}, which gives one place at least"
+    place = f"{name} in {LAYER[node].module or 'the model'}"
     for size in next(tensors_in(node.meta["val"])).shape[-SPATIAL[name] :]:
-        if isinstance(size, torch.SymInt) and size.node.ge(size.node.wrap_int(1)).known is not True:
-            yield Condition(convert(size), ">=", sympy.Integer(1), where)
+        if isinstance(size, torch.SymInt):
+            if size.node.ge(size.node.wrap_int(1)).known is not True:
+                yield Condition(convert(size), ">=", sympy.Integer(1), f"{place}, which gives one place at least")
+        elif size < 1:
+            raise Refusal(
+                f"the model does not run: {place} gives no place, which torch refuses\nTry larger sizes with --at"
+            )

@@ -9,7 +9,7 @@ input take one form, so that equal ones are one object and a result is looked up
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
@@ -97,6 +97,8 @@ class Polynomials:
         self.relied: dict[tuple[Relation, Polynomial, bool], Answer] = {}
         self.place: Callable[[], Place] = lambda: Place("")
         """Tells who is asking."""
+        self.asked: list[tuple[Relation, Polynomial, bool]] = []
+        """What was asked since an operator began."""
         self.lows: dict[int, int] = {}
         """Of symbols, by their atoms: the smallest size that the run has relied on."""
         self._atom_of: dict[Any, Any] = {}
@@ -132,6 +134,7 @@ class Polynomials:
     def rely(self, relation: Relation, difference: Polynomial, holds: bool) -> None:
         """Write down that the difference of two sizes was found to be 0, at least 0 or above 0, or not to be."""
         key = (relation, difference, holds)
+        self.asked.append(key)
         if key in self.relied:
             return
         above: Polynomial = self.size(tuple(term for term in difference.terms if term[1] > 0))
@@ -141,6 +144,12 @@ class Polynomials:
         self.relied[key] = Answer(relation, difference, above, below, holds, self.place())
         if holds and relation != "==" and below.constant is not None and (atom := above.symbol) is not None:
             self.lows[atom] = max(self.lows.get(atom, 1), int(below.constant) + (relation == ">"))
+
+    def decided(self) -> None:
+        """What the operator that runs has asked decides more than a layout: it fails."""
+        for key in self.asked:
+            answer = self.relied[key]
+            self.relied[key] = replace(answer, place=replace(answer.place, of_layout=False))
 
     def once(self, name: str, function: Callable[..., Any], *sizes: Polynomial) -> Any:
         """The result of a function of sizes, worked out the first time it is asked for."""

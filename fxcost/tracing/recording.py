@@ -38,7 +38,7 @@ from fxcost.tracing.polynomials import Place, Rounded, TooManyAnswers
 from fxcost.tracing.results import Results
 from fxcost.tracing.shapes import SHAPES
 from fxcost.tracing.sizes import TorchFiles, TraceError, line_of
-from fxcost.tracing.steps import LEAF, UNREACHED, Recording, Step, every_tensor_in, leaves_of
+from fxcost.tracing.steps import LEAF, UNREACHED, Recording, Step, every_tensor_in, leaves_of, tensors_in
 
 Runner = Callable[[torch.nn.Module, Callable[..., Any], Any, Any], Any]
 """Runs a module: given it, what runs it in the usual way, and its arguments by place and by name."""
@@ -63,7 +63,7 @@ class _Recorder(SchemaCheckMode):
         super().__init__()
         self._dispatch_key = torch._C.DispatchKey.PreDispatch
         self.recording, self.sizes, self.modules, self.surroundings = recording, sizes, modules, surroundings
-        self.results = Results() if sizes.atoms else None
+        self.results = Results(recording, bool(sizes.atoms))
         self.looks = True
 
     @contextmanager
@@ -118,10 +118,12 @@ class _Recorder(SchemaCheckMode):
         layer = self.modules.layer() if self.looks else self.modules.stack[-1]
         refuse_unlike_dtypes(func, args, layer)
         outside, self.sizes.place = self.sizes.place, lambda: in_operator(func, layer.module)
+        self.sizes.asked.clear()
         try:
             with torch._C._AutoDispatchBelowAutograd():
                 result = self._result(func, args, kwargs)
         except Exception as error:
+            self.sizes.decided()
             _note(error, func, layer)
             if reads_data(func):
                 self.surroundings.miss(error)
@@ -130,14 +132,20 @@ class _Recorder(SchemaCheckMode):
             self.sizes.place = outside
         if self.looks:
             self.recording.steps.append(Step(func, args, kwargs, result, layer))
+            if func._schema.is_mutable:  # which may change shapes too
+                for tensor in tensors_in((args, kwargs)):
+                    self.recording.layouts.pop(id(tensor), None)
         return result
 
     def _result(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         run = SHAPES.get(func, func)
-        if self.results is None:  # with plain numbers the kernels in C++ are faster than looking results up
-            with torch._C._DisablePythonDispatcher():
-                return run(*args, **kwargs)
-        return self.results.of(func, run, args, kwargs)
+        views = any(each.alias_info is not None for each in func._schema.returns)
+        known = self.looks and not func._schema.is_mutable
+        if self.sizes.atoms:
+            return self.results.of(func, run, args, kwargs) if known else run(*args, **kwargs)
+        with torch._C._DisablePythonDispatcher():  # which is there for carried sizes; kernels in C++ are faster
+            # A view is made faster than it is looked up.
+            return self.results.of(func, run, args, kwargs) if known and not views else run(*args, **kwargs)
 
 
 _FAILED_IN = "fxcost: failed in "
@@ -201,6 +209,7 @@ def record(
             raise DataMissing(surroundings.missing, swallowed=error is not surroundings.missing) from error
     if surroundings.missing is not None:
         raise DataMissing(surroundings.missing, swallowed=True)
+    recording.made_of_numbers = surroundings.made
     return recording
 
 

@@ -5,81 +5,92 @@
 # Operators take tensors and plain values of any type.
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from fxcost.tracing.answering import META
-from fxcost.tracing.steps import storage_of, tensors_in
+from fxcost.tracing.steps import Layout, Recording, layout_of, storage_of, tensors_in
 
-Maker = Callable[[list[torch.Tensor]], torch.Tensor]
-"""Makes a result of the tensors that an operator is called with."""
+LARGEST = 2**40
+"""Elements of a storage without memory that any result lies within."""
+
+
+@dataclass(frozen=True)
+class _Result:
+    """How to make a result again: the argument at ``place`` itself, a view of it, or a new tensor where that is None."""
+
+    place: int | None
+    itself: bool
+    shape: torch.Size
+    strides: tuple[int, ...]
+    offset: int
+    layout: Layout
+
+    def make(self, given: list[torch.Tensor], carried: bool) -> torch.Tensor:
+        if self.itself and self.place is not None:
+            return given[self.place]
+        if self.place is not None:
+            return torch.as_strided(given[self.place], self.shape, self.strides, self.offset)
+        if not carried:
+            return torch.empty_strided(self.shape, self.strides, dtype=self.layout[3], device=META)
+        # For carried sizes torch would work out how much memory the tensor takes, which takes it long.
+        return torch.as_strided(torch.empty(LARGEST, dtype=self.layout[3], device=META), self.shape, self.strides)
 
 
 class Results:
     """The results of a run's calls, by what each was called with."""
 
-    def __init__(self) -> None:
-        self.known: dict[Any, list[Maker] | None] = {}
+    def __init__(self, recording: Recording, carried: bool) -> None:
+        self.known: dict[Any, list[_Result] | None] = {}
+        self.recording, self.carried = recording, carried
 
     def of(self, func: Any, run: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """What the operator gives: of an earlier call like this one, or by running it."""
-        if func._schema.is_mutable:
-            return run(*args, **kwargs)
-        key = (func, _likeness(args), _likeness(tuple(kwargs.items())))
-        makers = self.known.get(key)
-        if makers is None:
+        key = (func, self._likeness(args), self._likeness(tuple(kwargs.items())) if kwargs else None)
+        known = self.known.get(key)
+        if known is None:
             result = run(*args, **kwargs)
             if key not in self.known:
-                self.known[key] = _makers(func, result, list(tensors_in((args, kwargs))))
+                self.known[key] = _results(func, result, list(tensors_in((args, kwargs))))
             return result
         given = list(tensors_in((args, kwargs)))
         with torch._C._DisablePythonDispatcher():
-            made = [make(given) for make in makers]
+            made = [each.make(given, self.carried) for each in known]
+        for each, tensor in zip(known, made, strict=True):
+            self.recording.layouts[id(tensor)] = each.layout
         returns = func._schema.returns
         if len(returns) > 1:
             return tuple(made)
         return made[0] if str(returns[0].type) == "Tensor" else made
 
-
-def _likeness(value: Any) -> Any:
-    """What calls that give like results have in common: 1, 1.0 and True are not alike."""
-    if isinstance(value, torch.Tensor):
-        layout = (*value.shape, None, *value.stride(), value.storage_offset())
-        return (*(n.node if isinstance(n, torch.SymInt) else n for n in layout), value.dtype)
-    if isinstance(value, torch.SymInt):
-        return value.node
-    if isinstance(value, (list, tuple)):
-        return tuple(map(_likeness, value))
-    return (type(value), value)
+    def _likeness(self, value: Any) -> Any:
+        """What calls that give like results have in common: 1, 1.0 and True are not alike."""
+        if isinstance(value, torch.Tensor):
+            return self.recording.layout(value)
+        if isinstance(value, torch.SymInt):
+            return value.node
+        if isinstance(value, (list, tuple)):
+            return tuple(map(self._likeness, value))
+        return (type(value), value)
 
 
-def _makers(func: Any, result: Any, given: list[torch.Tensor]) -> list[Maker] | None:
+def _results(func: Any, result: Any, given: list[torch.Tensor]) -> list[_Result] | None:
     """One for each result; None where a result cannot be made again from what is seen of it."""
-    if not func._schema.returns:
-        return None
     results = list(result) if isinstance(result, (list, tuple)) else [result]
-    if not all(isinstance(each, torch.Tensor) for each in results):
+    if not func._schema.returns or not all(isinstance(each, torch.Tensor) for each in results):
         return None
     places = {id(tensor): place for place, tensor in reversed(list(enumerate(given)))}
     storages = {storage_of(tensor): place for place, tensor in reversed(list(enumerate(given)))}
     fresh = [storage_of(each) for each in results if storage_of(each) not in storages]
     if len(set(fresh)) < len(fresh):
         return None
-    makers = [_maker(each, places, storages, given) for each in results]
-    return None if None in makers else [maker for maker in makers if maker]
-
-
-def _maker(
-    result: torch.Tensor, places: Mapping[int, int], storages: Mapping[int, int], given: list[torch.Tensor]
-) -> Maker | None:
-    shape, strides, dtype, place = result.shape, result.stride(), result.dtype, places.get(id(result))
-    if place is not None:
-        return lambda tensors: tensors[place]
-    source = storages.get(storage_of(result))
-    if source is None:
-        return lambda _: torch.empty_strided(shape, strides, dtype=dtype, device=META)
-    offset = result.storage_offset()
-    if given[source].dtype != dtype or dtype.is_complex:
-        return None
-    return lambda tensors: torch.as_strided(tensors[source], shape, strides, offset)
+    found: list[_Result] = []
+    for each in results:
+        place = places.get(id(each), storages.get(storage_of(each)))
+        if place is not None and (given[place].dtype != each.dtype or each.dtype.is_complex):
+            return None
+        itself = id(each) in places
+        found.append(_Result(place, itself, each.shape, each.stride(), each.storage_offset(), layout_of(each)))
+    return found

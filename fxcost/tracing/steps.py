@@ -45,6 +45,21 @@ class Step:
         return tensors_in(self.result)
 
 
+Layout = tuple[tuple[Any, ...], tuple[Any, ...], Any, torch.dtype]
+"""Shape, strides, offset and dtype of a tensor; carried sizes as what stands behind them."""
+
+
+def layout_of(tensor: torch.Tensor) -> Layout:
+    """How a tensor lies in memory."""
+    shape, strides = (tuple(map(plain_size, each)) for each in (tensor.shape, tensor.stride()))
+    return shape, strides, plain_size(tensor.storage_offset()), tensor.dtype
+
+
+def plain_size(size: Any) -> Any:
+    """A whole number, or what stands behind a carried size."""
+    return size.node if isinstance(size, torch.SymInt) else size
+
+
 @dataclass
 class Recording:
     """The operators that ran, in their order, and the modules that called them."""
@@ -56,6 +71,18 @@ class Recording:
     """The leaf that could not be run, and why; nothing after it is recorded."""
     assumptions: list[str] = field(default_factory=list)
     """What the model was told that it asked for, other than in a plain run."""
+
+    made_of_numbers: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
+    """Tensors that the model's code made without any of its data."""
+    layouts: dict[int, Layout] = field(default_factory=dict)
+    """Of tensors that steps took or gave, by identity: asking torch takes long."""
+
+    def layout(self, tensor: torch.Tensor) -> Layout:
+        """How a tensor of the run lies in memory."""
+        found = self.layouts.get(id(tensor))
+        if found is None:
+            found = self.layouts[id(tensor)] = layout_of(tensor)
+        return found
 
     def assume(self, assumption: str) -> None:
         """Write down once what the run takes for granted."""
