@@ -4,7 +4,7 @@
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
 # Torch's tensors and graphs are typed in part; this folder is the border that keeps them from the rest.
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -59,17 +59,33 @@ SPATIAL = {
 """How many dimensions at the end of a result are places that a kernel is laid on."""
 
 
-def places_needed(node: Node, convert: Callable[[Any], sympy.Expr]) -> Iterator[Condition]:
-    """That convolutions, pools and their like give one place at least: with none torch refuses them, where there is memory."""
+FILLED = frozenset(
+    {"adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "grid_sampler", "stft"}
+    | {"adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "lstm", "gru", "rnn_tanh", "rnn_relu"}
+    | {"max", "min", "amax", "amin", "aminmax", "argmax", "argmin", "median", "nanmedian", "mode", "kthvalue"}
+)
+"""Operators that refuse an input without elements."""
+
+
+def sizes_needed(node: Node, convert: Callable[[Any], sympy.Expr]) -> Iterator[Condition]:
+    """What kernels need of sizes: places for a convolution or a pool to give, elements for a maximum to be among.
+
+    Raises `Refusal` where no size helps.
+    """
     name = str(node.target).split(".")[1] if str(node.target).startswith("aten.") else ""
-    if name not in SPATIAL:
-        return
     place = f"{name} in {LAYER[node].module or 'the model'}"
-    for size in next(tensors_in(node.meta["val"])).shape[-SPATIAL[name] :]:
+    if name in SPATIAL:
+        shape = next(tensors_in(node.meta["val"])).shape
+        yield from _positive(shape[-SPATIAL[name] :], convert, f"{place}, which gives one place at least")
+    if name in FILLED or name.startswith(("upsample_", "fft_")) or (name == "pad" and node.args[2:3] > ("constant",)):
+        first = node.all_input_nodes[0].meta["val"]
+        yield from _positive(first.shape[1:], convert, f"{place}, which takes no empty tensor")
+
+
+def _positive(sizes: Iterable[Any], convert: Callable[[Any], sympy.Expr], where: str) -> Iterator[Condition]:
+    for size in sizes:
         if isinstance(size, torch.SymInt):
             if size.node.ge(size.node.wrap_int(1)).known is not True:
-                yield Condition(convert(size), ">=", sympy.Integer(1), f"{place}, which gives one place at least")
+                yield Condition(convert(size), ">=", sympy.Integer(1), where)
         elif size < 1:
-            raise Refusal(
-                f"the model does not run: {place} gives no place, which torch refuses\nTry larger sizes with --at"
-            )
+            raise Refusal(f"the model does not run: {where}\nTry larger sizes with --at")

@@ -21,7 +21,7 @@ from fxcost.tightening import tighten
 from fxcost.tracing.building import Builder
 from fxcost.tracing.carried import Sizes
 from fxcost.tracing.checking import ADVICE, Mismatch, Run, hold_against, unrecorded
-from fxcost.tracing.kernels import places_needed
+from fxcost.tracing.kernels import sizes_needed
 from fxcost.tracing.lowest import joint_low_end, raised
 from fxcost.tracing.polynomials import Answer, Atom, Place, Polynomial, Rounded, TooManyAnswers
 from fxcost.tracing.reading import Traced, squeezed
@@ -90,7 +90,7 @@ def _replayed(run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], 
         for condition in _condition(answer, convert)
     ]
     for node in operations(graph):
-        found += (*squeezed(node, convert), *places_needed(node, convert))
+        found += (*squeezed(node, convert), *sizes_needed(node, convert))
     ranges = {name: SymbolRange() for name in symbolic if name not in fixed}
     ranges, conditions = tighten(ranges, list(dict.fromkeys(found)))
     if len(conditions) > MOST_CONDITIONS:
