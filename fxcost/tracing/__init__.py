@@ -14,6 +14,7 @@ from fxcost.tracing.checking import Mismatch
 from fxcost.tracing.reading import Traced
 from fxcost.tracing.recording import like_an_export, without_memory
 from fxcost.tracing.replaying import Entangled
+from fxcost.tracing.restoring import untouched
 from fxcost.tracing.sizes import TraceError
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "rehearse",
     "trace_module",
     "trace_program",
+    "untouched",
     "without_memory",
 ]
