@@ -782,3 +782,367 @@ def test_a_child_leaves_everything_as_it_was(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(KINDS.keys() - BEYOND))
 def test_in_this_process_what_modules_hold_is_put_back(name: str) -> None:
     check_left_as_found(name, isolated=False)
+
+
+# What comes back
+
+
+class Runs(nn.Module):
+    """A layer before which something else runs."""
+
+    def __init__(self, run: Callable[[], Any]) -> None:
+        super().__init__()
+        self.linear, self.run = nn.Linear(8, 8), run
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.run()
+        return self.linear(x)
+
+
+def in_a_child(run: Callable[[], Any]) -> Callable[[], Any]:
+    """Run in any process but this one, which it may end."""
+    here = os.getpid()
+    return lambda: run() if os.getpid() != here else None
+
+
+def both_ways(model: nn.Module, **options: Any) -> tuple[CostModel, CostModel]:
+    def told(isolated: bool) -> tuple[CostModel, list[str]]:
+        said: list[str] = []
+        return trace(model, isolated=isolated, warn=said.append, **options), said
+
+    (forked, said), (here, also) = told(isolated=True), told(isolated=False)
+    assert said == also
+    return forked, here
+
+
+def sizes_are_limited(x: torch.Tensor) -> torch.Tensor:
+    torch._assert(x.shape[3] == 36, "Wrong width")
+    return x + 1 if x.shape[2] > 9 else x
+
+
+class Calls(nn.Module):
+    """A function, then a convolution and what has no size of its own."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function, self.conv = function, nn.Conv2d(3, 3, 3, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.conv(self.function(x)).sort(-1).values
+
+
+def test_the_costs_are_those_of_a_trace_in_this_process(tmp_path: Any) -> None:
+    """Ranges, pins, their places, and how each formula is written."""
+    forked, here = both_ways(Calls(sizes_are_limited), inputs=("x: float32[B,3,H,W]",), at={"H": 32, "W": 36})
+    assert forked == here
+    assert forked.symbols["H"].where == here.symbols["H"].where
+    assert "test_isolation.py" in forked.fixed["W"].where
+    for name, costs in (("forked", forked), ("here", here)):
+        costs.save(tmp_path / name)
+    assert (tmp_path / "forked").read_text() == (tmp_path / "here").read_text()
+
+
+def test_a_result_larger_than_a_pipe_holds_comes_through() -> None:
+    forked, here = both_ways(nn.Sequential(*(nn.Linear(8, 8) for _ in range(300))), inputs=(torch.ones(2, 8),))
+    assert forked == here
+    assert len(forked.layers) == 300
+
+
+def test_leaves_and_all_other_options_reach_the_child() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.ReLU()))
+    forked, here = both_ways(model, inputs=("input: float32[B,8]",), leaves=["1"], at={"B": 3})
+    assert forked == here
+    assert list(forked.unknown) == ["fxcost.leaf.default"]
+
+
+def test_warnings_are_told_here_and_in_their_order() -> None:
+    """Two sizes are pinned, each told on its own; told by the parent, whose list it is."""
+
+    def pinned(x: torch.Tensor) -> torch.Tensor:
+        torch._assert(x.shape[2] == 32, "Wrong height")
+        torch._assert(x.shape[3] == 36, "Wrong width")
+        return x
+
+    said: list[str] = []
+    trace(Calls(pinned), inputs=("x: float32[B,3,H,W]",), at={"H": 32, "W": 36}, warn=said.append, isolated=True)
+    assert [text[:1] for text in said] == ["H", "W"]
+
+
+def raised(run: Callable[[], Any], isolated: bool = True, **options: Any) -> FxcostError:
+    with pytest.raises(FxcostError) as found:
+        trace(Runs(run), inputs=(ROWS,), isolated=isolated, **options)
+    return found.value
+
+
+def fails() -> None:
+    raise ValueError("no such weather")
+
+
+def test_errors_come_back_as_what_they_were() -> None:
+    forked, here = raised(fails), raised(fails, isolated=False)
+    assert type(forked) is type(here) is TraceError
+    assert str(forked) == str(here)
+    with pytest.raises(UnknownOperatorsError, match="fxcost.leaf") as found:
+        trace(Runs(lambda: None), inputs=(ROWS,), leaves=["linear"], strict=True, isolated=True)
+    assert found.value.exit_code == 3
+
+
+def test_an_error_of_a_class_that_only_the_child_knows_is_the_nearest_known() -> None:
+    def fails_anew() -> None:
+        class LocalError(TraceError):
+            pass
+
+        raise LocalError("far from home")
+
+    error = raised(fails_anew)
+    assert (type(error), str(error)) == (TraceError, "far from home")
+
+
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        (lambda: sys.exit(3), "tracing Runs raised SystemExit: 3"),
+        (lambda: os._exit(3), "that process ended without a word"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "that process ended by SIGKILL"),
+    ],
+    ids=["leaves Python", "ends the process", "is killed"],
+)
+def test_whatever_ends_a_child_is_told_in_two_lines(run: Callable[[], Any], told: str) -> None:
+    message = str(raised(in_a_child(run)))
+    assert told in message
+    assert len(message.splitlines()) == 2
+
+
+# Children that stand still, and what is left of them
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Any:
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    assert not set(os.listdir("/proc/self/fd")) - before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_child_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped, as by a lock that a thread of the parent holds in C: no budget of its own can end it."""
+    monkeypatch.setattr(isolation, "MARGIN_SECONDS", 0.0)
+    message = str(raised(in_a_child(lambda: os.kill(os.getpid(), signal.SIGSTOP)), budget=0.5))
+    assert "tracing Runs in a child process stood still for 0.5 s" in message
+    assert "isolated=False" in message
+
+
+def test_the_margin_counts_from_the_last_that_a_child_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that works as long as its budget allows is not taken for one that stands still."""
+    now = itertools.count()
+    monkeypatch.setattr(isolation.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(isolation, "MARGIN_SECONDS", 3.0)
+    receiver, sender = isolation.Pipe(duplex=False)
+    with receiver, sender:
+        for message in (b"began10", b"said.one", b"began20", b"foundit"):
+            sender.send_bytes(message)
+        child = isolation._Child(0)
+        child.status = 0
+        said: list[str] = []
+        assert isolation._followed(child, receiver, "tracing", 0.0, said.append) == b"it"
+    assert said == ["one"]
+
+
+def test_a_lock_that_another_thread_holds_ends_with_the_budget() -> None:
+    lock = threading.Lock()
+    with lock:
+        message = str(raised(in_a_child(lock.acquire), budget=0.2))
+    assert "took longer than 0.2 s" in message
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_interrupts_the_parent_ends_its_child(error: type[BaseException]) -> None:
+    """By what is told meanwhile; the child would then run for long."""
+
+    def interrupts(_: str) -> None:
+        raise error
+
+    def works(say: Callable[[str], None]) -> bytes:
+        say("now")
+        while True:
+            signal.pause()
+
+    with pytest.raises(error):
+        isolation.in_child(works, "waiting", 1000, interrupts)
+
+
+def test_signal_handlers_of_the_parent_do_not_run_in_a_child() -> None:
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        assert "SIGTERM" in str(raised(in_a_child(lambda: os.kill(os.getpid(), signal.SIGTERM))))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_children_that_the_system_waits_for_are_no_trouble() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert trace(nn.Linear(8, 8), inputs=("input: float32[B,8]",)).at(B=1).total.macs == ROW_MACS
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+# Where traces are made
+
+
+def macs() -> int:
+    return trace(nn.Linear(8, 8), inputs=("input: float32[B,8]",)).at(B=1).total.macs  # pyright: ignore[reportReturnType]
+
+
+def test_beside_threads_that_compute_and_from_several_at_once() -> None:
+    done, found = threading.Event(), list[int]()
+
+    def computes() -> None:
+        matrix = torch.randn(300, 300)
+        while not done.is_set():
+            _ = matrix @ matrix
+
+    busy = [threading.Thread(target=computes) for _ in range(2)]
+    tracing = [threading.Thread(target=lambda: found.append(macs())) for _ in range(3)]
+    try:
+        for each in (*busy, *tracing):
+            each.start()
+        for each in tracing:
+            each.join()
+        # A large real operation in the child, whose threads are not those of the parent
+        large = trace(Runs(lambda: torch.randn(400, 400) @ torch.randn(400, 400)), inputs=(ROWS,), isolated=True)
+    finally:
+        done.set()
+        for each in busy:
+            each.join()
+    assert found == [ROW_MACS] * 3
+    assert large.symbols.keys() == {"B"}
+
+
+def test_in_a_loop_of_asyncio() -> None:
+    async def main() -> tuple[int, int]:
+        in_a_thread = await asyncio.get_running_loop().run_in_executor(None, macs)
+        return macs(), in_a_thread
+
+    before = set(os.listdir("/proc/self/fd"))
+    assert asyncio.run(main()) == (ROW_MACS, ROW_MACS)
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def test_in_a_daemon() -> None:
+    """Which may have no children by Python's own means."""
+    processes = multiprocessing.get_context("fork")
+    receiver, sender = processes.Pipe(duplex=False)
+    daemon = processes.Process(target=lambda: sender.send(macs()), daemon=True)
+    with receiver, sender:
+        daemon.start()
+        assert receiver.recv() == ROW_MACS
+        daemon.join()
+    daemon.close()
+
+
+def test_a_compiled_module_stays_compiled() -> None:
+    model = nn.Linear(8, 8)
+    model.compile(backend="eager")
+    before = image(model)
+    assert trace(model, inputs=("input: float32[B,8]",), isolated=True).at(B=1).total.macs == ROW_MACS
+    assert image(model) == before
+    assert model(torch.ones(2, 8)).shape == (2, 8)
+
+
+def run(code: str, *options: str) -> str:
+    """What a program prints that has so long that only one that stands still needs it."""
+    command = [sys.executable, *options, "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=240).stdout
+
+
+def test_what_the_parent_has_not_printed_yet_is_printed_once_and_the_child_prints_nothing() -> None:
+    code = (
+        "import os, sys, torch\nfrom torch import nn\nimport fxcost\n"
+        "class Says(nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        print('here', file=sys.__stdout__, flush=True); os.write(1, b'there'); return super().forward(x)\n"
+        "print('once', end=' ')\n"
+        "print(fxcost.trace(Says(8, 8), inputs=('input: float32[B,8]',)).total.macs)\n"
+    )
+    assert run(code) == "once 64*B\n"
+
+
+DEBUGGED = """
+import cProfile, sys, threading
+import fxcost
+from torch import nn
+
+lines = []
+def follow(frame, event, argument):
+    lines.append(frame.f_lineno)
+    return follow
+
+def after():
+    total = 0
+    for number in range(3):
+        total += number
+    return total
+
+def trace(**options):
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    return fxcost.trace(model, inputs=("input: float32[B,8]",), **options).at(B=1).total.macs
+
+def traced(isolated):
+    sys.settrace(follow)
+    assert trace(isolated=isolated) == 64
+    assert sys.gettrace() is follow
+    before = len(lines)
+    assert after() == 3
+    sys.settrace(None)
+    assert len(lines) > before + 8
+
+for isolated in (True, False):
+    trace(isolated=isolated)
+    traced(isolated)
+    thread = threading.Thread(target=traced, args=(isolated,))
+    thread.start()
+    thread.join()
+    for _ in range(2):
+        profile = cProfile.Profile()
+        assert profile.runcall(trace, isolated=isolated) == 64
+        assert profile.runcall(after) == 3
+print("through")
+"""
+
+
+def test_debuggers_and_profilers_run_through_a_trace_and_after_it() -> None:
+    """Coverage is such a debugger. After each budget of Python 3.11 the next traced call used to stand still."""
+    assert run(DEBUGGED) == "through\n"
+
+
+# Where there is no child
+
+
+def test_where_no_process_is_forked_it_is_told_and_the_model_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    def another() -> tuple[nn.Module, list[str]]:
+        said: list[str] = []
+        model, _ = KINDS["frozen_dictionary"]()
+        assert trace(model, inputs=(ROWS,), warn=said.append, isolated=True).at(B=1).total.macs == ROW_MACS
+        return model, said
+
+    for name, reason, patch in (
+        ("platform", "no process is safely forked on darwin", (isolation.sys, "platform", "darwin")),
+        ("CUDA", "a process that uses CUDA is not safely forked", (torch.cuda, "is_initialized", lambda: True)),
+        ("system", "the system forks no process (Resource temporarily unavailable)", (os, "fork", refuse)),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(*patch)
+            model, said = another()
+        assert said == [f"Model is traced in this process, and what its modules hold put back: {reason}"], name
+        assert dict(model.config) == {"width": 8, "depth": 2}  # pyright: ignore[reportCallIssue, reportArgumentType]
+    assert another()[1] == []
+
+
+def test_a_reference_builds_a_model_of_its_own_and_needs_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fork", None)
+    assert trace("torch.nn:Identity", inputs=("input: float32[B,8]",)).total.macs == 0
