@@ -50,7 +50,7 @@ def _alarm_is_free() -> bool:
     return (
         threading.current_thread() is threading.main_thread()
         and hasattr(signal, "setitimer")
-        and signal.getsignal(signal.SIGALRM) in (signal.SIG_DFL, signal.SIG_IGN)
+        and signal.getsignal(signal.SIGALRM) is not None  # None: not of Python, which could not put it back
         and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     )
 

@@ -26,7 +26,7 @@ class SavedRange(Record):
     min: int = Field(default=1, ge=1)
     max: int | None = Field(default=None, ge=1)
     multiple_of: int = Field(default=1, ge=1)
-    usual: int | None = Field(default=None, ge=1)
+    usual: int | None = Field(default=None, ge=0)  # an empty batch is usual to whom it was traced for
 
 
 class SavedSymbol(SavedRange):

@@ -92,11 +92,14 @@ def test_an_alarm_that_is_somebody_elses_is_left_alone() -> None:
     """A test's own time limit; the budget is then kept by a thread."""
     heard: list[int] = []
     before = signal.signal(signal.SIGALRM, lambda number, _: heard.append(number))
+    signal.setitimer(signal.ITIMER_REAL, LONG)
     try:
         with pytest.raises(BudgetExceeded):
             within(0, endless)
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
         ring()
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert heard == [signal.SIGALRM]
 

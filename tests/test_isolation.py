@@ -33,6 +33,8 @@ from fxcost.costs import CostModel
 from fxcost.errors import FxcostError, UnknownOperatorsError
 from fxcost.tracing import TraceError
 
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit")  # deprecated, and used
+
 ROWS = "x: float32[B,8]"
 ROW_MACS = 8 * 8
 Keep = Callable[[Any, torch.Tensor], Any]
@@ -296,11 +298,11 @@ def table_of_a_class():
 @beyond
 def attribute_of_a_function():
     def keep(self, x):
-        keep.calls += 1
-        return keep.calls
+        vars(keep)["calls"] += 1
+        return vars(keep)["calls"]
 
-    keep.calls = 0
-    return Model(keep), lambda: keep.calls
+    vars(keep)["calls"] = 0
+    return Model(keep), vars(keep)
 
 
 @beyond
@@ -384,7 +386,7 @@ def method_of_another_class():
         Other.scale = staticmethod(lambda: found + 1)
         return found
 
-    return Model(keep), lambda: Other.scale()
+    return Model(keep), lambda: image(Other.scale)
 
 
 @beyond
@@ -536,7 +538,7 @@ def module_that_forward_replaces():
 @kind
 def hook_that_forward_registers():
     def keep(self, x):
-        self.linear.register_forward_hook(lambda _, __, output: output * 2)
+        self.linear.register_forward_hook(lambda *given: given[-1] * 2)
         return 1
 
     return Model(keep)
@@ -550,14 +552,14 @@ def hook_that_forward_removes():
             self.handle = None
         return 1
 
-    model = Model(keep)
-    model.handle = model.linear.register_forward_hook(lambda _, __, output: output * 2)
+    model: Any = Model(keep)
+    model.handle = model.linear.register_forward_hook(lambda *given: given[-1] * 2)
     return model
 
 
 @kind
 def hook_that_counts():
-    model = Model(lambda self, x: len(self.calls) + 1, calls=[])
+    model: Any = Model(lambda self, x: len(self.calls) + 1, calls=[])
     model.linear.register_forward_hook(lambda *_: model.calls.append(1))
     return model
 
@@ -661,7 +663,7 @@ def scripted_child():
 
 @kind
 def traced():
-    model = torch.jit.trace(nn.Sequential(nn.Linear(8, 8), nn.ReLU()), torch.zeros(3, 8))
+    model: Any = torch.jit.trace(nn.Sequential(nn.Linear(8, 8), nn.ReLU()), torch.zeros(3, 8))
     return model, lambda: dict(model.state_dict())
 
 
@@ -712,8 +714,6 @@ CODE = (type, FunctionType, MethodType, functools.partial)
 
 def image(value: Any, inside: tuple[int, ...] = ()) -> Any:
     """What is equal for two looks at one value that has not changed."""
-    if isinstance(value, nn.parameter.UninitializedTensorMixin):
-        return "uninitialized"
     if isinstance(value, torch.Tensor):
         return type(value), value.device.type, value.requires_grad, value.tolist() if not value.is_meta else None
     if isinstance(value, np.ndarray):
@@ -732,7 +732,8 @@ def image(value: Any, inside: tuple[int, ...] = ()) -> Any:
 
 
 def randoms() -> Any:
-    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    numpys: Any = np.random.get_state()  # noqa: NPY002
+    return torch.get_rng_state().tolist(), random.getstate(), numpys[1].tolist()
 
 
 def seed() -> None:
@@ -768,6 +769,7 @@ def check_left_as_found(name: str, isolated: bool) -> None:
     before = look()
     costs = trace(model, inputs=(rows,), isolated=isolated, warn=lambda _: None)
     assert look() == before
+    assert set(costs.symbols) == {"B"}
     assert costs.at(B=2).total.macs == MACS.get(name, 2 * ROW_MACS)
     assert torch.equal(called(model), expected)
 
@@ -840,6 +842,11 @@ def test_the_costs_are_those_of_a_trace_in_this_process(tmp_path: Any) -> None:
     for name, costs in (("forked", forked), ("here", here)):
         costs.save(tmp_path / name)
     assert (tmp_path / "forked").read_text() == (tmp_path / "here").read_text()
+
+
+def test_an_empty_batch_is_no_other_there() -> None:
+    forked, here = both_ways(nn.Linear(8, 8), inputs=(torch.zeros(0, 8),))
+    assert forked == here
 
 
 def test_a_result_larger_than_a_pipe_holds_comes_through() -> None:
@@ -933,20 +940,38 @@ def test_a_child_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch) -> 
     assert "isolated=False" in message
 
 
+class Slow:
+    """The end of a pipe at which each message comes after so many looks."""
+
+    def __init__(self, *messages: tuple[int, bytes]) -> None:
+        self.left = list(messages)
+
+    def poll(self, _: float) -> bool:
+        looks, message = self.left[0]
+        self.left[0] = looks - 1, message
+        return looks <= 0
+
+    def recv_bytes(self) -> bytes:
+        return self.left.pop(0)[1]
+
+
 def test_the_margin_counts_from_the_last_that_a_child_began(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that works as long as its budget allows is not taken for one that stands still."""
-    now = itertools.count()
+    now, said = itertools.count(), list[str]()
     monkeypatch.setattr(isolation.time, "monotonic", lambda: float(next(now)))
-    monkeypatch.setattr(isolation, "MARGIN_SECONDS", 3.0)
-    receiver, sender = isolation.Pipe(duplex=False)
-    with receiver, sender:
-        for message in (b"began10", b"said.one", b"began20", b"foundit"):
-            sender.send_bytes(message)
-        child = isolation._Child(0)
-        child.status = 0
-        said: list[str] = []
-        assert isolation._followed(child, receiver, "tracing", 0.0, said.append) == b"it"
+    monkeypatch.setattr(isolation, "MARGIN_SECONDS", 5.0)
+    monkeypatch.setattr(isolation._Child, "has_ended", lambda _: False)
+
+    def follow(*messages: tuple[int, bytes]) -> bytes:
+        receiver: Any = Slow(*messages)
+        return isolation._followed(isolation._Child(0), receiver, "tracing", 0.0, said.append)
+
+    assert follow((1, b"began20"), (15, b"said.one"), (1, b"began20"), (15, b"foundit")) == b"it"
     assert said == ["one"]
+    with pytest.raises(FxcostError, match="stood still for 25 s"):
+        follow((1, b"began20"), (40, b"foundit"))
+    with pytest.raises(FxcostError, match="stood still for 5 s"):
+        follow((15, b"foundit"))
 
 
 def test_a_lock_that_another_thread_holds_ends_with_the_budget() -> None:
@@ -996,7 +1021,10 @@ def macs() -> int:
 
 
 def test_beside_threads_that_compute_and_from_several_at_once() -> None:
-    done, found = threading.Event(), list[int]()
+    done = threading.Event()
+    found: list[int] = []
+    held = torch.randn(1000, 1000)
+    _ = held @ held
 
     def computes() -> None:
         matrix = torch.randn(300, 300)
@@ -1010,8 +1038,8 @@ def test_beside_threads_that_compute_and_from_several_at_once() -> None:
             each.start()
         for each in tracing:
             each.join()
-        # A large real operation in the child, whose threads are not those of the parent
-        large = trace(Runs(lambda: torch.randn(400, 400) @ torch.randn(400, 400)), inputs=(ROWS,), isolated=True)
+        # A large real operation in the child, which has none of the threads that did it in its parent
+        large = trace(Runs(lambda: held @ held), inputs=(ROWS,), isolated=True, budget=20)
     finally:
         done.set()
         for each in busy:
@@ -1130,11 +1158,12 @@ def test_where_no_process_is_forked_it_is_told_and_the_model_put_back(monkeypatc
         assert trace(model, inputs=(ROWS,), warn=said.append, isolated=True).at(B=1).total.macs == ROW_MACS
         return model, said
 
-    for name, reason, patch in (
+    patches: tuple[tuple[str, str, Any], ...] = (
         ("platform", "no process is safely forked on darwin", (isolation.sys, "platform", "darwin")),
         ("CUDA", "a process that uses CUDA is not safely forked", (torch.cuda, "is_initialized", lambda: True)),
         ("system", "the system forks no process (Resource temporarily unavailable)", (os, "fork", refuse)),
-    ):
+    )
+    for name, reason, patch in patches:
         with monkeypatch.context() as patched:
             patched.setattr(*patch)
             model, said = another()
@@ -1146,3 +1175,32 @@ def test_where_no_process_is_forked_it_is_told_and_the_model_put_back(monkeypatc
 def test_a_reference_builds_a_model_of_its_own_and_needs_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fork", None)
     assert trace("torch.nn:Identity", inputs=("input: float32[B,8]",)).total.macs == 0
+
+
+# TorchScript
+
+
+class ReadsSizes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        b, c, h, w = y.shape
+        return self.linear(y.view(b, c, h * w).permute(0, 2, 1))
+
+
+def test_torchscript_that_reads_sizes_is_traced_at_those_asked_for_and_it_is_said() -> None:
+    said: list[str] = []
+    model = nn.Sequential(torch.jit.script(ReadsSizes()))
+    costs = trace(model, inputs=("input: float32[B,3,H,W]",), at={"B": 2, "H": 5, "W": 7}, warn=said.append)
+    assert costs.symbols == {}
+    assert {name: pin.value for name, pin in costs.fixed.items()} == {"B": 2, "H": 5, "W": 7}
+    assert costs.at().total.macs == 2 * 5 * 7 * (4 * 3 * 9 + 4 * 4)
+    assert "0 is TorchScript" in said[0]
+
+
+def test_torchscript_that_does_not_run_is_named() -> None:
+    with pytest.raises(FxcostError, match="^0 is TorchScript, which does not run here"):
+        trace(nn.Sequential(torch.jit.script(nn.Linear(8, 8))), inputs=("input: float32[B,9]",))

@@ -21,6 +21,7 @@ import torch
 PutBack = Callable[[], None]
 _NO_STATE = (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, str, bytes, int, float, complex)
 _WITHOUT_SLOTS = frozenset({dict, OrderedDict, list, tuple, set, frozenset, deque, torch.Tensor, torch.nn.Parameter})
+_PLAIN = (dict, OrderedDict, list, set)
 _ABSENT = object()
 
 
@@ -30,11 +31,26 @@ def as_found(model: torch.nn.Module) -> Generator[None]:
 
     What stands in a container is put back, not what was written into a tensor there; see `untouched`.
     """
-    holding = [kept for each in _reached(model) for kept in _holdings(each)]
+    empty: list[Any] = []  # most: the tables of hooks, of which there are none
+    filled: list[tuple[Any, Any]] = []
+    others: list[PutBack] = []
+    for each in _reached(model):
+        if type(each) not in _PLAIN:
+            others += _holdings(each)
+        elif each:
+            filled.append((each, each.copy()))
+        else:
+            empty.append(each)
     try:
         yield
     finally:
-        for put_back in holding:
+        for holder in empty:
+            if holder:
+                holder.clear()
+        for holder, found in filled:
+            holder.clear()
+            (holder.extend if isinstance(holder, list) else holder.update)(found)
+        for put_back in others:
             put_back()
 
 
