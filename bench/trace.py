@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from unittest import mock
@@ -67,6 +68,8 @@ VISION = (
     "deeplabv3_resnet50",
 )  # fmt: skip
 MODELS = (*VISION, *CONFIGURATIONS)
+FORKED = "resnet50"
+"""Is given with its weights, of which a fork copies the tables of pages."""
 SYMBOLIC = {"swin_t": "B"}
 """What Swin does depends on H and W in too many ways to keep; every other model keeps all that it can."""
 
@@ -99,6 +102,20 @@ def measure_export(source: Source, name: str) -> Answer:
     """The same costs by `torch.export`, as they are found where a run cannot be recorded."""
     with mock.patch.object(ladder, "record_module", side_effect=TraceError("left to export")):
         return measure_trace(source, name)
+
+
+def measure_given(source: Source, isolated: bool) -> float:
+    """Seconds to trace a module that is given, with what is imported for it once already there."""
+    model: Any = source.module
+    arguments = source.arguments
+
+    def once() -> float:
+        start = time.perf_counter()
+        trace(model, inputs=arguments.args, kwargs=arguments.kwargs, at=source.defaults, isolated=isolated)
+        return time.perf_counter() - start
+
+    once()
+    return statistics.median(once() for _ in range(3))
 
 
 def measure_torchs(source: Source) -> Answer:
@@ -158,6 +175,15 @@ def bench(name: str, ref: str, say: Callable[[str], None]) -> tuple[list[str], f
     return row, ratio
 
 
+def fork_cost(ref: str) -> str:
+    """What it costs to trace a module, given with its weights, where it cannot touch it."""
+    with built_on("cpu"):
+        source = load_source(ref)
+    both = [apart(partial(measure_given, source, isolated), LONGEST_SECONDS) for isolated in (True, False)]
+    seconds = (f"{each:.2f} s" if isinstance(each, float) else each for each in both)
+    return "{} given with its weights: {} in a forked child, {} in the same process".format(ref, *seconds)
+
+
 def times(one: Answer | str, other: Answer | str) -> float | None:
     return one.seconds / other.seconds if isinstance(one, Answer) and isinstance(other, Answer) else None
 
@@ -214,6 +240,7 @@ def main(
     median = f"median ratio {statistics.median(ratios):.1f}x; " if ratios else ""
     table.caption = f"{median}seconds without building the model; batch 1"
     out.print(table, markup=False)
+    out.print(fork_cost(FORKED), markup=False)
 
 
 def reference(name: str, folder: Path) -> str:

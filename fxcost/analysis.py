@@ -7,6 +7,7 @@
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, Literal
 
 import sympy
@@ -20,14 +21,16 @@ from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import assume_multiple
 from fxcost.graph import operations
 from fxcost.inputs import Arguments, describe, parse_input, parse_symbolic
+from fxcost.isolation import CannotFork, in_child
 from fxcost.ladder import tell_pins, traced_module
 from fxcost.passes.flops import FLOPS, flops_pass
 from fxcost.passes.parameters import parameters
 from fxcost.passes.traffic import Attention, traffic_pass
 from fxcost.pipeline import Pass, Pipeline
 from fxcost.rows import within_tables
+from fxcost.saved import as_text, from_text
 from fxcost.sources import load_source
-from fxcost.tracing import Traced, conventional_spec, loaded_program, program_arguments, trace_program
+from fxcost.tracing import Traced, conventional_spec, loaded_program, program_arguments, trace_program, untouched
 
 DEFAULT_BUDGET = 60.0
 """Seconds a trace may take before sizes of images are fixed."""
@@ -176,9 +179,14 @@ def trace(
     strict: bool = False,
     leaves: Iterable[str] = (),
     mode: Mode = "forward",
+    isolated: bool = True,
     warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> CostModel:
     """Trace a model, by reference or as a module, and cost each of its layers.
+
+    A module is traced in a forked child process, so that whatever it keeps stays as it was. With ``isolated=False``,
+    and where forks are not safe, which is told, it is traced in this process, and what its modules hold is put back;
+    tables that it keeps elsewhere, such as globals and `functools.lru_cache`, are not.
 
     For a module, ``inputs`` and ``kwargs`` hold its arguments: tensors (dimensions are named by convention: ``B,C,H,W``
     for images, ``B,S`` for integer tokens, ``B`` first for others) or texts such as ``"x: float32[B,80,T]"``.
@@ -210,4 +218,28 @@ def trace(
         tuple(as_spec(f"input{i}", each) for i, each in enumerate(inputs)),
         {name: as_spec(name, each) for name, each in (kwargs or {}).items()},
     )
-    return trace_source(Source(type(model).__name__, model, arguments, sizes), request, warn)
+    source = Source(type(model).__name__, model, arguments, sizes)
+    if isolated:
+        try:
+            return _traced_apart(source, request, warn)
+        except CannotFork as why:
+            warn(f"{source.ref} is traced in this process, and what its modules hold put back: {why}")
+    with untouched(model):
+        return trace_source(source, request, warn)
+
+
+def _traced_apart(source: Source, request: Request, warn: Callable[[str], None]) -> CostModel:
+    """`trace_source` in a process of its own. Raises `CannotFork` where there can be none."""
+    _import_all(request.mode)
+    place = f"the trace of {source.ref}"
+    found = in_child(
+        lambda say: as_text(trace_source(source, request, say)), f"tracing {source.ref}", request.budget, warn
+    )
+    return from_text(found, place)
+
+
+def _import_all(mode: Mode) -> None:
+    """All that a trace imports on its way, which else each child would anew."""
+    modules = ["torch._dynamo", "torch.utils._device", "sympy.tensor.tensor"]
+    for name in modules + ["fxcost.decoding"] * (mode == "decode"):
+        import_module(name)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from torch.jit import ScriptModule
 from torch.nn import Module
 
 from fxcost.building import Source
@@ -19,15 +20,17 @@ def traced_module(
 ) -> Traced:
     """Record a run with every symbol; where that is too much, with the image sizes fixed, then with all but the batch.
 
-    Export, which is slow, knows no leaves and calls models plainly, is for a module that cannot be recorded at all.
+    Export, which is slow, knows no leaves and no TorchScript and calls models plainly, is for a module that cannot be
+    recorded at all. TorchScript that reads sizes reads numbers, and is recorded with none free.
     ``warn`` is told of every size that was to be symbolic and is not. Raises `FxcostError` when no rung holds.
     """
     module = source.module
     if module is None:
         raise FxcostError(f"{source.ref} is no module to trace")
     leaves = _leaves(source, module)
+    scripted = any(isinstance(each, ScriptModule) for each in module.modules())
     failures: list[FxcostError] = []
-    for letters in _rungs(symbolic):
+    for letters in _rungs(symbolic, scripted):
         try:
             traced = record_module(module, source.arguments, sizes, letters, budget, leaves)
         except Refusal:
@@ -44,7 +47,7 @@ def traced_module(
         raise FxcostError(
             f"{failures[-1]}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic"
         )
-    if leaves or source.arguments.call is not None:
+    if leaves or source.arguments.call is not None or scripted:
         raise failures[0]
     traced = trace_module(module, source.arguments, sizes, symbolic, budget)
     return _told(traced, symbolic, symbolic, sizes, [], warn)
@@ -74,14 +77,14 @@ def _leaves(source: Source, module: Module) -> tuple[str, ...]:
     return tuple(dict.fromkeys(first[paths[leaf]] for leaf in source.leaves))
 
 
-def _rungs(symbolic: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def _rungs(symbolic: tuple[str, ...], scripted: bool) -> Iterator[tuple[str, ...]]:
     """Fewer symbols each time."""
-    rungs = (
+    rungs = [
         symbolic,
         tuple(name for name in symbolic if name not in IMAGE_SIZES),
         tuple(name for name in symbolic if name == BATCH_SIZE),
-    )
-    yield from dict.fromkeys(rungs)
+    ]
+    yield from dict.fromkeys([*rungs, ()] if scripted else rungs)
 
 
 def _told(

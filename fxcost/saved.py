@@ -26,7 +26,7 @@ class SavedRange(Record):
     min: int = Field(default=1, ge=1)
     max: int | None = Field(default=None, ge=1)
     multiple_of: int = Field(default=1, ge=1)
-    usual: int | None = Field(default=None, ge=1)
+    usual: int | None = Field(default=None, ge=0)  # an empty batch is usual to whom it was traced for
 
 
 class SavedSymbol(SavedRange):
@@ -116,6 +116,16 @@ def save(model: CostModel, path: str | Path) -> None:
     write_aside(Path(path), as_json(to_record(model).model_dump(mode="json")))
 
 
+def as_text(model: CostModel) -> bytes:
+    """The model as a file holds it, for `from_text` alone."""
+    return to_record(model).model_dump_json().encode()
+
+
+def from_text(text: bytes, place: str) -> CostModel:
+    """The model of such a text. Raises `FxcostError` naming ``place`` when it is broken."""
+    return to_model(validated(parsed(text, SavedModel.KIND, place), SavedModel, place), place)
+
+
 def to_record(model: CostModel) -> SavedModel:
     """The model as a file holds it."""
     totals = model.total
@@ -182,8 +192,7 @@ def quantity_text(quantity: Quantity) -> str:
 
 def load(path: str | Path) -> CostModel:
     """Read a saved model. Raises `FxcostError` naming the file and the place when it is broken, newer, or hostile."""
-    values = parsed(read_file(Path(path), SavedModel.KIND), SavedModel.KIND, str(path))
-    return to_model(validated(values, SavedModel, str(path)), str(path))
+    return from_text(read_file(Path(path), SavedModel.KIND), str(path))
 
 
 def to_model(saved: SavedModel, place: str) -> CostModel:

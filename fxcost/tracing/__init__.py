@@ -15,6 +15,7 @@ from fxcost.tracing.checking import Mismatch
 from fxcost.tracing.reading import Traced
 from fxcost.tracing.recording import without_memory
 from fxcost.tracing.replaying import Entangled
+from fxcost.tracing.restoring import untouched
 from fxcost.tracing.sizes import Refusal, TraceError
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "rehearse",
     "trace_module",
     "trace_program",
+    "untouched",
     "without_memory",
 ]

@@ -9,11 +9,11 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 import torch
@@ -21,9 +21,10 @@ from torch.export import Dim, ExportedProgram
 from torch.export import export as torch_export
 from torch.fx.experimental import _config as shape_config
 from torch.fx.experimental import symbolic_shapes
+from torch.jit._fuser import optimized_execution
 from torch.utils import _pytree as pytree
 
-from fxcost.budget import BudgetExceeded, time_budget
+from fxcost.budget import BudgetExceeded, within
 from fxcost.errors import FxcostError
 from fxcost.graph import STATE, placeholders
 from fxcost.inputs import Arguments, InputSpec
@@ -38,6 +39,7 @@ from fxcost.tracing.sizes import SMALLEST_EXAMPLE, Refusal, TraceError, guard_pl
 from fxcost.tracing.steps import every_tensor_in
 
 REHEARSAL_SECONDS = 60.0
+T = TypeVar("T")
 
 
 class TraceTimeout(FxcostError):
@@ -62,8 +64,13 @@ def trace_module(
         {axis: Dim.AUTO for axis, dim in enumerate(spec.dims) if dim in symbolic} or None for spec in arguments.specs()
     ]
     doing = f"tracing with {_listed(symbolic)}"
-    with _as_found(module), _export_settings(), _within(budget_seconds, doing, example), device_of(module):
-        program = torch_export(call, (call.tensors,), dynamic_shapes=(dims,), strict=False)
+
+    def export() -> ExportedProgram:
+        with device_of(module):
+            return torch_export(call, (call.tensors,), dynamic_shapes=(dims,), strict=False)
+
+    with _as_found(module), _export_settings():
+        program = _within(budget_seconds, doing, example, export)
     return read_program(program, arguments.specs(), sizes, symbolic, prefix="model", bounds={}, guards=[])
 
 
@@ -90,9 +97,9 @@ def record_module(
             )
         return Run(module, recording, call.tensors)
 
-    with _without_collection(), _as_found(module), _in_silence(), _within(budget_seconds, doing, example):
+    with _without_collection(), _as_found(module), _in_silence():
         without_memory(module)
-        traced = replayed(run, sizes, symbolic, example)
+        traced = _within(budget_seconds, doing, example, lambda: replayed(run, sizes, symbolic, example))
     for node, spec in zip(placeholders(traced.graph), arguments.specs(), strict=False):
         if spec.state:
             node.meta[STATE.name] = True
@@ -104,13 +111,17 @@ def rehearse(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, 
 
     For what a call shows of itself, such as the shapes that it hands to its cache. Raises `TraceError` when it does not run.
     """
-    with _as_found(module), _in_silence(), _within(REHEARSAL_SECONDS, "a first run", sizes):
-        without_memory(module)
+
+    def run() -> None:
         call = _Call(module, arguments, sizes)
         try:
             record(module, lambda: call(call.tensors), Sizes())
         except DataMissing:
             record(module, lambda: call(call.tensors), Sizes(), exported=True)
+
+    with _as_found(module), _in_silence():
+        without_memory(module)
+        _within(REHEARSAL_SECONDS, "a first run", sizes, run)
 
 
 def trace_program(
@@ -131,12 +142,10 @@ def _listed(symbolic: tuple[str, ...]) -> str:
     return ", ".join(symbolic) or "no symbol"
 
 
-@contextmanager
-def _within(budget_seconds: float, doing: str, example: Mapping[str, int]) -> Generator[None]:
-    """Keep to the budget, and tell what goes wrong in two lines."""
+def _within(budget_seconds: float, doing: str, example: Mapping[str, int], work: Callable[[], T]) -> T:
+    """What the work gives within the budget; what goes wrong is told in two lines."""
     try:
-        with time_budget(budget_seconds):
-            yield
+        return within(budget_seconds, work)
     except BudgetExceeded:
         raise TraceTimeout(f"{doing} took longer than {budget_seconds:g} s") from None
     except Exception as error:
@@ -149,7 +158,7 @@ class _Call(torch.nn.Module):
     def __init__(self, model: torch.nn.Module, arguments: Arguments, example: Mapping[str, Any]) -> None:
         super().__init__()
         self.model = model
-        self.training = model.training
+        self.training = getattr(model, "training", False)  # a frozen module of TorchScript has no mode
         device = device_of(model)
         is_spec = lambda leaf: isinstance(leaf, InputSpec)  # noqa: E731
         self.caller = lambda: arguments.caller(model, example)  # as an attribute the model would be there twice
@@ -209,6 +218,8 @@ def _without_collection() -> Generator[None]:
 def _in_silence() -> Generator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
+        # What optimises TorchScript takes sizes for numbers.
+        stack.enter_context(optimized_execution(False))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)

@@ -11,7 +11,7 @@ This is a private interface of torch, and this file is the only one that uses it
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
@@ -35,6 +35,7 @@ from fxcost.tracing.carried import Sizes
 from fxcost.tracing.kernels import refuse_unlike_dtypes
 from fxcost.tracing.layouts import in_operator
 from fxcost.tracing.polynomials import Place, Rounded, TooManyAnswers
+from fxcost.tracing.restoring import script_attributes
 from fxcost.tracing.results import Results
 from fxcost.tracing.shapes import SHAPES
 from fxcost.tracing.sizes import TorchFiles, TraceError, line_of
@@ -213,6 +214,21 @@ def record(
     return recording
 
 
+@contextmanager
+def as_itself(layer: Layer) -> Generator[None]:
+    """For a module of TorchScript: in an export it calls the Python it was compiled from, with one argument too many."""
+    compiler: Any = torch.compiler
+    try:
+        with mock.patch.object(compiler, "_is_exporting_flag", False):
+            yield
+    except RuntimeError as error:
+        said = [line for line in str(error).splitlines() if line.strip()][-1].removeprefix("RuntimeError:").strip()
+        raise TraceError(
+            f"{layer.module or 'the model'} is TorchScript, which does not run here{said and f' ({said[:120]})'}\n"
+            "Where it reads sizes, keep none with --symbolic ''; or count it as unknown with --leaf PATH"
+        ) from error
+
+
 def _place_in_model() -> Place:
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename in TorchFiles():
@@ -251,7 +267,8 @@ class _Modules:
                 return plain(module, *args, **kwargs)
             stack.append(layer)
             try:
-                return run(module, plain, args, kwargs)
+                with as_itself(layer) if isinstance(module, torch.jit.ScriptModule) else nullcontext():
+                    return run(module, plain, args, kwargs)
             finally:
                 stack.pop()
                 self.noted = min(self.noted, len(stack))
@@ -262,19 +279,24 @@ class _Modules:
 
 def without_memory(model: torch.nn.Module) -> None:
     """Put tensors without memory in the place of a model's parameters, buffers and other tensors; ties stay."""
-    known: dict[int, torch.Tensor] = {}
+    known: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def bare(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.device == META:
             return tensor
         if id(tensor) not in known:
             fresh = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
-            known[id(tensor)] = (
-                torch.nn.Parameter(fresh, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else fresh
-            )
-        return known[id(tensor)]
+            parameter = isinstance(tensor, torch.nn.Parameter)
+            fresh = torch.nn.Parameter(fresh, tensor.requires_grad) if parameter else fresh
+            known[id(tensor)] = tensor, fresh  # both: what TorchScript lets go of leaves its number to the next
+        return known[id(tensor)][1]
 
     for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            for name, value in script_attributes(module).items():
+                if isinstance(value, torch.Tensor):
+                    module._c.setattr(name, bare(value))
+            continue
         tables: list[Any] = [module._parameters, module._buffers, vars(module)]
         for table in tables:
             for name, value in list(table.items()):
