@@ -16,19 +16,20 @@ from torch.fx import Graph
 from fxcost.attentions import attention_notes
 from fxcost.building import Source
 from fxcost.collecting import collect
-from fxcost.costs import CostModel, refuse_unknown
+from fxcost.costs import CostModel, cautions, refuse_unknown
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import assume_multiple
 from fxcost.graph import operations
 from fxcost.inputs import Arguments, describe, parse_input, parse_symbolic
 from fxcost.ladder import tell_pins, traced_module
+from fxcost.masks import full_rows, reads_stand_ins
 from fxcost.passes.flops import FLOPS, flops_pass
 from fxcost.passes.parameters import parameters
 from fxcost.passes.traffic import Attention, traffic_pass
 from fxcost.pipeline import Pass, Pipeline
 from fxcost.rows import within_tables
 from fxcost.sources import load_source
-from fxcost.tracing import conventional_spec, loaded_program, program_arguments, trace_program
+from fxcost.tracing import Traced, conventional_spec, loaded_program, program_arguments, trace_program
 
 DEFAULT_BUDGET = 60.0
 """Seconds a trace may take before sizes of images are fixed."""
@@ -76,7 +77,7 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
         traced = trace_program(program, source.arguments.specs(), sizes, tuple(multiples))
         tell_pins(traced, tuple(multiples), warn)
     else:
-        traced = traced_module(source, sizes, tuple(multiples), request.budget, warn)
+        source, traced = _run(source, sizes, tuple(multiples), request, warn)
     traced = within_tables(source, traced)
     Pipeline(
         (
@@ -91,9 +92,23 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
         from fxcost.decoding import refuse_copies
 
         refuse_copies(source.ref, traced.graph)
+    for caution in cautions(model):
+        warn(caution)
     if request.strict:
         refuse_unknown(model)
     return _with_multiples(model, multiples)
+
+
+def _run(
+    source: Source, sizes: Mapping[str, int], symbolic: tuple[str, ...], request: Request, warn: Callable[[str], None]
+) -> tuple[Source, Traced]:
+    """The trace of a module, and the source with what was assumed of its masks."""
+    for windows in (True, False):
+        with full_rows(source.module, skipping=request.causal_skip, windows=windows) as answers:
+            traced = traced_module(source, sizes, symbolic, request.budget, warn)
+        if not (windows and reads_stand_ins(traced.graph)):
+            break
+    return replace(source, assumptions=(*source.assumptions, *answers.notes())), traced
 
 
 def _multiples(source: Source, symbolic: str | None) -> dict[str, int]:

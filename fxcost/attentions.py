@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from torch.fx import Graph, Node
 
-from fxcost.costs import operator_name
+from fxcost.costs import SKIPPED_IN, operator_name
 from fxcost.graph import OUTPUTS, WEIGHT, TensorSpec, operations, placeholders
 from fxcost.ops.rules import call_of
 from fxcost.passes.flops import FLOPS
@@ -50,8 +50,8 @@ def _masked(fused: Collection[Node], written: int, asked: bool) -> str:
     if skipped == together:
         return "masked pairs of causal attention are skipped"
     return (
-        f"masked pairs are skipped in {skipped} of {together} attentions: "
-        "the others are given a mask as a tensor, or lengths that differ, or are written out, and count in full"
+        f"{SKIPPED_IN}{skipped} of {together} attentions: the others hide nothing, "
+        "are given a mask as a tensor, or lengths that differ, or are written out, and count in full"
     )
 
 
