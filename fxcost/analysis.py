@@ -19,11 +19,12 @@ from fxcost.collecting import collect
 from fxcost.costs import CostModel, cautions, refuse_unknown
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import assume_multiple
-from fxcost.graph import operations
+from fxcost.experts import expert_notes
 from fxcost.inputs import Arguments, describe, parse_input, parse_symbolic
 from fxcost.ladder import tell_pins, traced_module
+from fxcost.leftovers import leftover_notes
 from fxcost.masks import full_rows, reads_stand_ins
-from fxcost.passes.flops import FLOPS, flops_pass
+from fxcost.passes.flops import flops_pass
 from fxcost.passes.parameters import parameters
 from fxcost.passes.traffic import Attention, traffic_pass
 from fxcost.pipeline import Pass, Pipeline
@@ -143,14 +144,11 @@ def _sizes(source: Source, multiples: Mapping[str, int], given: Mapping[str, int
 def _assumptions(source: Source, request: Request, graph: Graph) -> tuple[str, ...]:
     notes = ["one multiply-add is 2 FLOPs", "each operation runs alone: inputs read once, outputs written once"]
     notes += source.assumptions
-    rules = {FLOPS[node].rule for node in operations(graph)}
     notes += attention_notes(
         graph, request.attention, decodes=request.mode == "decode", causal_skip=request.causal_skip
     )
-    if "grouped_matrix_product" in rules:
-        notes.append(
-            "rows sent to experts spread over as many experts as they can: min(experts, rows) experts' weights are read"
-        )
+    notes += expert_notes(graph)
+    notes += leftover_notes(source, graph)
     return tuple(notes)
 
 

@@ -37,7 +37,11 @@ def attention_notes(graph: Graph, attention: Attention, *, decodes: bool, causal
     if decodes:
         biased = any(map(_is_masked, fused)) or any(biased for _, biased in written)
         notes.append(f"attention reads all of the cache and {'a mask or bias of the model' if biased else 'no mask'}")
-    elif notes:  # when decoding the newest token sees all that came before it
+    if decodes and causal_skip:
+        notes.append(f"{SKIPPED_IN}0 of {together} attentions: the newest token sees all that came before it")
+    elif not together and causal_skip:
+        notes.append(f"{SKIPPED_IN}0 attentions: there is none")
+    elif together and not decodes:
         notes.append(_masked(fused, len(written), causal_skip))
     return tuple(notes)
 

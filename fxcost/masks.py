@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 from unittest import mock
 
@@ -26,6 +26,8 @@ from fxcost.ops.rules import judge
 
 KERNEL = "sdpa"
 """The name under which transformers looks for attention and masks that run in a kernel."""
+CHECK, RECURRENT = "torch_compilable_check", "create_recurrent_attention_mask"
+"""Functions that models of transformers import by name: what checks their inputs, and what makes masks of recurrent layers."""
 UNREAD = {"position_ids", "cache_position"}
 """Tensors that models hand on to attention, and no attention reads."""
 
@@ -64,26 +66,67 @@ def full_rows(model: torch.nn.Module | None, *, skipping: bool, windows: bool = 
     Attention that has sinks or soft caps runs in a kernel. With ``skipping`` so does that of sliding windows: what
     skips pairs has no use for a mask. Without ``windows`` no kernel knows any, and their masks are tensors.
     """
-    answers = Answers()
-    masks: Any = sys.modules.get("transformers.masking_utils")
     models: Any = sys.modules.get("transformers.modeling_utils")
-    if masks is None or models is None or model is None:
+    with nothing_hidden() as answers, ExitStack() as patches:
+        if models is not None and model is not None:
+            written = list(_written_out(model, models.PreTrainedModel))
+            for config in written:
+                patches.enter_context(mock.patch.object(config, "_attn_implementation_internal", KERNEL))
+            if written or skipping:
+                mine = None if skipping else {id(config) for config in written}
+                patches.enter_context(_Kernel(_masks(), models, answers, mine, windows).in_place())
         yield answers
-        return
+
+
+@contextmanager
+def nothing_hidden() -> Generator[Answers]:
+    """While this lasts models of transformers are told that masks hide nothing, and attention is their own."""
+    answers, masks = Answers(), _masks()
     with ExitStack() as patches:
-        for name, answer in _questions(masks, answers).items():
-            if hasattr(masks, name):
+        if masks is not None:
+            for name, answer in _questions(masks, answers).items():
                 patches.enter_context(mock.patch.object(masks, name, answer))
-        # A text is taken to have as many placeholders as there are features of images, which only values would show.
-        patches.enter_context(mock.patch.dict("os.environ", {"TRANSFORMERS_DISABLE_TORCH_CHECK": "1"}))
-        written = list(_written_out(model, models.PreTrainedModel))
-        for config in written:
-            patches.enter_context(mock.patch.object(config, "_attn_implementation_internal", KERNEL))
-        if written or skipping:
-            mine = None if skipping else {id(config) for config in written}
-            kernel = _Kernel(masks, models, answers, mine, windows)
-            patches.enter_context(kernel.in_place())
+            for name, answered in ((CHECK, _but_of_values), (RECURRENT, partial(_no_padding, answers))):
+                for module, function in _held(name):
+                    patches.enter_context(mock.patch.object(module, name, answered(function)))
         yield answers
+
+
+def _masks() -> Any:
+    """What transformers makes masks with; None where no model of it is loaded."""
+    return sys.modules.get("transformers.masking_utils")
+
+
+def _held(name: str) -> list[tuple[Any, Callable[..., Any]]]:
+    """The modules of transformers that hold a function of this name, each with it."""
+    loaded = [module for path, module in sys.modules.items() if path.startswith("transformers.")]
+    return [(module, vars(module)[name]) for module in loaded if name in vars(module)]
+
+
+def _but_of_values(check: Callable[..., None]) -> Callable[..., None]:
+    """The same check of sizes; of values none, such as whether a text has a placeholder for each feature of its pictures."""
+
+    @wraps(check)
+    def checked(condition: Any, *others: Any, **more: Any) -> None:
+        condition = condition() if callable(condition) else condition
+        if not isinstance(condition, torch.Tensor):
+            check(condition, *others, **more)
+
+    return checked
+
+
+def _no_padding(answers: Answers, made: Callable[..., Any]) -> Callable[..., Any]:
+    """The mask of a recurrent layer for a row without padding, which is none."""
+
+    @wraps(made)
+    def mask(config: Any, inputs_embeds: Any, attention_mask: Any, *others: Any, **more: Any) -> Any:
+        if attention_mask is None or attention_mask.ndim != 2:
+            return made(config, inputs_embeds, attention_mask, *others, **more)
+        torch.all(attention_mask == 1)
+        answers.full_rows = True
+        return None
+
+    return mask
 
 
 def reads_stand_ins(graph: Graph) -> bool:

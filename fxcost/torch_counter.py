@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost.building import Source
 from fxcost.inputs import InputSpec
+from fxcost.masks import nothing_hidden
 from fxcost.tracing import like_an_export
 
 
@@ -28,7 +29,7 @@ def flops_by_torch(source: Source, sizes: Mapping[str, int]) -> int:
         return _tensor(leaf, sizes) if isinstance(leaf, InputSpec) else leaf
 
     arguments, keywords = pytree.tree_map(tensor, (source.arguments.args, dict(source.arguments.kwargs or {})))
-    with _as_plain_products(module), FlopCounterMode(display=False) as counter:
+    with _as_plain_products(module), nothing_hidden(), FlopCounterMode(display=False) as counter:
         source.arguments.caller(module, sizes)(*arguments, **keywords)
     return counter.get_total_flops()
 

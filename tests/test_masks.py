@@ -368,3 +368,18 @@ def test_gemma_3_4b_by_hand(tmp_path: Path) -> None:
         attention = layers * tokens * 2 * (whole + keys)  # queries and the output, keys and values
         assert sum(layer.cost.bytes_moved(at.bits()) for layer in products) == 2 * (read + attention)
     assert [layer.rule for layer in costs.layers].count("attention") == layers
+
+
+def test_recurrent_layers_are_given_no_mask(tmp_path: Path) -> None:
+    """Mamba 2 looks whether its mask hides anything, and multiplies by it where it does."""
+    small = {"hidden_size": 64, "num_heads": 4, "head_dim": 32, "n_groups": 1, "state_size": 16, "vocab_size": 97}
+    ref = published(tmp_path, {"model_type": "mamba2", "num_hidden_layers": 1, **small})
+    masked, unmasked = (
+        trace(ref, inputs=inputs, at={"S": 300}, warn=lambda _: None).total
+        for inputs in ((), ("input_ids: int64[B,S]",))
+    )
+    assert masked.macs == unmasked.macs
+    bits = {"int64": 64, "float32": 32, "bool": 8}
+    asked: Any = masked.bytes_moved(bits) - unmasked.bytes_moved(bits)  # pyright: ignore[reportOperatorIssue]
+    # The mask read, whether each of it is one written and read, and the answer.
+    assert str(asked.expand()) == "10*B*S + 1"

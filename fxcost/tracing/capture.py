@@ -94,15 +94,16 @@ def record_module(
     return traced
 
 
-def rehearse(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, int]) -> None:
-    """Call ``module`` once as a recorded run does, on tensors without memory, and keep nothing; it is left as found.
+def rehearse(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, int]) -> int:
+    """Call ``module`` once as a recorded run does, on tensors without memory, and count the tensors it makes; it is left as found.
 
     For what a call shows of itself, such as the shapes that it hands to its cache. Raises `TraceError` when it does not run.
     """
     with _as_found(module), _in_silence(), _within(REHEARSAL_SECONDS, "a first run", sizes):
         without_memory(module)
         call = _Call(module, arguments, sizes)
-        record(module, lambda: call(call.tensors), Sizes())
+        steps = record(module, lambda: call(call.tensors), Sizes()).steps
+        return sum(1 for step in steps for _ in step.made)
 
 
 def trace_program(
