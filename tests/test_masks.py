@@ -383,3 +383,23 @@ def test_recurrent_layers_are_given_no_mask(tmp_path: Path) -> None:
     asked: Any = masked.bytes_moved(bits) - unmasked.bytes_moved(bits)  # pyright: ignore[reportOperatorIssue]
     # The mask read, whether each of it is one written and read, and the answer.
     assert str(asked.expand()) == "10*B*S + 1"
+
+
+def test_a_mask_that_a_model_computes_with_itself_is_built(reference: Any) -> None:
+    """What stands for a mask in a kernel that knows its window is of no use to code that calls attention on its own."""
+    from transformers import masking_utils
+
+    config: Any = real_model(reference("mistral")).config
+
+    class Own(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mask = masking_utils.create_sliding_window_causal_mask(config, x, None, None)
+            return functional.scaled_dot_product_attention(x, x, x, None if mask is None else mask[:, 0])
+
+    config._attn_implementation = "sdpa"
+    skipping, plain = (
+        trace(Own(), inputs=("x: float32[B,S,16]",), at={"S": 20}, causal_skip=skip, warn=lambda _: None)
+        for skip in (True, False)
+    )
+    assert [layer.cost for layer in skipping.layers] == [layer.cost for layer in plain.layers]
+    assert plain.layers[-1].cost.reads["activation"]["bool"] != 0
