@@ -16,14 +16,16 @@ import torch
 from fxcost.attentions import attention_notes
 from fxcost.building import Source
 from fxcost.collecting import collect
-from fxcost.costs import CostModel, refuse_unknown
+from fxcost.costs import CostModel, cautions, refuse_unknown
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import assume_multiple
-from fxcost.graph import operations
+from fxcost.experts import expert_notes
 from fxcost.inputs import Arguments, describe, parse_input, parse_symbolic
 from fxcost.isolation import CannotFork, in_child
 from fxcost.ladder import tell_pins, traced_module
-from fxcost.passes.flops import FLOPS, flops_pass
+from fxcost.leftovers import leftover_notes
+from fxcost.masks import full_rows, reads_stand_ins
+from fxcost.passes.flops import flops_pass
 from fxcost.passes.parameters import parameters
 from fxcost.passes.traffic import Attention, traffic_pass
 from fxcost.pipeline import Pass, Pipeline
@@ -78,7 +80,7 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
         traced = trace_program(program, source.arguments.specs(), sizes, tuple(multiples))
         tell_pins(traced, tuple(multiples), warn)
     else:
-        traced = traced_module(source, sizes, tuple(multiples), request.budget, warn)
+        source, traced = _run(source, sizes, tuple(multiples), request, warn)
     traced = within_tables(source, traced)
     Pipeline(
         (
@@ -93,9 +95,23 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
         from fxcost.decoding import refuse_copies
 
         refuse_copies(source.ref, traced.graph)
+    for caution in cautions(model):
+        warn(caution)
     if request.strict:
         refuse_unknown(model)
     return _with_multiples(model, multiples)
+
+
+def _run(
+    source: Source, sizes: Mapping[str, int], symbolic: tuple[str, ...], request: Request, warn: Callable[[str], None]
+) -> tuple[Source, Traced]:
+    """The trace of a module, and the source with what was assumed of its masks."""
+    for windows in (True, False):
+        with full_rows(source.module, skipping=request.causal_skip, windows=windows) as answers:
+            traced = traced_module(source, sizes, symbolic, request.budget, warn)
+        if not (windows and reads_stand_ins(traced.graph)):
+            break
+    return replace(source, assumptions=(*source.assumptions, *answers.notes())), traced
 
 
 def _multiples(source: Source, symbolic: str | None) -> dict[str, int]:
@@ -131,14 +147,11 @@ def _assumptions(source: Source, request: Request, traced: Traced) -> tuple[str,
     graph = traced.graph
     notes = ["one multiply-add is 2 FLOPs", "each operation runs alone: inputs read once, outputs written once"]
     notes += (*source.assumptions, *traced.assumptions)
-    rules = {FLOPS[node].rule for node in operations(graph)}
     notes += attention_notes(
         graph, request.attention, decodes=request.mode == "decode", causal_skip=request.causal_skip
     )
-    if "grouped_matrix_product" in rules:
-        notes.append(
-            "rows sent to experts spread over as many experts as they can: min(experts, rows) experts' weights are read"
-        )
+    notes += expert_notes(graph)
+    notes += leftover_notes(source, graph)
     return tuple(notes)
 
 

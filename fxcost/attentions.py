@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from torch.fx import Graph, Node
 
-from fxcost.costs import operator_name
+from fxcost.costs import SKIPPED_IN, operator_name
 from fxcost.graph import OUTPUTS, WEIGHT, TensorSpec, operations, placeholders
 from fxcost.ops.rules import call_of
 from fxcost.passes.flops import FLOPS
@@ -37,7 +37,11 @@ def attention_notes(graph: Graph, attention: Attention, *, decodes: bool, causal
     if decodes:
         biased = any(map(_is_masked, fused)) or any(biased for _, biased in written)
         notes.append(f"attention reads all of the cache and {'a mask or bias of the model' if biased else 'no mask'}")
-    elif notes:  # when decoding the newest token sees all that came before it
+    if decodes and causal_skip:
+        notes.append(f"{SKIPPED_IN}0 of {together} attentions: the newest token sees all that came before it")
+    elif not together and causal_skip:
+        notes.append(f"{SKIPPED_IN}0 attentions: there is none")
+    elif together and not decodes:
         notes.append(_masked(fused, len(written), causal_skip))
     return tuple(notes)
 
@@ -50,8 +54,8 @@ def _masked(fused: Collection[Node], written: int, asked: bool) -> str:
     if skipped == together:
         return "masked pairs of causal attention are skipped"
     return (
-        f"masked pairs are skipped in {skipped} of {together} attentions: "
-        "the others are given a mask as a tensor, or lengths that differ, or are written out, and count in full"
+        f"{SKIPPED_IN}{skipped} of {together} attentions: the others hide nothing, "
+        "are given a mask as a tensor, or lengths that differ, or are written out, and count in full"
     )
 
 

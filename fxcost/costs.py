@@ -284,6 +284,15 @@ def refuse_unknown(model: CostModel) -> None:
         )
 
 
+SKIPPED_IN, NOT_RUN = "masked pairs are skipped in ", "not run: "
+"""How assumptions begin that a user has to be told of whatever is asked of a model."""
+
+
+def cautions(model: CostModel) -> tuple[str, ...]:
+    """The assumptions that say of a result that it is not all of what its user asked for."""
+    return tuple(note for note in model.assumptions if note.startswith((SKIPPED_IN, NOT_RUN)))
+
+
 UNUSED = "(unused)"
 """Stands for the operator in the row of a parameter that no operation uses."""
 

@@ -12,8 +12,10 @@ from typing import Any
 from fxcost.building import Source, build, with_defaults
 from fxcost.errors import FxcostError, near_matches
 from fxcost.inputs import Arguments, InputSpec, children
+from fxcost.pictures import with_pictures
 from fxcost.zoos import BATCH, zoo_module
 
+USUAL_IMAGE = 224
 ONE_SECOND = 16_000
 """Samples of audio taken where none are given, at the rate that speech models are trained with."""
 LONGEST_DEFAULT = 2048
@@ -32,13 +34,16 @@ def huggingface_model(name: str, settings: dict[str, Any]) -> Source:
     if config.dtype is not None:
         module.to(config.dtype)
     takes = inspect.signature(module.forward).parameters
-    arguments = Arguments((), _inputs_of(module, config, takes))
     positions = positions_of(config)
     length = ONE_SECOND if module.main_input_name == "input_values" else min(positions, LONGEST_DEFAULT)
-    size = getattr(config, "image_size", None) or 224
-    height, width = (size, size) if isinstance(size, int) else size
-    source = with_defaults(ref, module, arguments, {"B": BATCH, "S": length, "T": length, "H": height, "W": width})
-    return replace(source, reaches={"attention_mask": (0, 1)})
+    height, width = image_size(config)
+    usual = {"B": BATCH, "S": length, "T": length, "H": height, "W": width}
+    inputs = _inputs_of(module, config, takes)
+    notes: tuple[str, ...] = ()
+    if {"input_ids", "pixel_values"} <= takes.keys():
+        inputs, notes = with_pictures(module, inputs, usual)
+    source = with_defaults(ref, module, Arguments((), inputs), usual)
+    return replace(source, reaches={"attention_mask": (0, 1)}, assumptions=notes)
 
 
 def _configuration(transformers: ModuleType, name: str, settings: Mapping[str, Any]) -> Any:
@@ -75,7 +80,32 @@ def _said(error: Exception) -> str:
 def positions_of(config: Any) -> int:
     """The longest sequence that a configuration names; the usual one where it names none."""
     names = ("max_position_embeddings", "n_positions", "max_seq_len")
-    return int(next((length for name in names if (length := getattr(config, name, None))), LONGEST_DEFAULT))
+    held = (getattr(each, name, None) for each in (config, getattr(config, "text_config", None)) for name in names)
+    return int(next(filter(None, held), LONGEST_DEFAULT))
+
+
+def image_size(config: Any) -> tuple[int, int]:
+    """Height and width of the images that a configuration, or its part for images, names; the usual ones where it names none."""
+    parts = (config, getattr(config, "vision_config", None))
+    size: Any = next(filter(None, (getattr(part, "image_size", None) for part in parts)), USUAL_IMAGE)
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _picture(module: Any, config: Any) -> InputSpec:
+    """An image for each text, at the size that the model's processor makes of any."""
+    channels = getattr(getattr(config, "vision_config", config), "num_channels", None) or 3
+    return InputSpec("pixel_values", _dtype_of(module), ("B", channels, *image_size(config)))
+
+
+TASKS = (
+    "IMAGE_TEXT_TO_TEXT", "ZERO_SHOT_IMAGE_CLASSIFICATION", "MASKED_LM", "CAUSAL_LM", "IMAGE_CLASSIFICATION",
+    "OBJECT_DETECTION", "ZERO_SHOT_OBJECT_DETECTION", "UNIVERSAL_SEGMENTATION", "DEPTH_ESTIMATION", "SEMANTIC_SEGMENTATION",
+    "VIDEO_CLASSIFICATION", "CTC", "AUDIO_CLASSIFICATION", "VISUAL_QUESTION_ANSWERING", "MULTIMODAL_LM",
+)  # fmt: skip
+"""What a type is used with, the first of those that it has. Beside a classifier of images, one that also reads text was
+published as the two together; a type with masked and with causal language models is an encoder, unless it says otherwise."""
+TRANSLATING = ("SEQ_TO_SEQ_CAUSAL_LM", "SPEECH_SEQ_2_SEQ")
+"""The same of types that have an encoder and a decoder, and of what hears beside a language model."""
 
 
 def _class_of(ref: str, transformers: ModuleType, config: Any) -> Any:
@@ -83,11 +113,11 @@ def _class_of(ref: str, transformers: ModuleType, config: Any) -> Any:
     for architecture in getattr(config, "architectures", None) or ():
         if hasattr(transformers, architecture):
             return getattr(transformers, architecture)
-    tasks = ["MODEL_FOR_MASKED_LM", "MODEL_FOR_CAUSAL_LM", "MODEL_FOR_IMAGE_CLASSIFICATION", "MODEL"]
-    if getattr(config, "is_encoder_decoder", False):
-        tasks = ["MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM", "MODEL_FOR_SPEECH_SEQ_2_SEQ", *tasks]
-    for task in tasks:
-        mapping = getattr(transformers, f"{task}_MAPPING")
+    tasks = (*TRANSLATING, *TASKS) if getattr(config, "is_encoder_decoder", False) else (*TASKS, *TRANSLATING)
+    if getattr(config, "is_decoder", False):
+        tasks = ("CAUSAL_LM", *tasks)
+    for task in (*(f"MODEL_FOR_{task}" for task in tasks), "MODEL"):
+        mapping = getattr(transformers, f"{task}_MAPPING", {})
         with suppress(ValueError):  # the mapping names a class that transformers does not have
             if type(config) in mapping:
                 found = mapping[type(config)]
@@ -104,7 +134,10 @@ SPECTROGRAM = ("max_source_positions", "num_mel_bins")
 def _inputs_of(module: Any, config: Any, takes: Mapping[str, Any]) -> dict[str, Any]:
     tokens = ("B", "S")
     inputs: dict[str, Any] = {}
-    if module.main_input_name == "pixel_values":
+    if {"input_ids", "pixel_values"} <= takes.keys():
+        inputs = {"input_ids": InputSpec("input_ids", "int64", tokens), "pixel_values": _picture(module, config)}
+        inputs |= {n: InputSpec(n, "int64", tokens) for n in ("attention_mask", "token_type_ids") if n in takes}
+    elif module.main_input_name == "pixel_values":
         inputs["pixel_values"] = InputSpec(
             "pixel_values", "float32", ("B", getattr(config, "num_channels", 3), "H", "W")
         )
@@ -119,8 +152,12 @@ def _inputs_of(module: Any, config: Any, takes: Mapping[str, Any]) -> dict[str, 
         inputs["input_features"] = InputSpec("input_features", "float32", ("B", config.num_mel_bins, frames))
     if inputs and "decoder_input_ids" in takes:
         inputs["decoder_input_ids"] = InputSpec("decoder_input_ids", "int64", ("B", "T"))
-    dtype = str(next(module.parameters()).dtype).removeprefix("torch.")
+    dtype = _dtype_of(module)
     inputs = {name: replace(spec, dtype=dtype) if spec.dtype == "float32" else spec for name, spec in inputs.items()}
     if "use_cache" in takes:
         inputs["use_cache"] = False
     return inputs
+
+
+def _dtype_of(module: Any) -> str:
+    return str(next(module.parameters()).dtype).removeprefix("torch.")

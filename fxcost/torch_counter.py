@@ -4,7 +4,7 @@
 # torch is typed in part.
 
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost.building import Source
 from fxcost.inputs import InputSpec
-from fxcost.tracing import as_exported
+from fxcost.masks import nothing_hidden
+from fxcost.tracing import as_exported, lacks_data
 
 
 def flops_by_torch(source: Source, sizes: Mapping[str, int]) -> int:
@@ -28,9 +29,18 @@ def flops_by_torch(source: Source, sizes: Mapping[str, int]) -> int:
         return _tensor(leaf, sizes) if isinstance(leaf, InputSpec) else leaf
 
     arguments, keywords = pytree.tree_map(tensor, (source.arguments.args, dict(source.arguments.kwargs or {})))
-    with _as_plain_products(module), FlopCounterMode(display=False) as counter:
-        source.arguments.caller(module, sizes)(*arguments, **keywords)
-    return counter.get_total_flops()
+
+    def counted(answers: AbstractContextManager[None]) -> int:
+        with _as_plain_products(module), nothing_hidden(), answers, FlopCounterMode(display=False) as counter:
+            source.arguments.caller(module, sizes)(*arguments, **keywords)
+        return counter.get_total_flops()
+
+    try:
+        return counted(nullcontext())
+    except Exception as error:
+        if not lacks_data(error):
+            raise
+        return counted(as_exported())
 
 
 def _tensor(spec: InputSpec, sizes: Mapping[str, int]) -> torch.Tensor:
@@ -46,7 +56,6 @@ def _as_plain_products(module: Any) -> Generator[None]:
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.device("meta"))
-        stack.enter_context(as_exported())
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         for parameter in module.parameters():
             # It follows modules by hooks on gradients, which a parameter that is passed to a module breaks.

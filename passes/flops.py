@@ -67,9 +67,15 @@ def _is_causal(call: Call, rule: Rule) -> bool:
 
 
 def _kept_pairs(call: Call) -> sympy.Expr:
-    """The share of pairs below the diagonal of a square score matrix: (S + 1) / 2S."""
-    length = call["query"].shape[-2]
-    return (length + 1) / (2 * length)
+    """The share of pairs of a square score matrix that are kept: (S + 1) / 2S, those below its diagonal.
+
+    Where each query sees the last W keys, m(2S − m + 1) / 2S² with m = min(S, W): the first m see 1 to m, the others m.
+    """
+    length, window = call["query"].shape[-2], call.arguments.get("window")
+    if window is None:
+        return (length + 1) / (2 * length)
+    seen: sympy.Expr = sympy.Min(length, window)  # pyright: ignore[reportUnknownVariableType]  # sympy leaves it open
+    return seen * (2 * length - seen + 1) / (2 * length**2)  # pyright: ignore[reportUnknownVariableType]
 
 
 flops = flops_pass()

@@ -135,3 +135,58 @@ def test_a_cache_with_position_biases(tmp_path: Path) -> None:
     }
     (tmp_path / "config.json").write_text(json.dumps({**config, "new_decoder_architecture": False, "alibi": True}))
     assert of_attention(trace(f"hf:{tmp_path}", mode="decode", warn=lambda _: None)) == [FUSED, A_MASK]
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (nn.Linear(8, 8), "0 attentions: there is none"),
+        (nn.Sequential(Layer(fused), Layer(fused)), "0 of 2 attentions: the others hide nothing"),
+    ],
+    ids=["none", "bidirectional"],
+)
+def test_that_nothing_is_skipped_is_said(model: nn.Module, said: str) -> None:
+    told: list[str] = []
+    costs = trace(model, inputs=("input: float32[B,S,8]",), at={"S": 5}, causal_skip=True, warn=told.append)
+    assert told == [each for each in costs.assumptions if each.startswith(f"masked pairs are skipped in {said}")] != []
+
+
+def test_decoding_skips_nothing_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "xglm", "vocab_size": 97, **DECODED["xglm"][0]}))
+    told: list[str] = []
+    trace(f"hf:{tmp_path}", mode="decode", causal_skip=True, warn=told.append)
+    assert told == ["masked pairs are skipped in 0 of 2 attentions: the newest token sees all that came before it"]
+
+
+COMMANDS = {
+    "trace": (),
+    "explain": ("bert.embeddings.LayerNorm",),
+    "crossover": ("-p", "l4", "--precision", "fp16"),
+    "roofline": ("-p", "l4", "--precision", "fp16"),
+    "sweep": ("-p", "l4", "--precision", "fp16", "--over", "B=1:2:1"),
+    "lock": (),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_that_nothing_is_skipped(command: str, tmp_path: Path, fxcost_command: Any) -> None:
+    config = {
+        "model_type": "bert",
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_attention_heads": 4,
+        "vocab_size": 97,
+    }
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2}))
+    more = ("-o", tmp_path / "lock.json") if command == "lock" else ()
+    code, _, said = fxcost_command(command, f"hf:{tmp_path}", *COMMANDS[command], *more, "--causal-skip")
+    assert code == 0
+    assert said.startswith("masked pairs are skipped in 0 of 2 attentions: ")
+
+
+def test_a_saved_model_says_it_again(tmp_path: Path, fxcost_command: Any) -> None:
+    trace(nn.Linear(8, 8), inputs=("input: float32[B,8]",), causal_skip=True, warn=lambda _: None).save(
+        tmp_path / "a.json"
+    )
+    code, _, said = fxcost_command("roofline", tmp_path / "a.json", "-p", "l4", "--precision", "fp16")
+    assert (code, said) == (0, "masked pairs are skipped in 0 attentions: there is none")

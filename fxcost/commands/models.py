@@ -83,10 +83,12 @@ def _saved_costs(path: str, asked: Asked) -> "CostModel":
     for option, given in needs_model.items():
         if given:
             raise FxcostError(f"{option} needs the model: {path} holds formulas that were traced already")
-    from fxcost.costs import refuse_unknown
+    from fxcost.costs import cautions, refuse_unknown
     from fxcost.saved import load
 
     costs = load(path)
+    for caution in cautions(costs):
+        say(caution)
     if asked.strict:
         refuse_unknown(costs)
     return costs

@@ -10,9 +10,10 @@ from typing import Any
 import sympy
 import torch
 
+from fxcost.ops.kernels import ATTENTION, MASK
 from fxcost.ops.normalization import STANDARDIZE
 from fxcost.ops.pointwise import GELU_ERF
-from fxcost.ops.rules import MULTIPLY_ADD, Call, Rule, contraction, register
+from fxcost.ops.rules import MULTIPLY_ADD, Call, Rule, contraction, free, register
 
 aten = torch.ops.aten
 
@@ -39,6 +40,7 @@ def _value_within_key(call: Call) -> Mapping[str, sympy.Expr]:
     aten._scaled_dot_product_efficient_attention,
     aten._scaled_dot_product_cudnn_attention,
     aten._scaled_dot_product_fused_attention_overrideable,
+    ATTENTION,
     reason="each query meets each key over the head size, and each value over its own; "
     "softmax, scale and mask run inside the fused kernel and are not counted",
     reads=_value_within_key,
@@ -46,6 +48,9 @@ def _value_within_key(call: Call) -> Mapping[str, sympy.Expr]:
 )
 def attention(call: Call) -> sympy.Expr:
     return attention_pairs(call) * (call["query"].shape[-1] + call["value"].shape[-1])
+
+
+free(MASK)
 
 
 def _projected_attention(query: Any, key: Any, value: Any) -> sympy.Expr:

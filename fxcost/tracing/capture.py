@@ -106,22 +106,23 @@ def record_module(
     return traced
 
 
-def rehearse(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, int]) -> None:
-    """Call ``module`` once as a recorded run does, on tensors without memory, and keep nothing; it is left as found.
+def rehearse(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, int]) -> int:
+    """Call ``module`` once as a recorded run does, on tensors without memory, and count the tensors it makes; it is left as found.
 
     For what a call shows of itself, such as the shapes that it hands to its cache. Raises `TraceError` when it does not run.
     """
 
-    def run() -> None:
+    def run() -> int:
         call = _Call(module, arguments, sizes)
         try:
-            record(module, lambda: call(call.tensors), Sizes())
+            steps = record(module, lambda: call(call.tensors), Sizes()).steps
         except DataMissing:
-            record(module, lambda: call(call.tensors), Sizes(), exported=True)
+            steps = record(module, lambda: call(call.tensors), Sizes(), exported=True).steps
+        return sum(1 for step in steps for _ in step.made)
 
     with _as_found(module), _in_silence():
         without_memory(module)
-        _within(REHEARSAL_SECONDS, "a first run", sizes, run)
+        return _within(REHEARSAL_SECONDS, "a first run", sizes, run)
 
 
 def trace_program(
