@@ -41,11 +41,13 @@ def _narrowed(old: SymbolRange, condition: Condition, name: str) -> SymbolRange 
         found = _of_equality(old, condition, name)
         return found if found in (None, old) else replace(found, where=condition.where or old.where)
     if condition.relation == "!=":
-        return replace(old, low=old.low + 1) if _differs_only_at(difference, name, old.low) else None
+        if not _differs_only_at(difference, name, old.low):
+            return None
+        return replace(old, low=old.low + 1, where=condition.where or old.where)
     way = direction(difference)
     if way == 1:
         low = _first(lambda size: condition.holds({name: size}), old.low)
-        return replace(old, low=low)
+        return old if low == old.low else replace(old, low=low, where=condition.where or old.where)
     if way == -1 and condition.holds({name: old.low}):
         high = _first(lambda size: not condition.holds({name: size}), old.low) - 1
         return replace(old, high=high if old.high is None else min(high, old.high))

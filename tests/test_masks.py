@@ -318,11 +318,10 @@ def test_llama_3_8b_by_hand(tmp_path: Path) -> None:
     linears = sum(n * 2 * (a + b) for (a, b), n in weights.items())
     # Rotary positions of queries and keys: times cosines; half of them negated, put in front of the rest, times sines; the sum.
     rotary = (4 + 2 + 4 + 4 + 6) * (hidden + keys)
-    attention = 2 * (hidden + 2 * keys + hidden)
-    contiguous = 4 * hidden
+    attention = 2 * (hidden + 2 * keys + hidden)  # whose result lies as the projection wants it: nothing is copied
     gate = 4 * inner + 6 * inner
     sums = 2 * 6 * hidden
-    layer = 2 * norm + linears + rotary + attention + contiguous + gate + sums
+    layer = 2 * norm + linears + rotary + attention + gate + sums
     # The row of a token, found by its number; the mask as booleans, and their sum; logits.
     ends = (2 + 2) * hidden + 8 + (8 + 1) + 1 + norm + 2 * (hidden + words)
     # A layer reads cosines and sines of each position for queries and for keys, 2 bytes each.

@@ -23,7 +23,9 @@ def _attention(
     is_causal: bool,  # noqa: ARG001
     window: int | None,  # noqa: ARG001
 ) -> torch.Tensor:
-    return query.new_empty((*query.shape[:-1], value.shape[-1]))
+    batch, heads, length, _ = query.shape
+    # As fused kernels lay it out: the heads of one position beside each other.
+    return query.new_empty((batch, length, heads, value.shape[-1])).transpose(1, 2)
 
 
 @torch.library.impl(_OPERATORS, "mask_of_kernel", "Meta")

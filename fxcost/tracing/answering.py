@@ -4,8 +4,9 @@
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
 # Torch's modes and flags are private and untyped; this folder is the border that keeps them from the rest.
 
+import re
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
@@ -43,6 +44,7 @@ class Surroundings(TorchFunctionMode):
         super().__init__()
         self.missing: Exception | None = None
         self.makes = _device._device_constructors()
+        self.twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.made: list[torch.Tensor] = []
         """Tensors that code made of Python's own numbers, often by no operator."""
 
@@ -50,6 +52,8 @@ class Surroundings(TorchFunctionMode):
         if func in _ANSWERS and args[0].is_meta:
             return _ANSWERS[func]
         kwargs = kwargs or {}
+        if func not in _READS and any(_with_memory((args, list(kwargs.values())))):
+            args, kwargs = self._bare(args), {name: self._bare(value) for name, value in kwargs.items()}
         try:
             if func in self.makes:
                 self.made.append(func(*args, **{**kwargs, "device": META}))
@@ -59,6 +63,20 @@ class Surroundings(TorchFunctionMode):
             if lacks_data(error):
                 self.miss(error)
             raise
+
+    def _bare(self, value: Any) -> Any:
+        """What is without memory in the place of tensors with memory: those that no module holds, such as a global table."""
+        if isinstance(value, torch.Tensor) and not value.is_meta:
+            if id(value) not in self.twins:
+                with torch._C._DisablePythonDispatcher():  # past what records
+                    twin = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=META)
+                self.twins[id(value)] = value, twin
+                self.made.append(twin)
+            return self.twins[id(value)][1]
+        if isinstance(value, (list, tuple)):
+            bare = [self._bare(each) for each in value]
+            return bare if isinstance(value, list) else tuple(bare)
+        return value
 
     def miss(self, error: Exception) -> None:
         """Keep the first error of missing data."""
@@ -72,12 +90,30 @@ def reads_data(func: Any) -> bool:
     return bool(tags & set(func.tags)) or bool(given & {"Scalar", "number", "bool", "int", "float"})
 
 
+_READS = frozenset(
+    {_Property.item, _Property.tolist, _Property.numpy, _Property.__array__, _Property.__repr__, _Property.__format__}
+    | {_Property.__bool__, _Property.__int__, _Property.__float__, _Property.__index__, _Property.__complex__}
+)
+"""What gives the values of a tensor, where it has any."""
+
+
+def _with_memory(values: Iterable[Any]) -> Iterator[bool]:
+    """For each tensor whether it has memory."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield not value.is_meta
+        elif isinstance(value, (list, tuple)):
+            yield from _with_memory(value)
+
+
+_LACKS = re.compile(r"data-dependent|\bmeta tensors?\b|\bmeta device type tensor", re.IGNORECASE)
+
+
 def lacks_data(error: BaseException) -> bool:
     """Whether an operator was asked for values that tensors without memory do not have."""
     if isinstance(error, GuardOnDataDependentSymNode):
         return True
-    said = str(error).lower()
-    return "data-dependent" in said or ("meta" in said and "tensor" in said)
+    return bool(_LACKS.search(str(error)))
 
 
 @contextmanager

@@ -61,10 +61,12 @@ SPATIAL = {
 
 FILLED = frozenset(
     {"adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "grid_sampler", "stft"}
-    | {"adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "lstm", "gru", "rnn_tanh", "rnn_relu"}
+    | {"adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"}
     | {"max", "min", "amax", "amin", "aminmax", "argmax", "argmin", "median", "nanmedian", "mode", "kthvalue"}
 )
-"""Operators that refuse an input without elements."""
+"""Operators that refuse an input without elements, of a batch at least."""
+RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
+"""Those whose input need not begin with the batch."""
 
 
 def sizes_needed(node: Node, convert: Callable[[Any], sympy.Expr]) -> Iterator[Condition]:
@@ -77,9 +79,15 @@ def sizes_needed(node: Node, convert: Callable[[Any], sympy.Expr]) -> Iterator[C
     if name in SPATIAL:
         shape = next(tensors_in(node.meta["val"])).shape
         yield from _positive(shape[-SPATIAL[name] :], convert, f"{place}, which gives one place at least")
-    if name in FILLED or name.startswith(("upsample_", "fft_")) or (name == "pad" and node.args[2:3] > ("constant",)):
-        first = node.all_input_nodes[0].meta["val"]
-        yield from _positive(first.shape[1:], convert, f"{place}, which takes no empty tensor")
+    if (
+        name in (FILLED | RECURRENT | SPATIAL.keys())
+        or name.startswith(("upsample_", "fft_"))
+        or (name == "pad" and node.args[2:3] > ("constant",))
+    ):
+        shape = node.all_input_nodes[0].meta["val"].shape
+        yield from _positive(
+            shape if name in RECURRENT else shape[1:], convert, f"{place}, which takes no empty tensor"
+        )
 
 
 def _positive(sizes: Iterable[Any], convert: Callable[[Any], sympy.Expr], where: str) -> Iterator[Condition]:

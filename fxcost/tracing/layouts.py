@@ -54,16 +54,21 @@ _PLUMBING = ("torch/__init__.py", "fx/experimental/symbolic_shapes.py", "fx/expe
 def in_operator(func: Any, module: str) -> Place:
     """Where an operator asks about sizes, and whether it is for the layout of its result."""
     name = str(func).split(".")[1]
-    frame = sys._getframe(1)
+    frame, shaped_here = sys._getframe(1), False
     while frame is not None and (_is_own(frame.f_code.co_filename) or frame.f_code.co_filename.endswith(_PLUMBING)):
+        shaped_here = shaped_here or frame.f_code.co_filename == _SHAPES
         frame = frame.f_back
     asked_by = frame.f_code if frame else None
     in_kernel = asked_by is None or asked_by.co_filename.endswith("torch/_ops.py")
-    of_layout = name in LAID_OUT if in_kernel else asked_by is not None and asked_by.co_name in OF_LAYOUT
+    of_layout = shaped_here or (
+        name in LAID_OUT if in_kernel else asked_by is not None and asked_by.co_name in OF_LAYOUT
+    )
     return Place(f"{name} in {module or 'the model'}", in_operator=True, of_layout=of_layout)
 
 
 _OWN = __file__.rpartition("/")[0]
+_SHAPES = f"{_OWN}/shapes.py"
+"""Its functions ask of nothing else, where they do not raise."""
 
 
 def _is_own(filename: str) -> bool:

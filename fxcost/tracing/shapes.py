@@ -61,6 +61,20 @@ def _recurrent(
     return output, *(torch.empty_like(each) for each in states)
 
 
+def _attended(query: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+    """What fused kernels give, on the CPU as elsewhere: the heads of one position beside each other, seen as ``[B, heads, S, size]``."""
+    result = aten.scaled_dot_product_attention.default(query, *others, **named)
+    if result.dim() != 4:
+        return result
+    batch, heads, length, size = result.shape
+    return result.new_empty((batch, length, heads, size)).transpose(1, 2)
+
+
+def _dropped(input: torch.Tensor, probability: float, train: bool) -> torch.Tensor:
+    """The input itself outside training, as kernels with memory hand it back."""
+    return torch.empty_like(input) if train and probability else input
+
+
 def _grouped(rows: torch.Tensor, matrices: torch.Tensor, offsets: Any = None, bias: Any = None, out: Any = None) -> Any:
     """Rows sent each to one of several matrices, in any dtype that kernels with memory take; other forms are torch's."""
     if (rows.dim(), matrices.dim()) != (2, 3):
@@ -75,6 +89,9 @@ SHAPES: Mapping[Any, Callable[..., Any]] = {
     aten.layer_norm.default: _normalized_rows,
     **dict.fromkeys((aten.silu.default, aten.hardswish.default, aten.hardsigmoid.default), _like_input),
     **dict.fromkeys((aten.silu_.default, aten.hardswish_.default, aten.hardsigmoid_.default), _itself),
+    aten.scaled_dot_product_attention.default: _attended,
+    aten.dropout.default: _dropped,
+    aten.feature_dropout.default: _dropped,
     aten._grouped_mm.default: _grouped,
     aten.lstm.input: _recurrent,
     aten.gru.input: _recurrent,
