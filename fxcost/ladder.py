@@ -1,6 +1,7 @@
 """How a module is traced: with every symbol, else with fewer; by a recorded run, else by export."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from torch.jit import ScriptModule
@@ -49,7 +50,16 @@ def traced_module(
         )
     if leaves or source.arguments.call is not None or scripted:
         raise failures[0]
-    traced = trace_module(module, source.arguments, sizes, symbolic, budget)
+    try:
+        traced = trace_module(module, source.arguments, sizes, symbolic, budget)
+    except TraceTimeout:
+        raise
+    except FxcostError:
+        # Work in threads takes no carried sizes; at sizes that are numbers it is seen to be there.
+        with suppress(FxcostError):
+            traced = record_module(module, source.arguments, sizes, (), budget)
+            return _told(traced, (), symbolic, sizes, failures, warn)
+        raise
     return _told(traced, symbolic, symbolic, sizes, [], warn)
 
 

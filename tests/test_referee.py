@@ -17,6 +17,8 @@ from fxcost.sources import load_source
 BATCH = 7
 CONSTANTS = {"aten.lift_fresh_copy.default", "aten.to.dtype_layout"}
 """Copies of tensors that the model's code makes of numbers, which a run does not see made."""
+LAID_OUT = {"aten.contiguous.default", "aten.reshape.default", "aten.clone.default", "aten.flatten.using_ints"}
+"""Copies of what attention gives: fused kernels lay it out as these want it, which export's shape function does not."""
 NOT_EXPORTED = {"wav2vec2": "not on the expected device cpu"}
 """What export says of models that it cannot trace without memory and a run can."""
 
@@ -57,7 +59,7 @@ def test_export_agrees(listed: Listed, tmp_path: Path, leave_to_export: Callable
         return
     exported = trace_source(source, request, lambda _: None)
     ours, theirs = rows(recorded), rows(exported)
-    assert {row[0] for row in theirs - ours} <= CONSTANTS
+    assert {row[0] for row in theirs - ours} <= CONSTANTS | LAID_OUT
     # What no result depends on runs all the same, and export leaves it out: none of it is a contraction.
     assert not [row for row in (ours - theirs).elements() if row[4]]
     assert recorded.total.params == exported.total.params

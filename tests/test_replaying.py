@@ -125,7 +125,8 @@ def test_export_agrees(name: str, subject: Callable[[str], Any], leave_to_export
     assert ours.total.macs == theirs.total.macs
     assert ours.total.params == theirs.total.params
     missing = rows(theirs) - rows(ours)
-    assert {row[1] for row in missing} <= {"aten.lift_fresh_copy.default"}
+    # Fused attention lays its result out as a copy that follows wants it, which export's shape function does not.
+    assert {row[1] for row in missing} <= {"aten.lift_fresh_copy.default", "aten.contiguous.default"}
     extra = [row for row in (rows(ours) - rows(theirs)).elements() if row[2] == "matrix"]
     assert extra == []
 

@@ -55,6 +55,8 @@ class Surroundings(TorchFunctionMode):
         if func not in _READS and any(_with_memory((args, list(kwargs.values())))):
             args, kwargs = self._bare(args), {name: self._bare(value) for name, value in kwargs.items()}
         try:
+            if func is _Property.tolist and args[0].is_meta:  # which torch itself would read from nowhere
+                raise RuntimeError("a list of the values of a meta tensor")
             if func in self.makes:
                 self.made.append(func(*args, **{**kwargs, "device": META}))
                 return self.made[-1]

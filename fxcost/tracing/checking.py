@@ -74,7 +74,7 @@ class _Side:
         if isinstance(value, torch.Tensor):
             return next(origins), self._tensor(value)
         if isinstance(value, torch.SymInt):
-            return value_at(value.node, self.sizes, self.known)
+            return self._number(value.node)
         if isinstance(value, (list, tuple)):
             return [self._value(each, origins) for each in value]
         if isinstance(value, dict):
@@ -86,10 +86,13 @@ class _Side:
         layout = self.recording.layout(tensor)
         found = self.tensors.get(layout)
         if found is None:
-            shape, strides = ([value_at(n, self.sizes, self.known) for n in each] for each in layout[:2])
+            shape, strides = (list(map(self._number, each)) for each in layout[:2])
             spread = [n == 0 for size, n in zip(shape, strides, strict=True) if size > 1]
             found = self.tensors[layout] = shape, layout[3], spread
         return found
+
+    def _number(self, size: Any) -> Any:
+        return value_at(size, self.sizes, self.known) if isinstance(size, Polynomial) else size
 
 
 LEFT_OUT = frozenset({torch.ops.aten.slice.Tensor, torch.ops.aten.alias.default, torch.ops.aten.contiguous.default})

@@ -11,7 +11,7 @@ from fxcost.tracing.sizes import TorchFiles
 
 TELLING = frozenset(
     {"_assert", "_check", "_check_value", "assert_async", "print", "warn", "warning", "warning_once", "warn_once"}
-    | {"debug", "info", "error", "exception", "critical", "log"}
+    | {"torch_compilable_check", "debug", "info", "error", "exception", "critical", "log"}
 )
 """Names of functions that are called to tell something."""
 
