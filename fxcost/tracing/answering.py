@@ -55,8 +55,8 @@ class Surroundings(TorchFunctionMode):
         if func not in _READS and any(_with_memory((args, list(kwargs.values())))):
             args, kwargs = self._bare(args), {name: self._bare(value) for name, value in kwargs.items()}
         try:
-            if func is _Property.tolist and args[0].is_meta:  # which torch itself would read from nowhere
-                raise RuntimeError("a list of the values of a meta tensor")
+            if func is _Property.tolist:
+                return _listed(args[0])
             if func in self.makes:
                 self.made.append(func(*args, **{**kwargs, "device": META}))
                 return self.made[-1]
@@ -97,6 +97,13 @@ _READS = frozenset(
     | {_Property.__bool__, _Property.__int__, _Property.__float__, _Property.__index__, _Property.__complex__}
 )
 """What gives the values of a tensor, where it has any."""
+
+
+def _listed(tensor: torch.Tensor) -> Any:
+    """The values of a tensor, which torch itself would read from nowhere where there are none."""
+    if tensor.is_meta:
+        raise RuntimeError("a list of the values of a meta tensor")
+    return tensor.tolist()
 
 
 def _with_memory(values: Iterable[Any]) -> Iterator[bool]:

@@ -6,6 +6,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -29,14 +30,20 @@ class Run:
     recording: Recording
     inputs: list[torch.Tensor]
 
+    @cached_property
+    def working(self) -> list[tuple[Step, list[Any]]]:
+        """The steps but those that torch may leave out, each with where the tensors that it takes come from."""
+        return [(step, taken) for step, taken in _with_origins(self) if step.operator not in LEFT_OUT]
 
-def hold_against(first: Run, second: Run, sizes: Mapping[str, int]) -> None:
+
+def hold_against(first: Run, second: Run, sizes: Mapping[str, int], *, spread: bool) -> None:
     """Raise `Mismatch` unless the operators of both runs, in their order, do the same at these sizes.
 
-    The same is: in one layer, with equal numbers, to the same tensors, of equal shapes and dtypes. The second run is plain.
+    The same is: in one layer, with equal numbers, to the same tensors, of equal shapes and dtypes. With ``spread`` also in
+    which dimensions one stored element stands for many, which a copy ends that torch leaves out at sizes of 1.
     """
     at = ", ".join(f"{name}={size}" for name, size in sizes.items()) or "the model's own sizes"
-    ran, runs = _Side(first, sizes), _Side(second, sizes)
+    ran, runs = _Side(first, sizes, spread), _Side(second, sizes, spread)
     for (mine, sources), (theirs, others) in zip(ran.working, runs.working, strict=False):
         if mine.operator != theirs.operator:
             break
@@ -45,7 +52,7 @@ def hold_against(first: Run, second: Run, sizes: Mapping[str, int]) -> None:
         gives, says = runs.results(theirs), ran.results(mine)
         if gives != says:
             raise Mismatch(f"{called} gives {_shapes(gives)}, where the formulas say {_shapes(says)}\n{ADVICE}")
-        if mine.layer.module != layer or not _are_alike(ran.given(mine, sources), runs.given(theirs, others)):
+        if mine.layer.module != layer or ran.given(mine, sources) != runs.given(theirs, others):
             raise Mismatch(f"{called} is called with other arguments than those that the formulas follow\n{ADVICE}")
     else:
         if len(ran.working) == len(runs.working):
@@ -53,14 +60,26 @@ def hold_against(first: Run, second: Run, sizes: Mapping[str, int]) -> None:
     raise Mismatch(f"the model runs other operators at {at}, where its formulas should hold\n{ADVICE}")
 
 
+class _Anything:
+    """Equal to all: stands for a fraction of sizes that is still a formula, which is not compared."""
+
+    def __eq__(self, _other: object) -> bool:
+        return True
+
+    __hash__ = object.__hash__
+
+
+ANYTHING = _Anything()
+
+
 class _Side:
     """One of two runs that are compared, its sizes as numbers."""
 
-    def __init__(self, run: Run, sizes: Mapping[str, int]) -> None:
-        self.sizes, self.recording = dict(sizes), run.recording
+    def __init__(self, run: Run, sizes: Mapping[str, int], spread: bool) -> None:
+        self.sizes, self.recording, self.spread = dict(sizes), run.recording, spread
         self.known: dict[Polynomial, Any] = {}
         self.tensors: dict[Layout, Any] = {}
-        self.working = [(step, taken) for step, taken in _with_origins(run) if step.operator not in LEFT_OUT]
+        self.working = run.working
 
     def given(self, step: Step, origins: list[Any]) -> Any:
         """The arguments of a call, each tensor as what it is and where it comes from."""
@@ -75,6 +94,8 @@ class _Side:
             return next(origins), self._tensor(value)
         if isinstance(value, torch.SymInt):
             return self._number(value.node)
+        if isinstance(value, (torch.SymFloat, torch.SymBool)):
+            return ANYTHING
         if isinstance(value, (list, tuple)):
             return [self._value(each, origins) for each in value]
         if isinstance(value, dict):
@@ -87,7 +108,7 @@ class _Side:
         found = self.tensors.get(layout)
         if found is None:
             shape, strides = (list(map(self._number, each)) for each in layout[:2])
-            spread = [n == 0 for size, n in zip(shape, strides, strict=True) if size > 1]
+            spread = self.spread and [n == 0 for size, n in zip(shape, strides, strict=True) if size > 1]
             found = self.tensors[layout] = shape, layout[3], spread
         return found
 
@@ -144,15 +165,6 @@ def _constants(run: Run) -> Iterator[torch.Tensor]:
 
 INDEXING = frozenset({torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default, torch.ops.aten.index_put.default})
 """What lists of places are given to, which torch makes tensors of unseen."""
-
-
-def _are_alike(mine: Any, theirs: Any) -> bool:
-    """Whether arguments are equal; a fraction of sizes that is still a formula is not compared."""
-    if isinstance(mine, (list, tuple)) and isinstance(theirs, (list, tuple)):
-        return len(mine) == len(theirs) and all(map(_are_alike, mine, theirs))
-    if isinstance(mine, dict) and isinstance(theirs, dict):
-        return mine.keys() == theirs.keys() and all(_are_alike(mine[name], theirs[name]) for name in mine)
-    return isinstance(mine, (torch.SymFloat, torch.SymBool)) or mine == theirs
 
 
 def _shapes(results: list[Any]) -> str:

@@ -45,7 +45,7 @@ OF_LAYOUT = frozenset(
 """Functions of torch that ask whether sizes are 1, or alike, to lay out a result; what runs is the same either way."""
 LAID_OUT = frozenset(
     {"reshape", "view", "_unsafe_view", "flatten", "unflatten", "contiguous", "clone", "copy_", "expand", "linear", "matmul"}
-    | {"group_norm", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "scaled_dot_product_attention"}
+    | {"group_norm", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "einsum", "cosine_similarity", "scaled_dot_product_attention"}
 )  # fmt: skip
 """Operators whose kernels in C++ ask so."""
 _PLUMBING = ("torch/__init__.py", "fx/experimental/symbolic_shapes.py", "fx/experimental/sym_node.py")

@@ -131,8 +131,11 @@ class Polynomials:
     def number(self, value: Number, kind: type = int) -> Any:
         return self.size((((), value),) if value else (), kind)
 
-    def rely(self, relation: Relation, difference: Polynomial, holds: bool) -> None:
-        """Write down that the difference of two sizes was found to be 0, at least 0 or above 0, or not to be."""
+    def rely(self, relation: Relation, difference: Polynomial, holds: bool, in_torch: bool = False) -> None:
+        """Write down that the difference of two sizes was found to be 0, at least 0 or above 0, or not to be.
+
+        With ``in_torch`` it is torch's own code that asks; before an operator begins that is for how a tensor lies.
+        """
         key = (relation, difference, holds)
         self.asked.append(key)
         if key in self.relied:
@@ -141,7 +144,10 @@ class Polynomials:
         below: Polynomial = self.size(tuple((atoms, -c) for atoms, c in difference.terms if c < 0))
         if len(self.relied) == MOST_ANSWERS:
             raise TooManyAnswers
-        self.relied[key] = Answer(relation, difference, above, below, holds, self.place())
+        place = self.place()
+        if in_torch and not place.in_operator:
+            place = replace(place, of_layout=True)
+        self.relied[key] = Answer(relation, difference, above, below, holds, place)
         if holds and relation != "==" and below.constant is not None and (atom := above.symbol) is not None:
             self.lows[atom] = max(self.lows.get(atom, 1), int(below.constant) + (relation == ">"))
 

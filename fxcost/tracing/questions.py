@@ -80,7 +80,7 @@ class Truth(Node):
         if self.known is not None:
             return self.known
         if "TensorIndexing" not in file:  # it asks whether a slice is all there is: a view, or none
-            self._rely_on(self.hint)
+            self._rely_on(self.hint, file.endswith("SymInt.h"))
         return self.hint
 
     bool_ = expect_true = guard_bool
@@ -104,17 +104,17 @@ class Truth(Node):
             return any(relied) if answer else all(relied)
         return (self.relation, primitive(difference_of(*self.parts)), answer) in self.sizes.relied  # pyright: ignore[reportArgumentType]
 
-    def _rely_on(self, answer: bool) -> None:
+    def _rely_on(self, answer: bool, in_torch: bool = False) -> None:
         if self.known is not None or self.sizes is None:
             return
         if self.relation == "not":
-            self.parts[0]._rely_on(not answer)
+            self.parts[0]._rely_on(not answer, in_torch)
         elif self.relation == "or":
             # Where one part is enough, keeping the first that held narrows where the formulas hold; it never widens it.
             for part in self.parts if not answer else [next(p for p in self.parts if p.hint)]:
-                part._rely_on(answer)
+                part._rely_on(answer, in_torch)
         else:
-            self.sizes.rely(self.relation, primitive(difference_of(*self.parts)), answer)  # pyright: ignore[reportArgumentType]
+            self.sizes.rely(self.relation, primitive(difference_of(*self.parts)), answer, in_torch)  # pyright: ignore[reportArgumentType]
 
     def __repr__(self) -> str:
         return f"a question of sizes, here {self.hint}"

@@ -74,7 +74,7 @@ def _replayed(run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], 
     recording = first.recording
     at_traced = {name: examples[name] if name in symbolic else size for name, size in sizes.items()}
     second = run(at_traced, Sizes(), manner)
-    hold_against(first, second, at_traced)
+    hold_against(first, second, at_traced, spread=True)
     convert = _Converter(carried)
     fixed = {name: Pinned(size, "not named in --symbolic") for name, size in sizes.items() if name not in symbolic}
     for answer in carried.relied.values():
@@ -165,7 +165,7 @@ def _lowest_checked(
             at = ", ".join(f"{name}={size}" for name, size in low.items())
             raise Mismatch(f"the model does not run at {at}, where its formulas should hold: {why}\n{ADVICE}")
     if low != known:
-        hold_against(first, runs[tuple(low.values())], {**traced, **held, **low})
+        hold_against(first, runs[tuple(low.values())], {**traced, **held, **low}, spread=False)
     return dict(ranges)
 
 

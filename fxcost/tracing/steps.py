@@ -6,6 +6,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -34,15 +35,15 @@ class Step:
     result: Any
     layer: Layer
 
-    @property
-    def taken(self) -> Iterator[torch.Tensor]:
+    @cached_property
+    def taken(self) -> tuple[torch.Tensor, ...]:
         """The tensors that it is called with."""
-        return tensors_in((self.args, self.kwargs))
+        return tuple(tensors_in((self.args, self.kwargs)))
 
-    @property
-    def made(self) -> Iterator[torch.Tensor]:
+    @cached_property
+    def made(self) -> tuple[torch.Tensor, ...]:
         """Its results."""
-        return tensors_in(self.result)
+        return tuple(tensors_in(self.result))
 
 
 Layout = tuple[tuple[Any, ...], tuple[Any, ...], Any, torch.dtype]
