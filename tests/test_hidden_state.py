@@ -364,17 +364,15 @@ HIDDEN: dict[str, Callable[[], Any]] = {
 }
 
 
-def next_number(held: Any) -> int:
+def next_number(held: Any) -> Any:
     """0, 1, 2 and so on, told by state of any kind that several blocks share."""
     if isinstance(held, deque):
         held.rotate(-1)
         return held[-1]
-    if callable(held):
-        return int(held())
     if hasattr(held, "calls"):
         held.calls += 1
         return held.calls - 1
-    return next(held)
+    return held() if callable(held) else next(held)
 
 
 class Threshold(nn.Module):

@@ -48,6 +48,12 @@ LIMITS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], int]] = {
     "convolved by two": (columns(lambda x: functional.conv1d(x, torch.zeros(WIDTH, WIDTH, 2))), 2),
     "split": (lambda x: x.split([1, x.shape[1] - 1], 1)[0], 1),
 }
+
+
+def heads(x: torch.Tensor) -> torch.Tensor:
+    return functional.scaled_dot_product_attention(x, x, x).transpose(1, 2).flatten(2)
+
+
 LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "a view": lambda x: x.view(x.shape[0], x.shape[1], 2, 2).flatten(2),
     "a transposed copy": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
@@ -59,7 +65,7 @@ LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "an elementwise operator in another order": lambda x: functional.silu(x.permute(2, 0, 1)).permute(1, 2, 0),
     "a product of matrices": lambda x: (x @ x.mT).softmax(-1) @ x,
     "an einsum": lambda x: torch.einsum("bsc,btc->bst", x, x) @ x,
-    "heads": lambda x: functional.scaled_dot_product_attention(*[x.unflatten(2, (2, 2)).transpose(1, 2)] * 3).transpose(1, 2).flatten(2),
+    "heads": lambda x: heads(x.unflatten(2, (2, 2)).transpose(1, 2)),
     "a norm of groups": columns(lambda x: functional.group_norm(x, 2)),
     "heads that are shared": lambda x: x[:, None].expand(-1, 3, -1, -1).flatten(1, 2),
     "a spread of rows": lambda x: functional.cosine_similarity(x[:, :, None], x[:, None], dim=-1) @ x,
