@@ -28,7 +28,7 @@ from fxcost.budget import BudgetExceeded, within
 from fxcost.errors import FxcostError
 from fxcost.graph import STATE, placeholders
 from fxcost.inputs import Arguments, InputSpec
-from fxcost.tracing.answering import lacks_data, without_fast_path
+from fxcost.tracing.answering import AS_EXPORTED, lacks_data, without_fast_path
 from fxcost.tracing.carried import Sizes
 from fxcost.tracing.checking import Run
 from fxcost.tracing.reading import Traced, read_program, tensor_inputs, with_live_tensors
@@ -93,8 +93,15 @@ def record_module(
         call = _Call(module, arguments, given)
         with _as_found(module):  # what a run leaves behind, such as a cache, must not change the next
             recording = record(
-                module, lambda: call(call.tensors), carried, leaves, exported=manner.exported, hashing=manner.hashing
+                module,
+                lambda: call(call.tensors),
+                carried,
+                leaves,
+                exported=manner.exported or manner.uncached,
+                hashing=manner.hashing,
             )
+        if manner.exported:
+            recording.assume(AS_EXPORTED)
         return Run(module, recording, call.tensors)
 
     with _without_collection(), _as_found(module), _in_silence():

@@ -57,6 +57,8 @@ SPATIAL = {
     for name in (kind.format(digit),)
 } | {"im2col": 1, "col2im": 2}  # fmt: skip
 """How many dimensions at the end of a result are places that a kernel is laid on."""
+TAKEN = {"im2col": 2, "col2im": 1}
+"""How many of the input are, where that differs."""
 
 
 FILLED = frozenset(

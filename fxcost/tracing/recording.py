@@ -22,7 +22,6 @@ from torch._subclasses.schema_check_mode import SchemaCheckMode
 from fxcost.errors import FxcostError
 from fxcost.graph import Layer
 from fxcost.tracing.answering import (
-    AS_EXPORTED,
     META,
     NO_FAST_PATH,
     Surroundings,
@@ -188,7 +187,6 @@ def record(
     with ExitStack() as settings:
         settings.enter_context(without_fast_path(lambda: recording.assume(NO_FAST_PATH)))
         if exported:
-            recording.assume(AS_EXPORTED)
             settings.enter_context(as_exported())
         if sizes.atoms:
             settings.enter_context(text_told(hashing))

@@ -35,8 +35,15 @@ class Manner:
 
     exported: bool = False
     """It is told that it is exported, for it asks for values of data otherwise."""
+    uncached: bool = False
+    """It is told so for it looks sizes up in tables, which many then do not: what it does is still that of a plain run."""
     hashing: bool = False
     """Sizes that it looks up in tables are held at their value, for it fails where they cannot be."""
+
+    @property
+    def with_numbers(self) -> "Manner":
+        """How it is run where its sizes are plain numbers."""
+        return replace(self, uncached=False)
 
 
 Runner = Callable[[Mapping[str, Any], Sizes, Manner], Run]
@@ -56,15 +63,18 @@ def replayed(run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], e
     Raises `Mismatch` when a plain run, at the same sizes or at the lowest where the formulas hold, does otherwise.
     """
     try:
-        return _replayed(run, sizes, symbolic, examples)
+        return _replayed(run, sizes, symbolic, examples, holding=False)
     except Mismatch:
         # A model that keeps tables outside its modules fills them in its first run; from then on all are alike.
-        return _replayed(run, sizes, symbolic, examples)
+        return _replayed(run, sizes, symbolic, examples, holding=True)
 
 
-def _replayed(run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], examples: Mapping[str, int]) -> Traced:
+def _replayed(
+    run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], examples: Mapping[str, int], *, holding: bool
+) -> Traced:
+    """As `replayed`, once; with ``holding`` sizes that are looked up in tables are held without trying how else it goes."""
     try:
-        first, carried, manner = _recorded(run, sizes, symbolic, examples)
+        first, carried, manner = _recorded(run, sizes, symbolic, examples, holding)
     except TooManyAnswers:
         raise _entangled(symbolic) from None
     except Rounded:
@@ -73,7 +83,7 @@ def _replayed(run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], 
         ) from None
     recording = first.recording
     at_traced = {name: examples[name] if name in symbolic else size for name, size in sizes.items()}
-    second = run(at_traced, Sizes(), manner)
+    second = run(at_traced, Sizes(), manner.with_numbers)
     hold_against(first, second, at_traced, spread=True)
     convert = _Converter(carried)
     fixed = {name: Pinned(size, "not named in --symbolic") for name, size in sizes.items() if name not in symbolic}
@@ -96,7 +106,9 @@ def _replayed(run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], 
     if len(conditions) > MOST_CONDITIONS:
         raise _entangled(symbolic)
     held = {name: pin.value for name, pin in fixed.items()}
-    ranges = _lowest_checked(first, ranges, conditions, held, at_traced, lambda at: run(at, Sizes(), manner))
+    ranges = _lowest_checked(
+        first, ranges, conditions, held, at_traced, lambda at: run(at, Sizes(), manner.with_numbers)
+    )
     convert.assume({name: each.ends for name, each in ranges.items()})
     builder.annotate()
     return Traced(
@@ -113,7 +125,7 @@ def _replayed(run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], 
 
 
 def _recorded(
-    run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], examples: Mapping[str, int]
+    run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], examples: Mapping[str, int], holding: bool
 ) -> tuple[Run, Sizes, Manner]:
     """A run with sizes carried along, as plain as the model lets it be."""
     manner = Manner()
@@ -131,7 +143,8 @@ def _recorded(
         except TypeError as error:
             if manner.hashing or "unhashable" not in str(error):
                 raise
-            manner = replace(manner, hashing=True)
+            holding = holding or manner.uncached
+            manner = replace(manner, uncached=not holding, hashing=holding)
 
 
 def _lowest_checked(
