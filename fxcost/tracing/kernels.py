@@ -79,17 +79,15 @@ def sizes_needed(node: Node, convert: Callable[[Any], sympy.Expr]) -> Iterator[C
     name = str(node.target).split(".")[1] if str(node.target).startswith("aten.") else ""
     place = f"{name} in {LAYER[node].module or 'the model'}"
     if name in SPATIAL:
-        shape = next(tensors_in(node.meta["val"])).shape
-        yield from _positive(shape[-SPATIAL[name] :], convert, f"{place}, which gives one place at least")
-    if (
-        name in (FILLED | RECURRENT | SPATIAL.keys())
-        or name.startswith(("upsample_", "fft_"))
-        or (name == "pad" and node.args[2:3] > ("constant",))
-    ):
-        shape = node.all_input_nodes[0].meta["val"].shape
-        yield from _positive(
-            shape if name in RECURRENT else shape[1:], convert, f"{place}, which takes no empty tensor"
-        )
+        given = next(tensors_in(node.meta["val"])).shape
+        yield from _positive(given[-SPATIAL[name] :], convert, f"{place}, which gives one place at least")
+        taken = node.all_input_nodes[0].meta["val"].shape
+        yield from _positive(taken[-TAKEN.get(name, SPATIAL[name]) :], convert, f"{place}, which takes no empty tensor")
+    mirrors = name == "pad" and node.args[2:3] > ("constant",)
+    if name in FILLED | RECURRENT or name.startswith(("upsample_", "fft_")) or mirrors:
+        taken = node.all_input_nodes[0].meta["val"].shape
+        needed = taken if name in RECURRENT else taken[1:]
+        yield from _positive(needed, convert, f"{place}, which takes no empty tensor")
 
 
 def _positive(sizes: Iterable[Any], convert: Callable[[Any], sympy.Expr], where: str) -> Iterator[Condition]:
