@@ -11,6 +11,7 @@ from torch.nn import Module
 
 from fxcost.building import Source
 from fxcost.costs import NOT_RUN
+from fxcost.graph import operations
 from fxcost.passes.parameters import unused_parameters
 
 MOST_NAMED = 3
@@ -29,9 +30,13 @@ def leftover_notes(source: Source, graph: Graph) -> tuple[str, ...]:
     if not left:
         return ()
     sizes = {path: sum(p.numel() for p in each.parameters()) for path, each in _left(source.module, left)}
-    if not sizes:
+    if not sizes or _has_unseen(graph):  # which may be where they ran
         return ()
     return (f"{NOT_RUN}{_listed(sizes)}{_missing(source)}",)
+
+
+def _has_unseen(graph: Graph) -> bool:
+    return any(str(node.target) == "fxcost.unseen.default" for node in operations(graph))
 
 
 def _left(module: Module, left: set[int], path: str = "") -> Iterator[tuple[str, Module]]:

@@ -17,7 +17,7 @@ from torch.backends import mha
 from torch.nn import functional
 
 from fxcost.analysis import trace
-from fxcost.costs import CostModel
+from fxcost.costs import NOT_RUN, CostModel
 from fxcost.errors import FxcostError
 from fxcost.tracing.answering import AS_EXPORTED, NO_FAST_PATH
 
@@ -170,6 +170,7 @@ def test_work_that_is_not_seen_is_unknown(run: Any) -> None:
         isolated=run is not in_an_old_pool,  # a child has no threads but one
     )
     assert {op: len(names) for op, names in costs.unknown.items()} == {"fxcost.unseen.default": 2}
+    assert not any(text.startswith(NOT_RUN) for text in costs.assumptions)  # nobody knows
 
 
 def test_what_is_seen_of_it_is_counted() -> None:
