@@ -136,7 +136,7 @@ class CostModel:
     layers: tuple[LayerCost, ...]
     symbols: Mapping[str, SymbolRange] = field(default_factory=dict[str, SymbolRange])
     defaults: Mapping[str, int] = field(default_factory=dict[str, int])
-    """A usual size of each symbol, used where the user gives none."""
+    """A usual size of each symbol, used where the user gives none: of the user's own as given, even outside its range."""
     fixed: Mapping[str, Pinned] = field(default_factory=dict[str, Pinned])
     conditions: tuple[Condition, ...] = ()
     assumptions: tuple[str, ...] = ()
@@ -200,8 +200,8 @@ class CostModel:
 
     @property
     def usual(self) -> dict[str, int]:
-        """The usual size of each symbol that has one, or the nearest that its range allows."""
-        return {name: fit(self.defaults[name], each) for name, each in self.symbols.items() if name in self.defaults}
+        """The usual size of each symbol that has one."""
+        return {name: self.defaults[name] for name in self.symbols if name in self.defaults}
 
     def point(self, sizes: Mapping[str, int] | None = None, *, but: str = "") -> dict[str, int]:
         """A size for each symbol: those given, then the usual ones. Raises `FxcostError` outside the formulas' range.
