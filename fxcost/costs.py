@@ -95,6 +95,13 @@ class LayerCost:
     outputs: tuple[tuple[Quantity, ...], ...] = ()
     extra: Mapping[str, Quantity] = field(default_factory=dict[str, Quantity])
     """What passes of third parties found, by the name of the annotation."""
+    called_as: str = ""
+    """The path that its module was called by, where that is another than ``module``, the first of a shared one."""
+
+    @property
+    def place(self) -> str:
+        """The path of its module in this call: within its caller, also where several share the module."""
+        return self.called_as or self.module
 
     def map(self, function: "Callable[[Quantity], Quantity]") -> "LayerCost":
         """The same layer with ``function`` applied to each quantity."""
@@ -177,7 +184,7 @@ class CostModel:
         """The cost of all that runs inside each module, by its path down to ``depth``; ``""`` is the whole model."""
         inside: dict[str, list[Cost]] = {}
         for layer in self.layers:
-            parts = layer.module.split(".") if layer.module else []
+            parts = layer.place.split(".") if layer.place else []
             for length in range(len(parts[:depth]) + 1):
                 inside.setdefault(".".join(parts[:length]), []).append(layer.cost)
         return {path: Cost.sum(costs) for path, costs in inside.items()}

@@ -70,6 +70,7 @@ class SavedLayer(Record):
     inputs: Shapes = Field(default=[])
     outputs: Shapes = Field(default=[])
     extra: dict[str, str] = Field(default={})
+    called_as: str = ""
 
 
 class SavedTotals(Record):
@@ -182,6 +183,7 @@ def _saved_layer(layer: LayerCost) -> SavedLayer:
         inputs=[[quantity_text(size) for size in shape] for shape in layer.inputs],
         outputs=[[quantity_text(size) for size in shape] for shape in layer.outputs],
         extra={name: quantity_text(value) for name, value in layer.extra.items()},
+        called_as=layer.called_as,
     )
 
 
@@ -267,4 +269,5 @@ class _Reader:
             inputs=self._shapes(layer.inputs, f"{at}.inputs"),
             outputs=self._shapes(layer.outputs, f"{at}.outputs"),
             extra={name: self._parse(value, f"{at}.extra.{name}") for name, value in layer.extra.items()},
+            called_as=layer.called_as,
         )
