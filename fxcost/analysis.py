@@ -92,6 +92,7 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
         )
     ).run(traced.graph)
     model = collect(source, traced, sizes, _assumptions(source, request, traced), request.passes)
+    model.check()
     if request.mode == "decode":
         from fxcost.decoding import refuse_copies
 

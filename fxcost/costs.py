@@ -1,7 +1,8 @@
 """What a model costs, layer by layer: frozen, symbolic or evaluated, with no torch inside."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fxcost.conditions import Condition, Pinned, SymbolRange, check_sizes
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
-from fxcost.quantities import DTYPE_BITS, Counts, Mapper, Quantity, bytes_of, sum_counts, sum_of
+from fxcost.expressions import symbol
+from fxcost.quantities import (
+    DTYPE_BITS,
+    Counts,
+    Mapper,
+    Quantity,
+    as_expr,
+    bytes_of,
+    fault_of,
+    number,
+    sum_counts,
+    sum_of,
+)
 
 if TYPE_CHECKING:
     from fxcost.roles import State
@@ -97,6 +110,15 @@ class LayerCost:
     """What passes of third parties found, by the name of the annotation."""
     called_as: str = ""
     """The path that its module was called by, where that is another than ``module``, the first of a shared one."""
+
+    def amounts(self) -> Iterator[tuple[str, Quantity, bool]]:
+        """What it computes and moves: where each stands in the saved file, how much, and whether it has to be whole."""
+        yield "flops", self.cost.flops, True
+        yield "macs", self.cost.macs, True
+        for side, counts in (("reads", self.cost.reads), ("writes", self.cost.writes)):
+            for role, by_dtype in counts.items():
+                for dtype, elements in by_dtype.items():
+                    yield f"{side}.{role}.{dtype}", elements, False
 
     @property
     def place(self) -> str:
@@ -239,8 +261,32 @@ class CostModel:
         point = self.point({**(sizes or {}), **more})
         mapper = Mapper(point)
         layers = tuple(layer.map(mapper) for layer in self.layers)
+        _check_amounts(layers, layers, point, _rule_and_layer)
         state = None if self.state is None else self.state.map(mapper)
         return replace(self, layers=layers, state=state, sizes=point)
+
+    def check(self, place: "Callable[[LayerCost], str]" = lambda layer: _rule_and_layer(layer)) -> None:
+        """Raise `FxcostError`, naming the place, where a formula gives no amount at the usual sizes, or at the lowest.
+
+        Work is whole and not negative; what is moved may be an expectation, and is not negative.
+        """
+        known = {symbol(name) for name in self.symbols}
+        for layer in self.layers:
+            for name, amount, _ in layer.amounts():
+                unknown = as_expr(amount).free_symbols - known
+                if unknown:
+                    raise FxcostError(f"{place(layer)}.{name}: {self.ref} has no symbol {', '.join(map(str, unknown))}")
+        for point in self.points_to_check():
+            _check_amounts(self.layers, map(_Evaluated(point, place), self.layers), point, place)
+
+    def points_to_check(self) -> Iterator[dict[str, int]]:
+        """The usual sizes and the lowest, as far as formulas hold there."""
+        usual = {name: fit(self.defaults.get(name, 1), each) for name, each in self.symbols.items()}
+        lowest = {name: each.smallest for name, each in self.symbols.items()}
+        for point in (usual, lowest) if lowest != usual else (usual,):
+            with suppress(FxcostError):
+                check_sizes(point, self.symbols, self.conditions, {})
+                yield point
 
     # What follows leans on rooms built upon this one, which are imported when asked for.
 
@@ -280,6 +326,39 @@ class CostModel:
     def bits(self, own: int | None = None) -> Mapping[str, int]:
         """Bits of an element of each dtype; the model's own dtype takes ``own`` bits when given."""
         return DTYPE_BITS if own is None else {**DTYPE_BITS, self.dtype: own}
+
+
+class _Evaluated:
+    """A function from a layer to its amounts at a point, each distinct formula worked out once."""
+
+    def __init__(self, point: Mapping[str, int], place: "Callable[[LayerCost], str]") -> None:
+        self.mapper, self.place = Mapper(point), place
+
+    def __call__(self, layer: LayerCost) -> LayerCost:
+        try:
+            return replace(layer, cost=layer.cost.map(self.mapper))
+        except FxcostError as error:
+            raise FxcostError(f"{self.place(layer)}: {error}") from error
+
+
+def _check_amounts(
+    layers: Iterable[LayerCost],
+    evaluated: Iterable[LayerCost],
+    point: Mapping[str, int],
+    place: "Callable[[LayerCost], str]",
+) -> None:
+    for layer, values in zip(layers, evaluated, strict=True):
+        for name, value, whole in values.amounts():
+            if type(value) is int and value >= 0:
+                continue
+            fault = fault_of(number(value), whole=whole)
+            if fault:
+                at = ", ".join(f"{each}={size}" for each, size in point.items())
+                raise FxcostError(f"{place(layer)}.{name} {fault}{at and f' (at {at})'}")
+
+
+def _rule_and_layer(layer: LayerCost) -> str:
+    return f"the rule {layer.rule!r} of {layer.op}, in layer {layer.name}"
 
 
 def refuse_unknown(model: CostModel) -> None:

@@ -1,6 +1,7 @@
 """What an operator costs: the form of a rule, and the table of all rules."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
 from torch.fx import Node
 
 from fxcost.errors import FxcostError
-from fxcost.graph import OUTPUTS, SIZE, TensorSpec
+from fxcost.graph import LAYER, OUTPUTS, SIZE, TensorSpec
 from fxcost.inputs import children
 
 MULTIPLY_ADD = 2
@@ -138,6 +139,54 @@ class Rule:
     """Whether a call is unknown even where it gives nothing, or its own inputs."""
     numbers: Numbers = "real"
     """Whether ``flops`` counts calls on complex numbers; one operator may have a rule for each."""
+
+
+def amount_of(rule: Rule, call: Call, amount: Amount, what: str) -> sympy.Expr:
+    """What a rule gives for a call. Raises `FxcostError`, naming the rule, where that is no number and no formula."""
+    try:
+        found: Any = amount(call)
+    except FxcostError:
+        raise
+    except Exception as error:
+        raise FxcostError(f"{_rule_for_call(rule, call)} raised {type(error).__name__}: {error}") from error
+    return _as_amount(found, rule, call, what)
+
+
+def amounts_of(rule: Rule, call: Call, side: Literal["reads", "writes"]) -> Mapping[str, sympy.Expr]:
+    """The elements that a rule says of arguments, or of the output; errors as `amount_of`, also for a name that is none."""
+    amounts: Amounts = getattr(rule, side)
+    try:
+        found: Any = dict(amounts(call))
+    except FxcostError:
+        raise
+    except Exception as error:
+        raise FxcostError(f"{_rule_for_call(rule, call)} raised {type(error).__name__}: {error}") from error
+    for name in found:
+        if name not in call.arguments and (side, name) != ("writes", "output"):
+            raise FxcostError(f"{_rule_for_call(rule, call)} says what it {side} of {name!r}, which is no argument")
+    return {name: _as_amount(value, rule, call, f"{side} of {name}") for name, value in found.items()}
+
+
+@contextmanager
+def telling_layer(node: Node) -> Generator[None]:
+    """Have errors about a rule say which layer it was asked for."""
+    try:
+        yield
+    except FxcostError as error:
+        raise FxcostError(f"{error}, in layer {LAYER[node].module or 'the model'}") from error
+
+
+def _as_amount(found: object, rule: Rule, call: Call, what: str) -> sympy.Expr:
+    if isinstance(found, sympy.Expr):
+        return found
+    if isinstance(found, int) and not isinstance(found, bool):
+        return sympy.Integer(found)
+    said = "no value" if found is None else f"{found!r}, which is no whole number and no formula of sizes"
+    raise FxcostError(f"{_rule_for_call(rule, call)} gives {said}, for its {what}")
+
+
+def _rule_for_call(rule: Rule, call: Call) -> str:
+    return f"the rule {rule.name!r} of {call.operator}"
 
 
 Coverage = Literal["counted", "free", "unknown"]
