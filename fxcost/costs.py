@@ -8,15 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import sympy
+
 from fxcost.conditions import Condition, Pinned, SymbolRange, check_sizes
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
-from fxcost.expressions import symbol
+from fxcost.evaluation import evaluate, symbol_names
 from fxcost.quantities import (
     DTYPE_BITS,
     Counts,
     Mapper,
     Quantity,
-    as_expr,
     bytes_of,
     fault_of,
     number,
@@ -261,7 +262,11 @@ class CostModel:
         point = self.point({**(sizes or {}), **more})
         mapper = Mapper(point)
         layers = tuple(layer.map(mapper) for layer in self.layers)
-        _check_amounts(layers, layers, point, _rule_and_layer)
+        for layer in layers:
+            for name, value, whole in layer.amounts():
+                fault = "" if type(value) is int and value >= 0 else fault_of(number(value), point, whole=whole)
+                if fault:
+                    raise FxcostError(f"{_rule_and_layer(layer)}.{name} {fault}")
         state = None if self.state is None else self.state.map(mapper)
         return replace(self, layers=layers, state=state, sizes=point)
 
@@ -270,14 +275,25 @@ class CostModel:
 
         Work is whole and not negative; what is moved may be an expectation, and is not negative.
         """
-        known = {symbol(name) for name in self.symbols}
+        first: dict[tuple[Quantity, bool], tuple[LayerCost, str]] = {}
         for layer in self.layers:
-            for name, amount, _ in layer.amounts():
-                unknown = as_expr(amount).free_symbols - known
-                if unknown:
-                    raise FxcostError(f"{place(layer)}.{name}: {self.ref} has no symbol {', '.join(map(str, unknown))}")
+            for name, amount, whole in layer.amounts():
+                first.setdefault((amount, whole), (layer, name))
         for point in self.points_to_check():
-            _check_amounts(self.layers, map(_Evaluated(point, place), self.layers), point, place)
+            for (amount, whole), (layer, name) in first.items():
+                fault = self._fault(amount, whole, point)
+                if fault:
+                    raise FxcostError(f"{place(layer)}.{name} {fault}")
+
+    def _fault(self, amount: Quantity, whole: bool, point: Mapping[str, int]) -> str:
+        """Why a formula is no amount at a point; empty where it is one."""
+        if not isinstance(amount, sympy.Expr):
+            return fault_of(amount, point, whole=whole)
+        try:
+            return fault_of(evaluate(amount, point), point, whole=whole)
+        except FxcostError as error:
+            strange = ", ".join(name for name in symbol_names(amount) if name not in point)
+            return f"is no amount: {self.ref} has no symbol {strange}" if strange else f"is no amount: {error}"
 
     def points_to_check(self) -> Iterator[dict[str, int]]:
         """The usual sizes and the lowest, as far as formulas hold there."""
@@ -326,35 +342,6 @@ class CostModel:
     def bits(self, own: int | None = None) -> Mapping[str, int]:
         """Bits of an element of each dtype; the model's own dtype takes ``own`` bits when given."""
         return DTYPE_BITS if own is None else {**DTYPE_BITS, self.dtype: own}
-
-
-class _Evaluated:
-    """A function from a layer to its amounts at a point, each distinct formula worked out once."""
-
-    def __init__(self, point: Mapping[str, int], place: "Callable[[LayerCost], str]") -> None:
-        self.mapper, self.place = Mapper(point), place
-
-    def __call__(self, layer: LayerCost) -> LayerCost:
-        try:
-            return replace(layer, cost=layer.cost.map(self.mapper))
-        except FxcostError as error:
-            raise FxcostError(f"{self.place(layer)}: {error}") from error
-
-
-def _check_amounts(
-    layers: Iterable[LayerCost],
-    evaluated: Iterable[LayerCost],
-    point: Mapping[str, int],
-    place: "Callable[[LayerCost], str]",
-) -> None:
-    for layer, values in zip(layers, evaluated, strict=True):
-        for name, value, whole in values.amounts():
-            if type(value) is int and value >= 0:
-                continue
-            fault = fault_of(number(value), whole=whole)
-            if fault:
-                at = ", ".join(f"{each}={size}" for each, size in point.items())
-                raise FxcostError(f"{place(layer)}.{name} {fault}{at and f' (at {at})'}")
 
 
 def _rule_and_layer(layer: LayerCost) -> str:

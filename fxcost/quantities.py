@@ -23,11 +23,12 @@ def number(quantity: Quantity) -> Fraction:
     return quantity if isinstance(quantity, Fraction) else Fraction(int(quantity))
 
 
-def fault_of(value: int | Fraction, *, whole: bool) -> str:
-    """Why a value is no amount of work, parameters or elements; empty where it is one."""
+def fault_of(value: int | Fraction, point: Mapping[str, int], *, whole: bool) -> str:
+    """Why a value that a formula has at a point is no amount of work or elements; empty where it is one."""
+    at = f" at {', '.join(f'{name}={size}' for name, size in point.items())}" if point else ""
     if value < 0:
-        return f"is {value}, and no amount is negative"
-    return f"is {value}, and no whole number" if whole and value.denominator != 1 else ""
+        return f"is {value}{at}, and no amount is negative"
+    return f"is {value}{at}, and no whole number" if whole and value.denominator != 1 else ""
 
 
 Counts = Mapping[str, Mapping[str, Quantity]]

@@ -211,7 +211,7 @@ def to_model(saved: SavedModel, place: str) -> CostModel:
     totals = reader.totals()
     for point in model.points_to_check():
         for name, quantity in totals.items():
-            fault = fault_of(number(Mapper(point)(quantity)), whole=name.startswith("totals"))
+            fault = fault_of(number(Mapper(point)(quantity)), point, whole=name.startswith("totals"))
             if fault:
                 raise FxcostError(f"{place}: {name} {fault}")
     return model

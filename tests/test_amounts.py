@@ -49,9 +49,9 @@ def elements(call: Call) -> sympy.Expr:
 
 
 WRONG: dict[str, tuple[Any, str]] = {
-    "negative": (lambda call: -elements(call), "is -3, and no amount is negative"),
-    "negative at the lowest": (lambda call: elements(call) - 6, "is -3, and no amount is negative"),
-    "half": (lambda call: elements(call) / 2, "is 3/2, and no whole number"),
+    "negative": (lambda call: -elements(call), "is -3 at B=1, and no amount is negative"),
+    "negative at the lowest": (lambda call: elements(call) - 6, "is -3 at B=1, and no amount is negative"),
+    "half": (lambda call: elements(call) / 2, "is 3/2 at B=1, and no whole number"),
     "none": (lambda _: None, "gives no value, for its FLOPs"),
     "float": (lambda _: 2.5, "gives 2.5, which is no whole number"),
     "inexact": (lambda call: 2.0 * elements(call), "cannot hold Float"),
@@ -75,7 +75,7 @@ def test_a_rule_that_gives_no_amount_is_named_with_its_layer(flops: Any, told: s
 def test_accesses_may_be_expectations_and_are_not_negative(traced: Traced) -> None:
     costs = traced(elements, reads=lambda call: {"x": elements(call) / 2})
     assert costs.at(B=1).total.reads["activation"]["float32"] == sympy.Rational(3, 2)
-    with pytest.raises(FxcostError, match=r"reads.activation.float32 is -3, and no amount is negative"):
+    with pytest.raises(FxcostError, match=r"reads.activation.float32 is -3 at B=1, and no amount is negative"):
         traced(elements, reads=lambda call: {"x": -elements(call)})
     with pytest.raises(FxcostError, match="says what it reads of 'y', which is no argument"):
         traced(elements, reads=lambda call: {"y": elements(call)})
@@ -87,7 +87,7 @@ def test_what_is_false_elsewhere_alone_is_found_when_it_is_evaluated(traced: Tra
     """B·(40 − B)·3 is positive at the usual size and at the lowest."""
     costs = traced(lambda call: elements(call) * (40 - call.output.shape[0]))
     assert costs.at(B=40).total.flops == 0
-    with pytest.raises(FxcostError, match=r"'halve' of amounts.halve.default, in layer 0.flops is -123, .*at B=41"):
+    with pytest.raises(FxcostError, match=r"'halve' of amounts.halve.default, in layer 0.flops is -123 at B=41"):
         costs.at(B=41)
 
 
@@ -98,22 +98,22 @@ def edited(small_model: Path, edit: Callable[[dict[str, Any]], Any]) -> dict[str
 
 
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "negative work": (lambda d: d["layers"][0].update(flops="-4*B"), "layer 'conv'.flops is -4, and no amount"),
-    "half work": (lambda d: d["layers"][0].update(macs="B/2"), "layer 'conv'.macs is 1/2, and no whole number"),
+    "negative work": (lambda d: d["layers"][0].update(flops="-4*B"), "layer 'conv'.flops is -4 at B=1, H=33, W=35, and no amount"),
+    "half work": (lambda d: d["layers"][0].update(macs="B/2"), "layer 'conv'.macs is 1/2 at B=1, H=33, W=35, and no whole number"),
     "negative access": (
         lambda d: d["layers"][0]["reads"]["weight"].update(float32="3 - 4*B"),
-        "layer 'conv'.reads.weight.float32 is -1, and no amount",
+        "layer 'conv'.reads.weight.float32 is -1 at B=1, H=33, W=35, and no amount",
     ),
-    "no number": (lambda d: d["layers"][0].update(flops="1/(B - 1)"), "layer 'conv': a cost expression divides by zero"),
+    "no number": (lambda d: d["layers"][0].update(flops="1/(B - 1)"), "layer 'conv'.flops is no amount: a cost expression divides by zero"),
     "negative parameters": (lambda d: d["layers"][0].update(params=-1), "layers.0.params"),
     "half parameters": (lambda d: d["layers"][0].update(params=1.5), "layers.0.params"),
-    "negative total": (lambda d: d["totals"].update(flops="-B"), "totals.flops is -1, and no amount"),
-    "half total": (lambda d: d["totals"].update(macs="B/2"), "totals.macs is 1/2, and no whole number"),
+    "negative total": (lambda d: d["totals"].update(flops="-B"), "totals.flops is -1 at B=1, H=33, W=35, and no amount"),
+    "half total": (lambda d: d["totals"].update(macs="B/2"), "totals.macs is 1/2 at B=1, H=33, W=35, and no whole number"),
     "negative parameters together": (lambda d: d["totals"].update(params=-3), "totals.params"),
     "fewer free than free": (lambda d: d["coverage"].update(free=-1), "coverage.free"),
     "cache": (
         lambda d: d.update(state={"per_token": {"float32": 1}, "whole": {"float32": "-B"}}),
-        "state.whole.float32 is -1, and no amount",
+        "state.whole.float32 is -1 at B=1, H=33, W=35, and no amount",
     ),
     "cache of a token": (
         lambda d: d.update(state={"per_token": {"float32": -1}, "whole": {}}),
@@ -129,7 +129,7 @@ def test_a_file_that_holds_no_amount_is_named_with_the_place(
     document = edited(small_model, edit)
     path = tmp_path / "edited.json"
     path.write_text(json.dumps(document))
-    with pytest.raises(FxcostError, match=told.replace("(", r"\(")) as raised:
+    with pytest.raises(FxcostError, match=told) as raised:
         load(path)
     assert str(path) in str(raised.value)
 
