@@ -248,7 +248,9 @@ class _Reader:
         """What the file says of all layers together, by where it stands."""
         totals, state = self.saved.totals, self._state(self.saved.state)
         held = {} if state is None else {f"state.whole.{dtype}": n for dtype, n in state.whole.items()}
-        return {f"totals.{name}": self._parse(getattr(totals, name), f"totals.{name}") for name in ("flops", "macs")} | held
+        return {
+            f"totals.{name}": self._parse(getattr(totals, name), f"totals.{name}") for name in ("flops", "macs")
+        } | held
 
     def _state(self, state: SavedState | None) -> State | None:
         if state is None:

@@ -7,7 +7,7 @@ import sympy
 from torch.fx import Graph, Node
 
 from fxcost.graph import LAYER, OUTPUTS, Key
-from fxcost.ops.rules import MULTIPLY_ADD, Call, Coverage, Rule, Unit, Verdict, amount_of, judge, telling_layer
+from fxcost.ops.rules import MULTIPLY_ADD, Call, Coverage, Rule, Unit, Verdict, amount_of, judge, telling_layer, unit_of
 from fxcost.pipeline import Pass, graph_pass, per_kind
 
 
@@ -62,7 +62,7 @@ def _work(verdict: Verdict, causal_skip: bool) -> Flops:
             skips_masked=True,
         )
     work = amount_of(rule, call, rule.flops, "FLOPs"), amount_of(rule, call, rule.macs, "MACs")
-    return Flops(*work, rule.unit, "counted", rule.name, rule.reason)
+    return Flops(*work, unit_of(rule, call), "counted", rule.name, rule.reason)
 
 
 def _is_causal(call: Call, rule: Rule) -> bool:

@@ -70,17 +70,19 @@ def _tensors(value: Any) -> Iterator[TensorSpec]:
 
 def call_of(node: Node) -> Call | None:
     """The call a node makes, or None for plain Python such as ``getitem`` and arithmetic on sizes."""
-    operator = node.target
+    operator: Any = node.target
+    given: tuple[Any, ...] = node.args
+    if isinstance(operator, HigherOrderOperator) and operator.name() == "out_dtype":
+        operator, given = given[0], given[2:]  # another operator, whose result is kept in a wider dtype
     if not isinstance(operator, OpOverload):
         return None
     schema = operator._schema.arguments  # pyright: ignore[reportPrivateUsage]  # the only way to argument names
-    given: tuple[Any, ...] = node.args
     values: dict[str, Any] = {**{a.name: value for a, value in zip(schema, given, strict=False)}, **node.kwargs}
     arguments: dict[str, Any] = {
         a.name: _value(values[a.name]) if a.name in values else a.default_value for a in schema
     }
     return Call(
-        operator=str(node.target),
+        operator=str(operator),
         arguments=arguments,
         outputs=OUTPUTS[node],
         writes_to=frozenset(a.name for a in schema if a.alias_info is not None and a.alias_info.is_write),
@@ -133,6 +135,8 @@ class Rule:
     unknown_when: Callable[[Call], bool] = never
     """Calls that the rule has no exact formula for."""
     unknown_why: str = "no exact formula for this call: its arithmetic is unknown, not zero"
+    vector_when: Callable[[Call], bool] = never
+    """Calls that contract nothing, and so do not run on the matrix unit."""
     free_when: Callable[[Call], bool] = never
     """Calls that by their arguments do nothing, such as dropout outside training."""
     opaque: bool = False
@@ -216,6 +220,11 @@ def rule_of(operator: str, numbers: Numbers = "real") -> Rule | None:
     return next((table[name] for name in (operator, packet, out_of_place) if name in table), None)
 
 
+def unit_of(rule: Rule, call: Call) -> Unit:
+    """The unit that a call runs on."""
+    return "vector" if rule.vector_when(call) else rule.unit
+
+
 def op(*operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any) -> Callable[[Amount], Amount]:
     """Register the function of a `Call` that gives an operator's FLOPs on the vector unit."""
 
@@ -287,7 +296,7 @@ class Verdict:
 def judge(node: Node) -> Verdict:
     """Counted by a rule, free by what its tensors are or by declaration, or unknown."""
     call = call_of(node)
-    if isinstance(node.target, HigherOrderOperator):
+    if isinstance(node.target, HigherOrderOperator) and call is None:
         # It runs a graph of its own, as torch.cond and torch.autocast do.
         return Verdict("unknown", None, None, "an operator that runs a graph of its own, which is not looked into")
     rule = _rule_for(call) if call else None
