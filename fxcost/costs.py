@@ -158,6 +158,10 @@ class LayerCost:
         return self.cost.params
 
 
+def _rule_and_layer(layer: LayerCost) -> str:
+    return f"the rule {layer.rule!r} of {layer.op}, in layer {layer.name}"
+
+
 @dataclass(frozen=True)
 class CostModel:
     """The costs of a model's layers as formulas of its symbols, and where the formulas hold."""
@@ -270,7 +274,7 @@ class CostModel:
         state = None if self.state is None else self.state.map(mapper)
         return replace(self, layers=layers, state=state, sizes=point)
 
-    def check(self, place: "Callable[[LayerCost], str]" = lambda layer: _rule_and_layer(layer)) -> None:
+    def check(self, place: Callable[[LayerCost], str] = _rule_and_layer) -> None:
         """Raise `FxcostError`, naming the place, where a formula gives no amount at the usual sizes, or at the lowest.
 
         Work is whole and not negative; what is moved may be an expectation, and is not negative.
@@ -342,10 +346,6 @@ class CostModel:
     def bits(self, own: int | None = None) -> Mapping[str, int]:
         """Bits of an element of each dtype; the model's own dtype takes ``own`` bits when given."""
         return DTYPE_BITS if own is None else {**DTYPE_BITS, self.dtype: own}
-
-
-def _rule_and_layer(layer: LayerCost) -> str:
-    return f"the rule {layer.rule!r} of {layer.op}, in layer {layer.name}"
 
 
 def refuse_unknown(model: CostModel) -> None:

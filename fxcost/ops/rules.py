@@ -68,12 +68,17 @@ def _tensors(value: Any) -> Iterator[TensorSpec]:
         yield from _tensors(each)
 
 
+def _operator_of(node: Node) -> tuple[object, tuple[Any, ...]]:
+    """What a node runs, and the arguments: of ``out_dtype(operator, dtype, …)`` the operator, whose result is widened."""
+    target: Any = node.target
+    if isinstance(target, HigherOrderOperator) and target.name() == "out_dtype":
+        return node.args[0], node.args[2:]
+    return target, node.args
+
+
 def call_of(node: Node) -> Call | None:
     """The call a node makes, or None for plain Python such as ``getitem`` and arithmetic on sizes."""
-    operator: Any = node.target
-    given: tuple[Any, ...] = node.args
-    if isinstance(operator, HigherOrderOperator) and operator.name() == "out_dtype":
-        operator, given = given[0], given[2:]  # another operator, whose result is kept in a wider dtype
+    operator, given = _operator_of(node)
     if not isinstance(operator, OpOverload):
         return None
     schema = operator._schema.arguments  # pyright: ignore[reportPrivateUsage]  # the only way to argument names
