@@ -87,7 +87,7 @@ def call_of(node: Node) -> Call | None:
         a.name: _value(values[a.name]) if a.name in values else a.default_value for a in schema
     }
     return Call(
-        operator=str(operator),
+        operator=str(operator),  # pyright: ignore[reportUnknownArgumentType]  # typed in part
         arguments=arguments,
         outputs=OUTPUTS[node],
         writes_to=frozenset(a.name for a in schema if a.alias_info is not None and a.alias_info.is_write),
