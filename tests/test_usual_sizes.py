@@ -68,8 +68,8 @@ def test_a_size_that_the_model_holds_elsewhere_is_refused(monkeypatch: pytest.Mo
 
     def pinned(*arguments: Any) -> Any:
         traced = found(*arguments)
-        return replace(traced, symbols={}, fixed={"B": Pinned(2, "model.py:1")})
+        return replace(traced, fixed={"B": Pinned(2, "model.py:1")})
 
     monkeypatch.setattr(analysis, "traced_module", pinned)
     with pytest.raises(FxcostError, match="B=3: B is fixed at 2"):
-        trace(nn.ReLU(), inputs=(torch.randn(3, 4),), isolated=False)
+        trace(nn.ReLU(), "", inputs=(torch.randn(3, 4),), isolated=False, warn=lambda _: None)
