@@ -16,7 +16,8 @@ import torch
 from fxcost.attentions import attention_notes
 from fxcost.building import Source
 from fxcost.collecting import collect
-from fxcost.costs import CostModel, cautions, refuse_unknown
+from fxcost.conditions import check_sizes
+from fxcost.costs import BATCH_SIZE, CostModel, cautions, fit, refuse_unknown
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import assume_multiple
 from fxcost.experts import expert_notes
@@ -91,6 +92,7 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
         )
     ).run(traced.graph)
     model = collect(source, traced, sizes, _assumptions(source, request, traced), request.passes)
+    model.check()
     if request.mode == "decode":
         from fxcost.decoding import refuse_copies
 
@@ -99,7 +101,7 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
         warn(caution)
     if request.strict:
         refuse_unknown(model)
-    return _with_multiples(model, multiples)
+    return _with_usual_sizes(_with_multiples(model, multiples), request.sizes or {})
 
 
 def _run(
@@ -134,13 +136,24 @@ def _sizes(source: Source, multiples: Mapping[str, int], given: Mapping[str, int
             raise FxcostError(
                 f"--at {name}={given[name]}: no input has a symbol {name}; the inputs: {describe(source.arguments.specs())}"
             )
-    sizes = {"B": 1, **source.defaults, **given}
+    sizes = {BATCH_SIZE: 1, **source.defaults, **given}
     missing = [name for name in known if name not in sizes]
     if missing:
         raise FxcostError(
             f"no usual size is known for {', '.join(missing)}; give one with --at {','.join(f'{m}=64' for m in missing)}"
         )
     return {name: -(-sizes[name] // multiples.get(name, 1)) * multiples.get(name, 1) for name in known}
+
+
+def _with_usual_sizes(model: CostModel, given: Mapping[str, int]) -> CostModel:
+    """The user's sizes as they were given, which are refused outside the range; others moved to where formulas hold.
+
+    Raises `FxcostError` for a size of the user's that the formulas do not have at all.
+    """
+    pinned = {name: pin.value for name, pin in model.fixed.items() if name in given}
+    check_sizes({name: given[name] for name in pinned}, {}, (), pinned)
+    usual = {name: given.get(name, fit(size, model.symbols[name])) for name, size in model.defaults.items()}
+    return replace(model, defaults=usual)
 
 
 def _assumptions(source: Source, request: Request, traced: Traced) -> tuple[str, ...]:
@@ -210,11 +223,11 @@ def trace(
     inputs = tuple(inputs)
     if mode == "decode" and (inputs or kwargs):
         raise FxcostError(DECODE_INPUTS)
+    sizes: dict[str, int] = {}
     request = Request(symbolic, at, budget, attention, causal_skip, strict, leaves=tuple(leaves), mode=mode)
     if isinstance(model, str):
         specs = [parse_input(each) if isinstance(each, str) else each for each in inputs]
         return trace_source(load_source(model, settings, specs), request, warn)
-    sizes: dict[str, int] = {}
 
     def as_spec(name: str, value: Any) -> Any:
         if isinstance(value, str) and ":" in value:
@@ -231,7 +244,8 @@ def trace(
         tuple(as_spec(f"input{i}", each) for i, each in enumerate(inputs)),
         {name: as_spec(name, each) for name, each in (kwargs or {}).items()},
     )
-    source = Source(type(model).__name__, model, arguments, sizes)
+    source = Source(type(model).__name__, model, arguments)
+    request = replace(request, sizes={**sizes, **(at or {})})
     if isolated:
         try:
             return _traced_apart(source, request, warn)

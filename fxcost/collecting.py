@@ -45,7 +45,7 @@ def collect(
         fixed=traced.fixed,
         conditions=traced.conditions,
         assumptions=assumptions,
-        modules=traced.modules,
+        modules=_modules(nodes, traced.modules),
         mode="as exported" if source.program else "decode" if state else "eval",
         rung="fixed" if any(name in traced.fixed for name in source.arguments.symbols()) else traced.rung,
         dtype=_own_dtype(traced.graph),
@@ -76,6 +76,7 @@ def _row(node: Node, name: str, extra: tuple[Pass[Any], ...]) -> LayerCost:
         name=name,
         module=LAYER[node].module,
         module_type=LAYER[node].module_type,
+        called_as=LAYER[node].called_as,
         op=str(node.target),
         unit=work.unit,
         coverage=work.coverage,
@@ -107,6 +108,17 @@ def _names(nodes: list[Node], modules: Mapping[str, str]) -> list[str]:
         if repeated[name] > 1:
             names[index] = f"{name}#{seen[name]}"
     return names
+
+
+def _modules(nodes: list[Node], own: Mapping[str, str]) -> dict[str, str]:
+    """The class at each path, those too by which shared modules were called."""
+    found = dict(own)
+    for layer in dict.fromkeys(LAYER[node] for node in nodes):
+        path, called_as = layer.module, layer.called_as
+        while path and called_as:
+            found.setdefault(called_as, own.get(path, ""))
+            path, called_as = path.rpartition(".")[0], called_as.rpartition(".")[0]
+    return found
 
 
 def _unused(name: str, count: int, modules: Mapping[str, str]) -> LayerCost:

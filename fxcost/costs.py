@@ -1,15 +1,29 @@
 """What a model costs, layer by layer: frozen, symbolic or evaluated, with no torch inside."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import sympy
+
 from fxcost.conditions import Condition, Pinned, SymbolRange, check_sizes
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
-from fxcost.quantities import DTYPE_BITS, Counts, Mapper, Quantity, bytes_of, sum_counts, sum_of
+from fxcost.evaluation import evaluate, symbol_names
+from fxcost.quantities import (
+    DTYPE_BITS,
+    Counts,
+    Mapper,
+    Quantity,
+    bytes_of,
+    fault_of,
+    number,
+    sum_counts,
+    sum_of,
+)
 
 if TYPE_CHECKING:
     from fxcost.roles import State
@@ -95,6 +109,22 @@ class LayerCost:
     outputs: tuple[tuple[Quantity, ...], ...] = ()
     extra: Mapping[str, Quantity] = field(default_factory=dict[str, Quantity])
     """What passes of third parties found, by the name of the annotation."""
+    called_as: str = ""
+    """The path that its module was called by, where that is another than ``module``, the first of a shared one."""
+
+    def amounts(self) -> Iterator[tuple[str, Quantity, bool]]:
+        """What it computes and moves: where each stands in the saved file, how much, and whether it has to be whole."""
+        yield "flops", self.cost.flops, True
+        yield "macs", self.cost.macs, True
+        for side, counts in (("reads", self.cost.reads), ("writes", self.cost.writes)):
+            for role, by_dtype in counts.items():
+                for dtype, elements in by_dtype.items():
+                    yield f"{side}.{role}.{dtype}", elements, False
+
+    @property
+    def place(self) -> str:
+        """The path of its module in this call: within its caller, also where several share the module."""
+        return self.called_as or self.module
 
     def map(self, function: "Callable[[Quantity], Quantity]") -> "LayerCost":
         """The same layer with ``function`` applied to each quantity."""
@@ -128,6 +158,10 @@ class LayerCost:
         return self.cost.params
 
 
+def _rule_and_layer(layer: LayerCost) -> str:
+    return f"the rule {layer.rule!r} of {layer.op}, in layer {layer.name}"
+
+
 @dataclass(frozen=True)
 class CostModel:
     """The costs of a model's layers as formulas of its symbols, and where the formulas hold."""
@@ -136,7 +170,7 @@ class CostModel:
     layers: tuple[LayerCost, ...]
     symbols: Mapping[str, SymbolRange] = field(default_factory=dict[str, SymbolRange])
     defaults: Mapping[str, int] = field(default_factory=dict[str, int])
-    """A usual size of each symbol, used where the user gives none."""
+    """A usual size of each symbol, used where the user gives none: of the user's own as given, even outside its range."""
     fixed: Mapping[str, Pinned] = field(default_factory=dict[str, Pinned])
     conditions: tuple[Condition, ...] = ()
     assumptions: tuple[str, ...] = ()
@@ -177,7 +211,7 @@ class CostModel:
         """The cost of all that runs inside each module, by its path down to ``depth``; ``""`` is the whole model."""
         inside: dict[str, list[Cost]] = {}
         for layer in self.layers:
-            parts = layer.module.split(".") if layer.module else []
+            parts = layer.place.split(".") if layer.place else []
             for length in range(len(parts[:depth]) + 1):
                 inside.setdefault(".".join(parts[:length]), []).append(layer.cost)
         return {path: Cost.sum(costs) for path, costs in inside.items()}
@@ -200,8 +234,8 @@ class CostModel:
 
     @property
     def usual(self) -> dict[str, int]:
-        """The usual size of each symbol that has one, or the nearest that its range allows."""
-        return {name: fit(self.defaults[name], each) for name, each in self.symbols.items() if name in self.defaults}
+        """The usual size of each symbol that has one."""
+        return {name: self.defaults[name] for name in self.symbols if name in self.defaults}
 
     def point(self, sizes: Mapping[str, int] | None = None, *, but: str = "") -> dict[str, int]:
         """A size for each symbol: those given, then the usual ones. Raises `FxcostError` outside the formulas' range.
@@ -232,8 +266,47 @@ class CostModel:
         point = self.point({**(sizes or {}), **more})
         mapper = Mapper(point)
         layers = tuple(layer.map(mapper) for layer in self.layers)
+        for layer in layers:
+            for name, value, whole in layer.amounts():
+                fault = "" if type(value) is int and value >= 0 else fault_of(number(value), point, whole=whole)
+                if fault:
+                    raise FxcostError(f"{_rule_and_layer(layer)}.{name} {fault}")
         state = None if self.state is None else self.state.map(mapper)
         return replace(self, layers=layers, state=state, sizes=point)
+
+    def check(self, place: Callable[[LayerCost], str] = _rule_and_layer) -> None:
+        """Raise `FxcostError`, naming the place, where a formula gives no amount at the usual sizes, or at the lowest.
+
+        Work is whole and not negative; what is moved may be an expectation, and is not negative.
+        """
+        first: dict[tuple[Quantity, bool], tuple[LayerCost, str]] = {}
+        for layer in self.layers:
+            for name, amount, whole in layer.amounts():
+                first.setdefault((amount, whole), (layer, name))
+        for point in self.points_to_check():
+            for (amount, whole), (layer, name) in first.items():
+                fault = self._fault(amount, whole, point)
+                if fault:
+                    raise FxcostError(f"{place(layer)}.{name} {fault}")
+
+    def _fault(self, amount: Quantity, whole: bool, point: Mapping[str, int]) -> str:
+        """Why a formula is no amount at a point; empty where it is one."""
+        if not isinstance(amount, sympy.Expr):
+            return fault_of(amount, point, whole=whole)
+        try:
+            return fault_of(evaluate(amount, point), point, whole=whole)
+        except FxcostError as error:
+            strange = ", ".join(name for name in symbol_names(amount) if name not in point)
+            return f"is no amount: {self.ref} has no symbol {strange}" if strange else f"is no amount: {error}"
+
+    def points_to_check(self) -> Iterator[dict[str, int]]:
+        """The usual sizes and the lowest, as far as formulas hold there."""
+        usual = {name: fit(self.defaults.get(name, 1), each) for name, each in self.symbols.items()}
+        lowest = {name: each.smallest for name, each in self.symbols.items()}
+        for point in (usual, lowest) if lowest != usual else (usual,):
+            with suppress(FxcostError):
+                check_sizes(point, self.symbols, self.conditions, {})
+                yield point
 
     # What follows leans on rooms built upon this one, which are imported when asked for.
 

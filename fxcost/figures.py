@@ -119,6 +119,14 @@ class Peak(Figure):
     clock_check: ClockProduct | None = None
 
 
+def _with_unit(data: Any, units: tuple[str, ...]) -> Any:
+    """The table with the key that its number was given under, which is its unit."""
+    if not isinstance(data, dict):
+        return data
+    figure = cast("dict[str, Any]", data)
+    return figure | {"unit": next((unit for unit in units if unit in figure), "")}
+
+
 class FlopRate(Peak):
     """A floating-point peak in FLOP/s."""
 
@@ -132,9 +140,15 @@ class OpRate(Peak):
 
 
 class OtherRate(Peak):
-    """A peak that no lookup chooses: another accumulator, an engine beside the main one."""
+    """A peak that no lookup chooses: another accumulator, an engine beside the main one; ``unit`` as of a `Measured`."""
 
     value: Positive = Field(validation_alias=AliasChoices("flop_per_s", "op_per_s"))
+    unit: Text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unit(cls, data: Any) -> Any:
+        return _with_unit(data, ("flop_per_s", "op_per_s"))
 
 
 class Link(ByteRate):
@@ -166,10 +180,7 @@ class Measured(Figure):
     @model_validator(mode="before")
     @classmethod
     def _unit(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        figure = cast("dict[str, Any]", data)
-        return figure | {"unit": next((unit for unit in _MEASURED_UNITS if unit in figure), "")}
+        return _with_unit(data, _MEASURED_UNITS)
 
 
 def each_figure(key: str, value: object) -> Iterator[tuple[str, Figure]]:

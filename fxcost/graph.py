@@ -63,6 +63,8 @@ class Layer:
 
     module: str
     module_type: str
+    called_as: str = ""
+    """The path that it was called by, of a module that stands at several; else empty."""
 
 
 OUTPUTS: Key[tuple[TensorSpec, ...]] = Key("fxcost.outputs")

@@ -2,6 +2,11 @@
 
 Each rule compares figures that must agree: a peak with what the vendor printed and with units times clock, a
 bandwidth with its bus, a precision with the next. What is odd but true is marked ``[[exempt]]`` in the file.
+
+What no rule can see, and all sheets keep to: peaks are dense; a computed peak takes the boost clock of a GPU and the
+base clock of a CPU, one clock for all precisions of a machine; capacities are as the maker prints them, GB of 10⁹ bytes,
+and powers of two only where a device or a document says so; a packed float16 rate of the vector unit stands where it is
+published for that unit alone.
 """
 
 import re

@@ -45,6 +45,16 @@ PRECISION_BITS: Mapping[str, int] = MappingProxyType(
 )
 
 
+BFLOAT16_PRODUCTS = (
+    "float32 products run on the matrix unit of a TPU in bfloat16, the default precision of JAX and XLA there "
+    "(https://docs.jax.dev/en/latest/201/precision.html, https://cloud.google.com/tpu/docs/bfloat16): "
+    "their peak is that of bf16, and what is stored takes 32 bits"
+)
+NO_MATRIX_WORK_ON_VECTORS = ("tpu", "npu")
+"""Kinds of machines whose vector unit stands beside a matrix unit that does all products, and never in its place."""
+NO_CROSSOVER = ": it answers no crossover, no bound and no time"
+
+
 class UnitPeaks(Record):
     """The peaks of one unit by precision."""
 
@@ -121,8 +131,9 @@ class Platform(Record):
         """The dense peak in FLOP/s (integers: OP/s); None when the vector unit's is not published.
 
         Matrix work without a figure of its own runs on the vector unit at the same precision (a float32 matmul
-        without TF32). Vector work of up to 32 bits without one runs at the float32 rate, for that is how it is done.
-        A precision that the machine does not have is an error.
+        without TF32); on a TPU, float32 products run on the matrix unit in bfloat16 (`BFLOAT16_PRODUCTS`). Vector work
+        of up to 32 bits without one runs at the float32 rate, for that is how it is done. A precision that the machine
+        does not have is an error.
         """
         if precision not in PRECISION_BITS:
             raise FxcostError(
@@ -132,7 +143,7 @@ class Platform(Record):
         own = self.peaks.vector.get(precision)
         if unit == "vector":
             return own or (self.peaks.vector.fp32 if PRECISION_BITS[precision] <= 32 else None)
-        matrix = self.peaks.matrix.get(precision) or own
+        matrix = self._matrix_peak(precision)
         if matrix is None:
             raise FxcostError(f"{self.name} has no {precision} peak; it has: {', '.join(self.precisions)}")
         return matrix
@@ -140,13 +151,23 @@ class Platform(Record):
     @property
     def precisions(self) -> tuple[str, ...]:
         """The precisions in which the machine can multiply matrices, widest first."""
-        return tuple(p for p in PRECISION_BITS if self.peaks.matrix.get(p) or self.peaks.vector.get(p))
+        return tuple(p for p in PRECISION_BITS if self._matrix_peak(p))
+
+    def multiplies_in_bfloat16(self, precision: str) -> bool:
+        """Whether products of this precision are rounded to bfloat16, as a TPU does with float32."""
+        return self.kind == "tpu" and precision == "fp32" and self.peaks.matrix.fp32 is None
+
+    def _matrix_peak(self, precision: str) -> Peak | None:
+        if self.multiplies_in_bfloat16(precision):
+            return self.peaks.matrix.bf16
+        own = self.peaks.matrix.get(precision)
+        return own or (None if self.kind in NO_MATRIX_WORK_ON_VECTORS else self.peaks.vector.get(precision))
 
     @property
     def bandwidth(self) -> Figure:
         """Main memory bandwidth in byte/s; an error on a machine that publishes none."""
         if self.memory is None or self.memory.bandwidth is None:
-            raise FxcostError(f"{self.name} publishes no memory bandwidth, so it has no roofline")
+            raise FxcostError(f"{self.name} publishes no memory bandwidth, so it has no roofline{NO_CROSSOVER}")
         return self.memory.bandwidth
 
     def ridge(self, unit: Unit, precision: str) -> Fraction | None:

@@ -23,12 +23,22 @@ def number(quantity: Quantity) -> Fraction:
     return quantity if isinstance(quantity, Fraction) else Fraction(int(quantity))
 
 
+def fault_of(value: int | Fraction, point: Mapping[str, int], *, whole: bool) -> str:
+    """Why a value that a formula has at a point is no amount of work or elements; empty where it is one."""
+    at = f" at {', '.join(f'{name}={size}' for name, size in point.items())}" if point else ""
+    if value < 0:
+        return f"is {value}{at}, and no amount is negative"
+    return f"is {value}{at}, and no whole number" if whole and value.denominator != 1 else ""
+
+
 Counts = Mapping[str, Mapping[str, Quantity]]
 """Element counts by role (``weight``, ``state``, ``activation``), then by dtype."""
 
 DTYPE_BITS: Mapping[str, int] = {
     "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "float8_e4m3fn": 8, "float8_e5m2": 8,
-    "int64": 64, "int32": 32, "int16": 16, "int8": 8, "uint8": 8, "bool": 8, "complex64": 64, "complex128": 128,
+    "float8_e4m3fnuz": 8, "float8_e5m2fnuz": 8, "float8_e8m0fnu": 8, "float4_e2m1fn_x2": 8,
+    "int64": 64, "int32": 32, "int16": 16, "int8": 8, "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64, "bool": 8,
+    "complex32": 32, "complex64": 64, "complex128": 128,
 }  # fmt: skip
 """Bits of one stored element of each torch dtype."""
 

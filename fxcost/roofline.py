@@ -47,6 +47,7 @@ class Machine:
     precision: str
 
     def __post_init__(self) -> None:
+        _ = self.bandwidth
         self.peak("matrix")
 
     @cached_property
@@ -76,7 +77,19 @@ def machine_for(model: CostModel, platform: Platform, precision: str | None) -> 
         raise FxcostError(
             f"{model.ref} computes in {model.dtype}; name a precision of {platform.name} with --precision"
         )
+    if precision is None and own not in platform.precisions:
+        _ = platform.bandwidth  # a machine without one answers at no precision
+        listed = ", ".join(platform.precisions)
+        nearest = min(platform.precisions, key=PREFERRED.index)
+        raise FxcostError(
+            f"{platform.name} has no {own} peak; it has: {listed}\n"
+            f"{model.ref} computes in {model.dtype}; ask for another precision with --precision {nearest}"
+        )
     return Machine(platform, precision or str(own))
+
+
+PREFERRED = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8", "fp64", "fp4", "int4")
+"""What to run a model in that a machine does not take as it is, the likeliest first."""
 
 
 @dataclass(frozen=True)

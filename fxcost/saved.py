@@ -12,7 +12,7 @@ from fxcost.costs import Cost, CostModel, LayerCost, Rung
 from fxcost.documents import Document, Record, as_json, parsed, read_file, validated, write_aside
 from fxcost.errors import FxcostError
 from fxcost.expressions import ExpressionError, parse, to_text
-from fxcost.quantities import Quantity
+from fxcost.quantities import Mapper, Quantity, fault_of, number
 from fxcost.roles import State
 
 SCHEMA_VERSION = 1
@@ -70,24 +70,25 @@ class SavedLayer(Record):
     inputs: Shapes = Field(default=[])
     outputs: Shapes = Field(default=[])
     extra: dict[str, str] = Field(default={})
+    called_as: str = ""
 
 
 class SavedTotals(Record):
     flops: str
     macs: str
-    params: int
+    params: int = Field(ge=0)
 
 
 class SavedCoverage(Record):
-    counted: int
-    free: int
+    counted: int = Field(ge=0)
+    free: int = Field(ge=0)
     unknown: list[str]
 
 
 class SavedState(Record):
     """The cache of a model that decodes: elements by dtype."""
 
-    per_token: dict[str, int]
+    per_token: dict[str, Annotated[int, Field(ge=0)]]
     whole: dict[str, str]
 
 
@@ -122,8 +123,12 @@ def as_text(model: CostModel) -> bytes:
 
 
 def from_text(text: bytes, place: str) -> CostModel:
-    """The model of such a text. Raises `FxcostError` naming ``place`` when it is broken."""
-    return to_model(validated(parsed(text, SavedModel.KIND, place), SavedModel, place), place)
+    """The model of a text that `as_text` made of a trace, whose amounts are checked already."""
+    return _Reader(place, _document(text, place)).model()
+
+
+def _document(text: bytes, place: str) -> SavedModel:
+    return validated(parsed(text, SavedModel.KIND, place), SavedModel, place)
 
 
 def to_record(model: CostModel) -> SavedModel:
@@ -182,6 +187,7 @@ def _saved_layer(layer: LayerCost) -> SavedLayer:
         inputs=[[quantity_text(size) for size in shape] for shape in layer.inputs],
         outputs=[[quantity_text(size) for size in shape] for shape in layer.outputs],
         extra={name: quantity_text(value) for name, value in layer.extra.items()},
+        called_as=layer.called_as,
     )
 
 
@@ -192,12 +198,23 @@ def quantity_text(quantity: Quantity) -> str:
 
 def load(path: str | Path) -> CostModel:
     """Read a saved model. Raises `FxcostError` naming the file and the place when it is broken, newer, or hostile."""
-    return from_text(read_file(Path(path), SavedModel.KIND), str(path))
+    return to_model(_document(read_file(Path(path), SavedModel.KIND), str(path)), str(path))
 
 
 def to_model(saved: SavedModel, place: str) -> CostModel:
-    """The model that a file holds; raises `FxcostError` naming ``place`` for a text that is no formula."""
-    return _Reader(place, saved).model()
+    """The model that a file holds; raises `FxcostError` naming ``place`` for a text that is no formula, or no amount."""
+    reader = _Reader(place, saved)
+    model = reader.model()
+    if model.free < 0:
+        raise FxcostError(f"{place}: coverage.free is {saved.coverage.free}, fewer than its layers that are free")
+    model.check(lambda layer: f"{place}: layer {layer.name!r}")
+    totals = reader.totals()
+    for point in model.points_to_check():
+        for name, quantity in totals.items():
+            fault = fault_of(number(Mapper(point)(quantity)), point, whole=name.startswith("totals"))
+            if fault:
+                raise FxcostError(f"{place}: {name} {fault}")
+    return model
 
 
 class _Reader:
@@ -226,6 +243,14 @@ class _Reader:
             tool=saved.tool,
             state=self._state(saved.state),
         )
+
+    def totals(self) -> dict[str, Quantity]:
+        """What the file says of all layers together, by where it stands."""
+        totals, state = self.saved.totals, self._state(self.saved.state)
+        held = {} if state is None else {f"state.whole.{dtype}": n for dtype, n in state.whole.items()}
+        return {
+            f"totals.{name}": self._parse(getattr(totals, name), f"totals.{name}") for name in ("flops", "macs")
+        } | held
 
     def _state(self, state: SavedState | None) -> State | None:
         if state is None:
@@ -267,4 +292,5 @@ class _Reader:
             inputs=self._shapes(layer.inputs, f"{at}.inputs"),
             outputs=self._shapes(layer.outputs, f"{at}.outputs"),
             extra={name: self._parse(value, f"{at}.extra.{name}") for name, value in layer.extra.items()},
+            called_as=layer.called_as,
         )

@@ -7,7 +7,7 @@ import sympy
 from torch.fx import Graph, Node
 
 from fxcost.graph import LAYER, OUTPUTS, Key
-from fxcost.ops.rules import MULTIPLY_ADD, Call, Coverage, Rule, Unit, Verdict, judge
+from fxcost.ops.rules import MULTIPLY_ADD, Call, Coverage, Rule, Unit, Verdict, amount_of, judge, telling_layer, unit_of
 from fxcost.pipeline import Pass, graph_pass, per_kind
 
 
@@ -35,7 +35,11 @@ def flops_pass(*, causal_skip: bool = False) -> Pass[Flops]:
 
     @graph_pass(provides=FLOPS, requires=(OUTPUTS, LAYER))
     def flops(graph: Graph) -> Mapping[Node, Flops]:
-        return per_kind(graph, lambda node: _work(judge(node), causal_skip))
+        def work(node: Node) -> Flops:
+            with telling_layer(node):
+                return _work(judge(node), causal_skip)
+
+        return per_kind(graph, work)
 
     return flops
 
@@ -47,7 +51,7 @@ def _work(verdict: Verdict, causal_skip: bool) -> Flops:
     if verdict.coverage == "free" or call is None:
         return Flops(ZERO, ZERO, rule.unit, "free", rule.name, rule.reason)
     if causal_skip and _is_causal(call, rule):
-        macs = rule.macs(call) * _kept_pairs(call)
+        macs = amount_of(rule, call, rule.macs, "MACs") * _kept_pairs(call)
         return Flops(
             MULTIPLY_ADD * macs,
             macs,
@@ -57,7 +61,8 @@ def _work(verdict: Verdict, causal_skip: bool) -> Flops:
             f"{rule.reason}; masked pairs skipped",
             skips_masked=True,
         )
-    return Flops(rule.flops(call), rule.macs(call), rule.unit, "counted", rule.name, rule.reason)
+    work = amount_of(rule, call, rule.flops, "FLOPs"), amount_of(rule, call, rule.macs, "MACs")
+    return Flops(*work, unit_of(rule, call), "counted", rule.name, rule.reason)
 
 
 def _is_causal(call: Call, rule: Rule) -> bool:

@@ -7,8 +7,8 @@ from typing import Literal
 import sympy
 from torch.fx import Graph, Node
 
-from fxcost.graph import OUTPUTS, STATE, WEIGHT, Key, TensorSpec, placeholders
-from fxcost.ops.rules import Call, Verdict, judge
+from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, Key, TensorSpec, placeholders
+from fxcost.ops.rules import Call, Verdict, amounts_of, judge, telling_layer
 from fxcost.pipeline import Pass, graph_pass, per_kind
 
 Attention = Literal["fused", "math"]
@@ -30,7 +30,7 @@ TRAFFIC: Key[Traffic] = Key("fxcost.traffic")
 def traffic_pass(*, attention: Attention = "fused") -> Pass[Traffic]:
     """The traffic pass; with ``attention="math"`` attention also moves its score matrix."""
 
-    @graph_pass(provides=TRAFFIC, requires=(OUTPUTS, WEIGHT))
+    @graph_pass(provides=TRAFFIC, requires=(OUTPUTS, WEIGHT, LAYER))
     def traffic(graph: Graph) -> Mapping[Node, Traffic]:
         roles = _roles(graph)
 
@@ -38,7 +38,11 @@ def traffic_pass(*, attention: Attention = "fused") -> Pass[Traffic]:
             given = (tensor for each in (*node.all_input_nodes, node) for tensor in OUTPUTS[each])
             return tuple(roles.get(tensor.storage) for tensor in given)
 
-        return per_kind(graph, lambda node: _moved(judge(node), roles, attention), apart=roles_of)
+        def moved(node: Node) -> Traffic:
+            with telling_layer(node):
+                return _moved(judge(node), roles, attention)
+
+        return per_kind(graph, moved, apart=roles_of)
 
     return traffic
 
@@ -55,8 +59,8 @@ def _moved(verdict: Verdict, roles: Mapping[int, str], attention: Attention) -> 
         return Traffic()
     reads: Counts = {}
     writes: Counts = {}
-    own_reads = rule.reads(call) if rule else {}
-    own_writes = rule.writes(call) if rule else {}
+    own_reads = amounts_of(rule, call, "reads") if rule else {}
+    own_writes = amounts_of(rule, call, "writes") if rule else {}
     for name, tensor in _distinct(call):
         role = roles.get(tensor.storage, "activation")
         _add(reads, role, tensor.dtype, own_reads.get(name, tensor.stored))

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from fxcost.costs import CostModel, LayerCost
+from fxcost.errors import FxcostError
 from fxcost.ops import rule_of
 
 Costs = Callable[..., CostModel]
@@ -221,10 +222,139 @@ def test_a_spectral_norm_is_unknown(costs_of: Costs) -> None:
     assert last(costs_of(lambda x: torch.linalg.norm(x, 2, 1), "x: float32[B,3]", B=5)).flops == 2 * 5 * 3
 
 
-def test_losses(costs_of: Costs) -> None:
-    """Subtract, square and add each of 15 pairs; without a reduction nothing is added."""
-    assert last(costs_of(functional.mse_loss, *PAIRS, B=5)).flops == 3 * 15
-    assert last(costs_of(lambda x, y: functional.l1_loss(x, y, reduction="none"), *PAIRS, B=5)).flops == 2 * 15
+# Losses
+
+
+def chosen(condition: float, value: float) -> float:
+    """Either a value or nothing, by a comparison: two operations."""
+    at_most(condition, 0)
+    return smaller(value, math.inf)
+
+
+def squared(gap: float, bound: float, divisor: float | None) -> float:
+    at_most(gap, bound)
+    half = 0.5 * (gap * gap)
+    return half if divisor is None else half / divisor
+
+
+def stirling(t: float) -> float:
+    return t * log(t) - t + 0.5 * log(2 * math.pi * t)
+
+
+def poisson(x: float, t: float) -> float:
+    return exp(x) - t * x
+
+
+@pytest.mark.parametrize(
+    ("function", "named", "formula"),
+    [
+        pytest.param(function, named, formula, id=" ".join([function.__name__, *named]))
+        for function, named, formula in [
+            (functional.mse_loss, {}, lambda x, t: power(x - t, 2)),
+            (functional.l1_loss, {}, lambda x, t: abs(x - t)),
+            (functional.smooth_l1_loss, {"beta": 2.0}, lambda x, t: squared(abs(x - t), 2, 2.0)),
+            (functional.huber_loss, {"delta": 2.0}, lambda x, t: squared(abs(x - t), 2, None)),
+            (
+                functional.binary_cross_entropy, {},
+                lambda x, t: (t - 1) * larger(log1p(-x), -100) - t * larger(log(x), -100),
+            ),
+            (functional.binary_cross_entropy_with_logits, {}, lambda x, t: (1 - t) * x - -log(1 + exp(-x))),
+            (functional.kl_div, {}, lambda x, t: t * log(t) - t * x),
+            (functional.kl_div, {"log_target": True}, lambda x, t: exp(t) * (t - x)),
+            (functional.soft_margin_loss, {}, lambda x, t: log(1 + exp(-(t * x)))),
+            (functional.poisson_nll_loss, {}, poisson),
+            (functional.poisson_nll_loss, {"log_input": False}, lambda x, t: x - t * log(x + 1e-8)),
+            (functional.poisson_nll_loss, {"full": True}, lambda x, t: poisson(x, t) + chosen(t, stirling(t))),
+            (functional.hinge_embedding_loss, {}, lambda x, t: chosen(t, larger(1 - x, 0)) + chosen(t, x)),
+        ]
+    ],
+)  # fmt: skip
+def test_losses(costs_of: Costs, function: Any, named: dict[str, Any], formula: Callable[..., Any]) -> None:
+    """What each pair of elements takes; a reduction adds them up."""
+    x, t = 0.7, 1.9
+    (value,), operations = work(formula, x, t)
+    pair = torch.tensor([[x]], dtype=torch.float64), torch.tensor([[t]], dtype=torch.float64)
+    inner = functional.binary_cross_entropy is function  # whose targets lie between 0 and 1
+    if not inner:
+        assert value == pytest.approx(function(*pair, reduction="none", **named).item())
+    for reduction, added in {"none": 0, "sum": 1, "mean": 1}.items():
+        costs = costs_of(lambda a, b, r=reduction: function(a, b, reduction=r, **named), *PAIRS, B=5)
+        assert last(costs).flops == (operations + added) * 15
+
+
+def test_losses_of_rows(costs_of: Costs) -> None:
+    """Of 5 rows of 3: similarity and distances as their own functions have them, then what is done with each row."""
+    three = "x: float32[B,3]", "y: float32[B,3]", "z: float32[B,3]"
+    ranking = last(costs_of(functional.margin_ranking_loss, *three, B=5))
+    assert ranking.flops == (5 + 1) * 15  # negate, subtract, multiply, add, maximum; sum
+    triplet = last(costs_of(functional.triplet_margin_loss, *three, B=5))
+    paired = last(costs_of(functional.pairwise_distance, *PAIRS, B=5))
+    assert triplet.flops == 2 * paired.flops + (3 + 1) * 5
+    swapped = last(costs_of(lambda *xyz: functional.triplet_margin_loss(*xyz, swap=True), *three, B=5))
+    assert swapped.flops == 3 * paired.flops + (4 + 1) * 5
+    cosines = last(costs_of(functional.cosine_embedding_loss, *PAIRS, "t: float32[B]", B=5))
+    assert cosines.flops == 6 * 15 + (13 + 1) * 5
+    margins = last(costs_of(functional.multi_margin_loss, "x: float32[B,3]", "t: int64[B]", B=5))
+    assert margins.flops == 4 * 15 + (1 + 1) * 5
+    weighted = last(
+        costs_of(
+            lambda x, t, w: functional.binary_cross_entropy_with_logits(x, t, weight=w, pos_weight=w),
+            *PAIRS, "w: float32[3]", B=5,
+        )
+    )  # fmt: skip
+    assert weighted.flops == (8 + 1 + 3 + 1) * 15 + 3
+
+
+CLASSES = "x: float32[B,S,7]", "t: int64[B,S]"
+
+
+@pytest.mark.parametrize(
+    ("loss", "each", "place"),
+    [
+        (functional.cross_entropy, 5, 2),
+        (lambda x, t: functional.cross_entropy(x, t, reduction="none"), 5, 1),
+        (lambda x, t: functional.cross_entropy(x, t, reduction="sum", ignore_index=0), 5, 2),
+        (lambda x, t: functional.cross_entropy(x, t, label_smoothing=0.1), 6, 2 + 3),
+        (lambda x, t: functional.nll_loss(functional.log_softmax(x, -1), t), 5, 2),
+    ],
+    ids=["cross entropy", "of each", "sum", "smoothed", "by likelihood"],
+)
+def test_losses_of_classes_hold_no_size_of_flattened_tokens(costs_of: Costs, loss: Any, each: int, place: int) -> None:
+    """A logarithm of softmax for each score; for each token negate the score that it picks, and add."""
+
+    def flattened(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return loss(x.view(-1, 7), t.view(-1))
+
+    costs = costs_of(flattened, *CLASSES, B=3, S=11)
+    assert (set(costs.symbols), costs.conditions, dict(costs.fixed)) == ({"B", "S"}, (), {})
+    assert costs.total.flops == each * 3 * 11 * 7 + place * 3 * 11
+    assert not costs.unknown
+    layer = costs.layers[-1]
+    picked = 3 * 11 if "nll" in layer.op else 3 * 11 * 7
+    assert layer.cost.reads["activation"] == {"float32": picked, "int64": 3 * 11}
+    assert layer.cost.writes["activation"]["float32"] == (3 * 11 if place == 1 else 1)
+
+
+def test_losses_of_classes_in_other_forms(costs_of: Costs) -> None:
+    """By probabilities, a product and a sum more for each of 5·7 scores; over images; with weights, which a mean adds up too."""
+    scores = "x: float32[B,7]"
+    soft = last(costs_of(functional.cross_entropy, scores, "t: float32[B,7]", B=5))
+    assert soft.flops == (5 + 2) * 35 + (1 + 1) * 5
+    images = last(costs_of(functional.nll_loss, "x: float32[B,7,H,4]", "t: int64[B,H,4]", B=5, H=3))
+    assert (images.flops, images.outputs) == (2 * 60, ((),))
+    weighted = last(costs_of(functional.nll_loss, scores, "t: int64[B]", "w: float32[7]", B=5))
+    assert weighted.flops == 4 * 5
+    one = last(costs_of(lambda x, t: functional.cross_entropy(x[0], t[0]), scores, "t: int64[B]", B=5))
+    assert one.flops == 5 * 7 + 2
+    with pytest.raises(FxcostError, match="does not run at B=12"):
+        costs_of(functional.cross_entropy, scores, "t: int64[4]", B=5)
+
+
+def test_losses_whose_work_depends_on_labels_are_unknown(costs_of: Costs) -> None:
+    """And what they read of them is no more than nothing for sure."""
+    costs = costs_of(functional.multilabel_margin_loss, "x: float32[B,7]", "t: int64[B,7]", B=5)
+    assert list(costs.unknown) == ["aten.multilabel_margin_loss.default"]
+    assert costs.total.reads == {}
 
 
 def test_bags(costs_of: Costs) -> None:

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from fxcost.costs import CostModel
 from fxcost.errors import FxcostError
-from fxcost.platforms import PRECISION_BITS, load_platform, platform_names
+from fxcost.platforms import PRECISION_BITS, Unit, UnitPeaks, load_platform, platform_names
+from fxcost.reports.platforms import platform_report
+from fxcost.roofline import machine_for
 
 SPECS = Path(__file__).parent.parent / "specs"
 EXAMPLES = Path(__file__).parent / "data" / "roofline_examples.csv"
@@ -312,3 +315,95 @@ def test_importing_loads_nothing_heavy() -> None:
     code = "import sys, fxcost.platforms, fxcost.platform_lint; print([m for m in ('torch', 'sympy', 'numpy') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+# What a machine does with a precision that it has no figure for
+
+TPUS = ("tpu-v2", "tpu-v3", "tpu-v4", "tpu-v5e", "tpu-v5p", "tpu-v6e")
+
+
+@pytest.mark.parametrize("name", TPUS)
+def test_a_tpu_multiplies_float32_on_its_matrix_unit_in_bfloat16(name: str) -> None:
+    """JAX's default precision; the vector unit of a v2, 15 times slower, takes no part in products."""
+    platform = load_platform(name)
+    assert platform.peak("matrix", "fp32") is platform.peaks.matrix.bf16
+    assert platform.ridge("matrix", "fp32") == platform.ridge("matrix", "bf16")
+    assert "fp32" in platform.precisions
+    (note,) = [text for text in platform_report(platform).notes if "float32 products run" in text]
+    assert "https://docs.jax.dev" in note
+
+
+def test_the_ridge_of_the_second_tpu() -> None:
+    """46 TFLOP/s beside 700 GB/s, both of one paper."""
+    assert float(load_platform("tpu-v2").ridge("matrix", "fp32") or 0) == pytest.approx(65.7, abs=0.05)
+    assert value("tpu-v2", "vector", "fp32") == Decimal("3e12")
+
+
+def test_an_accelerator_never_multiplies_matrices_on_its_vector_unit() -> None:
+    gaudi = load_platform("gaudi2")
+    without = gaudi.model_copy(update={"peaks": gaudi.peaks.model_copy(update={"matrix": UnitPeaks()})})
+    with pytest.raises(FxcostError, match="gaudi2 has no bf16 peak"):
+        without.peak("matrix", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        *(("gaudi2", "bf16"), ("rk3588-npu", "fp16")),
+        *(("qualcomm-cloud-ai-100-pro", "fp16"), ("qualcomm-cloud-ai-100-ultra", "fp16")),
+    ],
+)
+def test_what_to_type_where_a_machine_does_not_take_a_model_as_it_is(name: str, precision: str) -> None:
+    costs = CostModel("model", ())
+    with pytest.raises(FxcostError, match=rf"{name} has no fp32 peak; it has: .*\n.*--precision {precision}$"):
+        machine_for(costs, load_platform(name), None)
+    assert machine_for(costs, load_platform(name), precision).peak("matrix")
+
+
+@pytest.mark.parametrize("name", ["coral-edge-tpu", "hailo-8"])
+@pytest.mark.parametrize("precision", [None, "int8", "bf16"])
+def test_a_machine_without_a_bandwidth_answers_no_crossover(name: str, precision: str | None) -> None:
+    with pytest.raises(FxcostError, match=f"{name} publishes no memory bandwidth.*it answers no crossover"):
+        machine_for(CostModel("model", ()), load_platform(name), precision)
+    assert "it answers no crossover" in " ".join(platform_report(load_platform(name)).notes)
+
+
+def test_each_figure_is_told_in_its_own_unit_and_each_link_by_name_and_direction() -> None:
+    told = {row[0].text: row for row in platform_report(load_platform("apple-m4-max")).rows}
+    assert told["peak.other.neural_engine"][1].text == "38 TOP/s"
+    assert told["measured: matmul_fp16_mlx"][1].text == "14.74 TFLOP/s"
+    links = {row[0].text: row for row in platform_report(load_platform("gaudi2")).rows}
+    assert links["interconnect: PCIe 4.0 x16"][1].text == "64 GB/s"
+    assert "both directions summed" in links["interconnect: PCIe 4.0 x16"][4].text
+    assert "per direction" in links["interconnect: 24 x 100 GbE RoCE"][4].text
+    for name in platform_names():
+        for row in platform_report(load_platform(name)).rows:
+            assert "_" not in row[1].text, (name, row[1].text)
+
+
+MENDED = {
+    ("apple-m4-max", "vector", "fp32"): 16.16e12,
+    ("l40s", "matrix", "int4"): 1466e12,
+    ("arc-a770-16gb", "vector", "fp16"): 34.4e12,
+    ("jetson-xavier-nx-8gb", "matrix", "fp16"): 6.758e12,
+    ("a10g", "matrix", "int8"): 140.1e12,
+    ("rtx-6000-ada", "matrix", "int8"): 728.5e12,
+    ("tpu-v5p", "matrix", "fp8"): 459e12,
+    ("jetson-agx-orin-64gb", "matrix", "bf16"): 42.6e12,
+    ("xeon-8480plus", "vector", "fp16"): 14.336e12,
+}
+
+
+@pytest.mark.parametrize(("name", "unit", "precision"), MENDED)
+def test_peaks_that_were_wrong_or_missing(name: str, unit: Unit, precision: str) -> None:
+    """Units by rate by clock, or the vendor's own table."""
+    assert float(value(name, unit, precision) or 0) == MENDED[name, unit, precision]
+
+
+def test_links_and_caches_that_were_wrong() -> None:
+    (link,) = load_platform("tpu-v5p").interconnect
+    assert (link.value, link.direction) == (Decimal("1200e9"), "both directions summed")
+    for name in ("gh200-96gb", "gh200-144gb", "h200-sxm-141gb"):
+        capacity = load_platform(name).cache["l2"].capacity
+        assert capacity is not None
+        assert capacity.value == 60 * 2**20

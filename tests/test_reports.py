@@ -62,6 +62,45 @@ def test_the_module_tree(costs: Any) -> None:
     assert costs.by_module(depth=1)["0"].params == 72
 
 
+class Twice(nn.Module):
+    """A block that two callers share, which also has a module of its own; one caller stands deeper than the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = Block()
+        self.left, self.right = nn.Sequential(block), nn.Sequential(nn.Sequential(block))
+        self.tail = block.fc
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.tail(self.right(self.left(self.left(x))))
+
+
+def test_a_shared_module_runs_within_each_of_its_callers() -> None:
+    """128 FLOPs of a linear layer, 8 of a ReLU and 8 of a sum for each call of the block; its parameters count once."""
+    shared = trace(Twice(), inputs=("x: float32[B,8]",))
+    costs = shared.at(B=1)
+    inside = {path: (cost.flops, cost.params) for path, cost in costs.by_module().items()}
+    assert inside == {
+        "": (3 * 144 + 128, 72),
+        "left": (2 * 144, 72),
+        "left.0": (2 * 144, 72),
+        "left.0.fc": (2 * 128, 72),
+        "right": (144, 0),
+        "right.0": (144, 0),
+        "right.0.0": (144, 0),
+        "right.0.0.fc": (128, 0),
+        "tail": (128, 0),
+    }
+    told = rows(cost_report(costs, by="module"))
+    assert [row[:2] for row in told] == [
+        ["Twice", "Twice"],
+        *(["  left", "Sequential"], ["    0", "Block"], ["      fc", "Linear"]),
+        *(["  right", "Sequential"], ["    0", "Sequential"], ["      0", "Block"], ["        fc", "Linear"]),
+        ["  tail", "Linear"],
+    ]
+    assert {layer.module for layer in costs.layers} == {"left.0", "left.0.fc"}
+
+
 def test_by_operator(costs: Any) -> None:
     told = {row[0]: row for row in rows(cost_report(costs, by="op"))}
     assert told["aten.linear.default"][2] == "5"

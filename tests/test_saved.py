@@ -34,6 +34,15 @@ def test_traced_and_loaded_models_are_equal(tmp_path: Path) -> None:
     assert load(tmp_path / "x.json") == traced
 
 
+def test_files_that_do_not_say_how_modules_were_called_are_read(small_model: Path, tmp_path: Path) -> None:
+    """As those of before, which have no such field."""
+    document = json.loads(small_model.read_text())
+    for layer in document["layers"]:
+        del layer["called_as"]
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    assert load(tmp_path / "old.json") == load(small_model)
+
+
 @pytest.fixture
 def changed(small_model: Path, tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], Any]], Path]:
     def change(edit: Callable[[dict[str, Any]], Any]) -> Path:

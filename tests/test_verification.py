@@ -382,3 +382,19 @@ def test_what_torchs_counter_misses(
     found = compared(Case(module, "x: float32[B,8]", {"B": 3})).torchs
     assert (found.totals[0], found.ours[0]) == (torchs, ours)
     assert set(found.unexplained) == {0}
+
+
+class OneKey(nn.Module):
+    """Products whose summed axis has size 1, beside one of several."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one = torch.einsum("bhi,bhj->bij", x[:, :1], x[:, :1])
+        return one + torch.einsum("bhi,bhj->bij", x, x)
+
+
+def test_an_einsum_over_an_axis_of_size_one_is_a_multiplication_to_torch() -> None:
+    """16·16 multiply-adds of a sample, 2 FLOPs each, that FlopCounterMode sees as products of elements."""
+    found = compared(Case(OneKey, "x: float32[B,3,16]", {"B": 2}))
+    reason = "an einsum over an axis of size 1 is a multiplication to torch, and not counted"
+    assert found.torchs.reasons == {reason: tuple(-512 * point["B"] for point in found.sizes)}
+    assert not any(found.torchs.unexplained)

@@ -1,4 +1,4 @@
-"""Arithmetic of norms, and of distances, similarities and losses between vectors."""
+"""Arithmetic of norms, and of distances and similarities between vectors."""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
@@ -9,7 +9,6 @@ from typing import Any
 
 import sympy
 import torch
-from torch._ops import OpOverloadPacket
 
 from fxcost.ops.rules import Call, op, per_output
 from fxcost.ops.shapes import met
@@ -20,17 +19,17 @@ WITHOUT_POWERS = (0, 1, 2, math.inf, -math.inf)
 """Norms that need one operation an element before they sum or compare: is it zero, absolute value, square."""
 
 
-def _each(p: float) -> int:
+def of_norm(p: float) -> int:
     """For each element of a norm: take the absolute value or square (else also a power), and add or compare."""
     return 2 if p in WITHOUT_POWERS else 3
 
 
-def _apart(p: float) -> int:
+def of_difference(p: float) -> int:
     """For each pair of elements: subtract, then as the norm of the difference."""
-    return 1 + _each(p)
+    return 1 + of_norm(p)
 
 
-def _root(p: float) -> int:
+def of_root(p: float) -> int:
     return 0 if p in (0, 1, math.inf) else 1
 
 
@@ -58,7 +57,7 @@ def _is_of_a_matrix(call: Call) -> bool:
     unknown_why="a norm of a matrix by an order takes its singular values or sums of its rows, which has no rule",
 )  # fmt: skip
 def norm(call: Call) -> sympy.Expr:
-    return _each(_order(call)) * call.tensors[0][1].elements
+    return of_norm(_order(call)) * call.tensors[0][1].elements
 
 
 @op(
@@ -68,12 +67,12 @@ def norm(call: Call) -> sympy.Expr:
 )  # fmt: skip
 def distances(call: Call) -> sympy.Expr:
     p = call.arguments.get("p", 2)
-    return call.output.elements * (_apart(p) * call["x1"].shape[-1] + _root(p))
+    return call.output.elements * (of_difference(p) * call["x1"].shape[-1] + of_root(p))
 
 
 @op(aten.pdist, aten._pdist_forward, reason="as cdist, for each two rows once")
 def distances_within(call: Call) -> sympy.Expr:
-    return call.output.elements * (_apart(call["p"]) * call["self"].shape[-1] + _root(call["p"]))
+    return call.output.elements * (of_difference(call["p"]) * call["self"].shape[-1] + of_root(call["p"]))
 
 
 @op(
@@ -81,7 +80,9 @@ def distances_within(call: Call) -> sympy.Expr:
     reason="for each pair of elements subtract, add eps, absolute value or square, add; for each pair of rows a root",
 )
 def paired_distance(call: Call) -> sympy.Expr:
-    return (_apart(call["p"]) + 1) * met(call["x1"].shape, call["x2"].shape) + _root(call["p"]) * call.output.elements
+    return (of_difference(call["p"]) + 1) * met(call["x1"].shape, call["x2"].shape) + of_root(
+        call["p"]
+    ) * call.output.elements
 
 
 @op(
@@ -105,14 +106,4 @@ def sum_with_outer_product(call: Call) -> sympy.Expr:
 @op(aten.dist, reason="subtract, absolute value or square, add for each pair of elements; one root")
 def distance(call: Call) -> sympy.Expr:
     p = call["p"]
-    return _apart(p) * met(call["self"].shape, call["other"].shape) + _root(p)
-
-
-def _loss(factor: int, *operators: OpOverloadPacket, reason: str) -> None:
-    @op(*operators, reason=f"{reason}; and a sum for each pair of elements unless 'reduction' is none")
-    def loss(call: Call) -> sympy.Expr:  # pyright: ignore[reportUnusedFunction]  # the table holds it
-        return (factor + (call["reduction"] != 0)) * met(call["self"].shape, call["target"].shape)
-
-
-_loss(2, aten.mse_loss, reason="subtract and square")
-_loss(2, aten.l1_loss, reason="subtract and absolute value")
+    return of_difference(p) * met(call["self"].shape, call["other"].shape) + of_root(p)

@@ -28,7 +28,7 @@ movement(
     aten.split_copy, aten.unbind_copy, aten.ravel, aten.reshape_as, aten.view_as_real_copy,
     aten.view_as_complex_copy, aten.resolve_conj, aten.resolve_neg, aten.fft_fftshift, aten.fft_ifftshift, aten.lift,
     aten._reshape_copy, aten._cast_Float, aten._cast_Half, aten._lazy_clone,
-    aten.max_unpool2d, aten.max_unpool3d,
+    aten.max_unpool2d, aten.max_unpool3d, aten._pin_memory, aten._to_dense, aten._chunk_cat,
     reason="reads each stored input element once and writes each output element once",
 )  # fmt: skip
 movement(
@@ -77,12 +77,16 @@ movement(
 )  # fmt: skip
 
 
+def _skips_padding(call: Call) -> bool:
+    return call.arguments.get("padding_idx") not in (None, -1)
+
+
 @op(
     aten.embedding_bag, aten._embedding_bag, aten._embedding_bag_forward_only,
     reason="for each picked element an addition or comparison, and a product where it has a weight of its own; a mean "
     "also divides each output element. Reads the rows it picks, not the table",
-    reads=lambda call: {"weight": _rows_picked(call)},
-    unknown_when=lambda call: call.arguments.get("padding_idx") not in (None, -1),
+    reads=lambda call: {"weight": sympy.Integer(0) if _skips_padding(call) else _rows_picked(call)},
+    unknown_when=_skips_padding,
     unknown_why="how many indices of a bag are padding depends on the data",
 )  # fmt: skip
 def bags(call: Call) -> sympy.Expr:
@@ -99,13 +103,23 @@ def _rows_picked(call: Call) -> sympy.Expr:
 
 
 movement(
-    "overwrite", aten.copy_,
+    "overwrite", aten.copy_, aten.copy,
     reason="writes over its target without reading it",
     reads=lambda _: {"self": sympy.Integer(0)},
+)  # fmt: skip
+movement(
+    "packing", aten._pack_padded_sequence,
+    reason="reads the steps of each sequence that are no padding, and writes them one after another",
+    reads=lambda call: {"input": call.output.elements},
+)  # fmt: skip
+movement(
+    "unpacking", aten._pad_packed_sequence,
+    reason="reads the steps of each sequence once, and writes them with padding between",
 )  # fmt: skip
 
 
 free(
-    aten.detach_, aten.sym_size, aten.sym_numel, aten.sym_stride, aten.sym_storage_offset, aten._assert_tensor_metadata,
+    aten.t_, aten.transpose_, aten.unsqueeze_, aten.squeeze_, aten.as_strided_, aten.swapaxes_, aten.swapdims_, aten.set_,
+    aten.resize_, aten.resize_as_, aten._functional_assert_async, "export.access_subclass_inner_tensor", aten.detach_, aten.sym_size, aten.sym_numel, aten.sym_stride, aten.sym_storage_offset, aten._assert_tensor_metadata,
     aten._assert_async, aten._assert_scalar, aten.sym_constrain_range, aten.sym_constrain_range_for_size,
 )  # fmt: skip

@@ -37,7 +37,7 @@ per_output(
 per_input(
     1,
     aten.sum, aten.amax, aten.amin, aten.argmax, aten.argmin, aten.any, aten.all, aten.prod, aten.max, aten.min,
-    aten.histc, aten.count_nonzero,
+    aten.histc, aten.count_nonzero, aten._is_all_true, aten._is_any_true,
     reason="one addition or comparison for each element reduced",
 )  # fmt: skip
 per_input(2, aten.aminmax, aten._aminmax, reason="a comparison for the least and one for the greatest of each element")

@@ -55,7 +55,11 @@ per_output(
 )  # fmt: skip
 per_output(4, aten.special_expit, reason="1/(1 + exp(−x)): negate, exp, add, divide")
 per_output(5, aten.glu, reason="a · 1/(1 + exp(−b)) of two halves: negate, exp, add, divide, multiply")
-per_output(5, aten.log_sigmoid, aten.log_sigmoid_forward, reason="−log(1 + exp(−x)): negate, exp, add, log, negate")
+LOG_SIGMOID = 5
+"""−log(1 + exp(−x)): negate, exp, add, log, negate."""
+per_output(
+    LOG_SIGMOID, aten.log_sigmoid, aten.log_sigmoid_forward, reason="−log(1 + exp(−x)): negate, exp, add, log, negate"
+)
 per_output(4, aten.sigmoid, reason="1/(1 + exp(−x)): negate, exp, add, divide")
 per_output(4, aten.silu, reason="x/(1 + exp(−x)): negate, exp, add, divide")
 per_output(4, aten.hardsigmoid, reason="min(max(x + 3, 0), 6)/6: add, max, min, divide")

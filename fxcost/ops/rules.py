@@ -1,6 +1,7 @@
 """What an operator costs: the form of a rule, and the table of all rules."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
 from torch.fx import Node
 
 from fxcost.errors import FxcostError
-from fxcost.graph import OUTPUTS, SIZE, TensorSpec
+from fxcost.graph import LAYER, OUTPUTS, SIZE, TensorSpec
 from fxcost.inputs import children
 
 MULTIPLY_ADD = 2
@@ -67,19 +68,26 @@ def _tensors(value: Any) -> Iterator[TensorSpec]:
         yield from _tensors(each)
 
 
+def _operator_of(node: Node) -> tuple[object, tuple[Any, ...]]:
+    """What a node runs, and the arguments: of ``out_dtype(operator, dtype, …)`` the operator, whose result is widened."""
+    target: Any = node.target
+    if isinstance(target, HigherOrderOperator) and target.name() == "out_dtype":
+        return node.args[0], node.args[2:]
+    return target, node.args
+
+
 def call_of(node: Node) -> Call | None:
     """The call a node makes, or None for plain Python such as ``getitem`` and arithmetic on sizes."""
-    operator = node.target
+    operator, given = _operator_of(node)
     if not isinstance(operator, OpOverload):
         return None
     schema = operator._schema.arguments  # pyright: ignore[reportPrivateUsage]  # the only way to argument names
-    given: tuple[Any, ...] = node.args
     values: dict[str, Any] = {**{a.name: value for a, value in zip(schema, given, strict=False)}, **node.kwargs}
     arguments: dict[str, Any] = {
         a.name: _value(values[a.name]) if a.name in values else a.default_value for a in schema
     }
     return Call(
-        operator=str(node.target),
+        operator=str(operator),  # pyright: ignore[reportUnknownArgumentType]  # typed in part
         arguments=arguments,
         outputs=OUTPUTS[node],
         writes_to=frozenset(a.name for a in schema if a.alias_info is not None and a.alias_info.is_write),
@@ -132,12 +140,62 @@ class Rule:
     unknown_when: Callable[[Call], bool] = never
     """Calls that the rule has no exact formula for."""
     unknown_why: str = "no exact formula for this call: its arithmetic is unknown, not zero"
+    vector_when: Callable[[Call], bool] = never
+    """Calls that contract nothing, and so do not run on the matrix unit."""
     free_when: Callable[[Call], bool] = never
     """Calls that by their arguments do nothing, such as dropout outside training."""
     opaque: bool = False
     """Whether a call is unknown even where it gives nothing, or its own inputs."""
     numbers: Numbers = "real"
     """Whether ``flops`` counts calls on complex numbers; one operator may have a rule for each."""
+
+
+def amount_of(rule: Rule, call: Call, amount: Amount, what: str) -> sympy.Expr:
+    """What a rule gives for a call. Raises `FxcostError`, naming the rule, where that is no number and no formula."""
+    try:
+        found: Any = amount(call)
+    except FxcostError:
+        raise
+    except Exception as error:
+        raise FxcostError(f"{_rule_for_call(rule, call)} raised {type(error).__name__}: {error}") from error
+    return _as_amount(found, rule, call, what)
+
+
+def amounts_of(rule: Rule, call: Call, side: Literal["reads", "writes"]) -> Mapping[str, sympy.Expr]:
+    """The elements that a rule says of arguments, or of the output; errors as `amount_of`, also for a name that is none."""
+    amounts: Amounts = getattr(rule, side)
+    try:
+        found: Any = dict(amounts(call))
+    except FxcostError:
+        raise
+    except Exception as error:
+        raise FxcostError(f"{_rule_for_call(rule, call)} raised {type(error).__name__}: {error}") from error
+    for name in found:
+        if name not in call.arguments and (side, name) != ("writes", "output"):
+            raise FxcostError(f"{_rule_for_call(rule, call)} says what it {side} of {name!r}, which is no argument")
+    return {name: _as_amount(value, rule, call, f"{side} of {name}") for name, value in found.items()}
+
+
+@contextmanager
+def telling_layer(node: Node) -> Generator[None]:
+    """Have errors about a rule say which layer it was asked for."""
+    try:
+        yield
+    except FxcostError as error:
+        raise FxcostError(f"{error}, in layer {LAYER[node].module or 'the model'}") from error
+
+
+def _as_amount(found: object, rule: Rule, call: Call, what: str) -> sympy.Expr:
+    if isinstance(found, sympy.Expr):
+        return found
+    if isinstance(found, int) and not isinstance(found, bool):
+        return sympy.Integer(found)
+    said = "no value" if found is None else f"{found!r}, which is no whole number and no formula of sizes"
+    raise FxcostError(f"{_rule_for_call(rule, call)} gives {said}, for its {what}")
+
+
+def _rule_for_call(rule: Rule, call: Call) -> str:
+    return f"the rule {rule.name!r} of {call.operator}"
 
 
 Coverage = Literal["counted", "free", "unknown"]
@@ -165,6 +223,11 @@ def rule_of(operator: str, numbers: Numbers = "real") -> Rule | None:
     packet = operator.rpartition(".")[0]
     out_of_place = packet if packet.endswith("__") else packet.removesuffix("_")
     return next((table[name] for name in (operator, packet, out_of_place) if name in table), None)
+
+
+def unit_of(rule: Rule, call: Call) -> Unit:
+    """The unit that a call runs on."""
+    return "vector" if rule.vector_when(call) else rule.unit
 
 
 def op(*operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any) -> Callable[[Amount], Amount]:
@@ -238,7 +301,7 @@ class Verdict:
 def judge(node: Node) -> Verdict:
     """Counted by a rule, free by what its tensors are or by declaration, or unknown."""
     call = call_of(node)
-    if isinstance(node.target, HigherOrderOperator):
+    if isinstance(node.target, HigherOrderOperator) and call is None:
         # It runs a graph of its own, as torch.cond and torch.autocast do.
         return Verdict("unknown", None, None, "an operator that runs a graph of its own, which is not looked into")
     rule = _rule_for(call) if call else None

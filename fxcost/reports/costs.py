@@ -164,7 +164,7 @@ def _layer_line(group: list[tuple[LayerCost, LayerCost]]) -> _Line:
 
 def _modules(model: CostModel, evaluated: CostModel, depth: int | None) -> list[_Line]:
     sums, values = model.by_module(depth), evaluated.by_module(depth)
-    missing = {layer.module for layer in model.layers if layer.coverage == "unknown"}
+    missing = {layer.place for layer in model.layers if layer.coverage == "unknown"}
     lines: list[_Line] = []
     for path in sorted(sums, key=_tree_order(model)):
         indent = "  " * (path.count(".") + 1 if path else 0)
@@ -180,7 +180,7 @@ def _tree_order(model: CostModel) -> Any:
     """Parents before children, children in the order they first run."""
     first: dict[str, int] = {}
     for index, layer in enumerate(model.layers):
-        parts = layer.module.split(".") if layer.module else []
+        parts = layer.place.split(".") if layer.place else []
         for length in range(len(parts) + 1):
             first.setdefault(".".join(parts[:length]), index)
 

@@ -18,7 +18,7 @@ from fxcost.tables import Cell, Column, Report
 def find_layers(model: CostModel, name: str) -> tuple[LayerCost, ...]:
     """The layer of that name, or all that run inside the module of that name."""
     found = tuple(layer for layer in model.layers if layer.name == name)
-    found = found or tuple(layer for layer in model.layers if layer.module == name)
+    found = found or tuple(layer for layer in model.layers if name in (layer.module, layer.place))
     if not found:
         names = {layer.name for layer in model.layers}
         raise FxcostError(

@@ -5,8 +5,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from fxcost.figures import ByteRate, Bytes, Count, Figure, Hertz, Measured, OpRate, Peak, Watts
-from fxcost.platforms import Platform
+from fxcost.figures import ByteRate, Bytes, Count, Figure, Hertz, Link, Measured, OpRate, OtherRate, Peak, Watts
+from fxcost.platforms import BFLOAT16_PRODUCTS, NO_CROSSOVER, Platform
 from fxcost.reports.numbers import decimal, prefix_for
 from fxcost.roofline import Machine
 from fxcost.tables import Cell, Column, Report
@@ -69,7 +69,7 @@ def platform_report(platform: Platform) -> Report:
     )
     rows = tuple(
         (
-            Cell(key),
+            Cell(_key(key, figure), key),
             Cell(_with_unit(figure), float(figure.value)),
             Cell(_unit(figure)),
             Cell(figure.source),
@@ -80,25 +80,48 @@ def platform_report(platform: Platform) -> Report:
     ridges = (
         [f"{p} {decimal(platform.ridge('matrix', p))}" for p in platform.precisions] if _has_bandwidth(platform) else []
     )
-    notes = (f"ridge points in FLOP/B, matrix unit: {', '.join(ridges)}",) if ridges else ()
+    notes = (
+        (f"ridge points in FLOP/B, matrix unit: {', '.join(ridges)}",)
+        if ridges
+        else (f"no memory bandwidth is published{NO_CROSSOVER}",)
+    )
+    notes += (BFLOAT16_PRODUCTS,) if platform.multiplies_in_bfloat16("fp32") else ()
     heading = (f"{platform.name}: {platform.title} ({platform.arch or platform.kind}, {platform.year})",)
     return Report(
         columns, rows, heading, (*notes, *platform.notes, *(f"sources disagree: {c}" for c in platform.conflicts))
     )
 
 
+MEASURED_UNITS = {
+    "flop_per_s": "FLOP/s",
+    "op_per_s": "OP/s",
+    "byte_per_s": "B/s",
+    "byte_per_clock": "B/clock",
+    "watts": "W",
+}
 UNITS = ((OpRate, "OP/s"), (Peak, "FLOP/s"), (ByteRate, "B/s"), (Bytes, "B"), (Hertz, "Hz"), (Watts, "W"))
 
 
 def _unit(figure: Figure) -> str:
-    if isinstance(figure, (Count, Measured)):
+    if isinstance(figure, Count):
         return figure.unit
+    if isinstance(figure, (Measured, OtherRate)):
+        return MEASURED_UNITS[figure.unit]
     return next((unit for kind, unit in UNITS if isinstance(figure, kind)), "")
 
 
 def _with_unit(figure: Figure) -> str:
     factor, prefix = prefix_for(Fraction(figure.value))
     return f"{_plain(figure.value / factor)} {prefix}{_unit(figure)}"
+
+
+def _key(key: str, figure: Figure) -> str:
+    """The key of a figure in the file; of a link its name, of a measurement what was measured."""
+    if isinstance(figure, Link):
+        return f"interconnect: {figure.name}"
+    if isinstance(figure, Measured):
+        return f"measured: {figure.metric}"
+    return key
 
 
 def _has_bandwidth(platform: Platform) -> bool:
@@ -108,6 +131,7 @@ def _has_bandwidth(platform: Platform) -> bool:
 def _remark(figure: Figure) -> str:
     marks = ["doubtful"] if figure.doubtful else []
     marks += [f"{figure.basis.replace('_', ' ')}"] if figure.basis not in (None, "quoted") else []
+    marks += [figure.direction] if isinstance(figure, Link) else []
     marks += [f"printed as {figure.printed}"] if figure.printed else []
     marks += [figure.note] if figure.note else []
     return "; ".join(marks)
@@ -122,6 +146,8 @@ def machine_lines(machine: Machine) -> tuple[str, ...]:
         f"vector {_rate(vector)}FLOP/s, memory {_rate(machine.bandwidth)}B/s, ridge point {decimal(ridge)} FLOP/B"
     )
     doubts = [f"{key} is doubtful ({figure.source})" for key, figure in _used(machine) if figure.doubtful]
+    if machine.platform.multiplies_in_bfloat16(machine.precision):
+        doubts.append(BFLOAT16_PRODUCTS)
     if vector is None:
         doubts.append(
             "its vector peak is not published: the bound of layers on the vector unit is unknown, their time that of their traffic"

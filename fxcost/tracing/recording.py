@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -237,12 +238,13 @@ def _place_in_model() -> Place:
 
 
 class _Modules:
-    """The module that runs, by its path: the first of them where one module has several."""
+    """The module that runs, by its path: the first of them where one module has several, and the one it is called by."""
 
     def __init__(self, model: torch.nn.Module, seen: dict[str, str]) -> None:
         self.layers = {
             module: Layer(path, type(module).__qualname__.rpartition(".")[2]) for path, module in model.named_modules()
         }
+        self.places = _paths_of_shared(model)
         self.stack: list[Layer] = [Layer("", "")]
         self.seen, self.noted = seen, 1
 
@@ -257,13 +259,13 @@ class _Modules:
     @contextmanager
     def followed(self, run: Runner) -> Generator[None]:
         plain = torch.nn.Module.__call__
-        layers, stack, here = self.layers, self.stack, threading.get_ident()
+        layers, places, stack, here = self.layers, self.places, self.stack, threading.get_ident()
 
         def call(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             layer = layers.get(module)
             if layer is None or threading.get_ident() != here:
                 return plain(module, *args, **kwargs)
-            stack.append(layer)
+            stack.append(self._called(layer, places[module]) if module in places else layer)
             try:
                 with as_itself(layer) if isinstance(module, torch.jit.ScriptModule) else nullcontext():
                     return run(module, plain, args, kwargs)
@@ -273,6 +275,24 @@ class _Modules:
 
         with mock.patch.object(torch.nn.Module, "__call__", call):
             yield
+
+    def _called(self, layer: Layer, paths: list[str]) -> Layer:
+        """The layer of a shared module, with that of its paths which is nearest to the innermost module around it."""
+        for around in reversed(self.stack):
+            above = around.called_as or around.module
+            within = [path for path in paths if not above or path.startswith(f"{above}.")]
+            if within:
+                found = min(within, key=lambda path: path.count("."))
+                return layer if found == layer.module else replace(layer, called_as=found)
+        return layer
+
+
+def _paths_of_shared(model: torch.nn.Module) -> dict[torch.nn.Module, list[str]]:
+    """All paths of each module that has several."""
+    paths: dict[torch.nn.Module, list[str]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        paths.setdefault(module, []).append(path)
+    return {module: each for module, each in paths.items() if len(each) > 1}
 
 
 def without_memory(model: torch.nn.Module) -> None:

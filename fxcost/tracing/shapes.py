@@ -84,6 +84,34 @@ def _grouped(rows: torch.Tensor, matrices: torch.Tensor, offsets: Any = None, bi
     return rows.new_empty((rows.shape[0], matrices.shape[2]), dtype=out or rows.dtype)
 
 
+NO_REDUCTION = 0
+"""torch's number for losses that are given for each target."""
+
+
+def _of_classes(
+    input: torch.Tensor, target: torch.Tensor, _weight: Any = None, reduction: int = 1, *_: Any
+) -> torch.Tensor:
+    """A loss of scores of classes: one for each target. Torch's own function takes how many there are for a number."""
+    places = (*input.shape[:1], *input.shape[2:]) if input.dim() > 1 else ()
+    of_each = target.shape if target.dim() < input.dim() else places
+    expected = places if target.dim() < input.dim() else input.shape
+    if len(target.shape) != len(expected) or any(a != b for a, b in zip(target.shape, expected, strict=True)):
+        raise TraceError(f"scores of classes {list(input.shape)} are given targets of {list(target.shape)}")
+    return input.new_empty(of_each if reduction == NO_REDUCTION else ())
+
+
+def _hinged(input: torch.Tensor, target: torch.Tensor, _margin: float = 1.0, reduction: int = 1) -> torch.Tensor:
+    """Torch's own function takes the name of a reduction, and is called with its number; so that of the next."""
+    met = input + target
+    return met if reduction == NO_REDUCTION else met.sum()
+
+
+def _ranked(
+    one: torch.Tensor, other: torch.Tensor, target: torch.Tensor, _margin: float = 0.0, reduction: int = 1
+) -> torch.Tensor:
+    return _hinged(one + other, target, reduction=reduction)
+
+
 SHAPES: Mapping[Any, Callable[..., Any]] = {
     aten.batch_norm.default: _normalized,
     aten.layer_norm.default: _normalized_rows,
@@ -93,6 +121,10 @@ SHAPES: Mapping[Any, Callable[..., Any]] = {
     aten.dropout.default: _dropped,
     aten.feature_dropout.default: _dropped,
     aten._grouped_mm.default: _grouped,
+    **dict.fromkeys((aten.cross_entropy_loss.default, aten.nll_loss_nd.default, aten.nll_loss.default), _of_classes),
+    aten.nll_loss2d.default: _of_classes,
+    aten.hinge_embedding_loss.default: _hinged,
+    aten.margin_ranking_loss.default: _ranked,
     aten.lstm.input: _recurrent,
     aten.gru.input: _recurrent,
     aten.rnn_tanh.input: _recurrent,
