@@ -242,8 +242,10 @@ def test_a_size_that_reaches_text_or_a_table_is_held_and_told(name: str) -> None
     assert macs(other, B=1) == 9 * 8 * 8
 
 
-def test_a_size_that_python_asks_for_its_kind_is_held_or_refused() -> None:
-    model = Either(lambda x: is_an_int(x.shape[1]))
+@pytest.mark.parametrize("above", [0, 5])
+def test_a_size_that_python_asks_for_its_kind_is_held(above: int) -> None:
+    """Also where nothing is otherwise at the lowest size."""
+    model = Either(lambda x: is_an_int(x.shape[1]) and x.shape[1] > above)
     costs = trace(model, inputs=("x: float32[B,S,8]",), at={"S": 6}, warn=lambda _: None)
     assert macs(costs, B=1) == 6 * 8 * 80
     assert "S" in costs.fixed

@@ -102,6 +102,23 @@ def test_sizes_of_one_are_not_refused_for_a_layout(name: str) -> None:
     assert costs.at(B=1, S=1).total.macs
 
 
+def test_what_an_operator_that_fails_has_asked_is_a_condition() -> None:
+    """The model swallows that its rows do not go into threes, which is for no layout then."""
+
+    def in_threes(x: torch.Tensor) -> torch.Tensor:
+        try:
+            return x.reshape(x.shape[0], -1, 3, WIDTH)[:, :, 0]
+        except RuntimeError:
+            return x
+
+    model = Row(in_threes)
+    costs = trace(model, inputs=(f"x: float32[B,S,{WIDTH}]",), at={"S": 14}, warn=lambda _: None)
+    assert 2 * int(costs.at(B=2, S=14).total.macs) == torchs_count(model, 2, 14)
+    for length in (12, 15):
+        with pytest.raises(FxcostError):
+            costs.at(B=2, S=length)
+
+
 def test_each_part_of_the_filter_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dropping every question of that form loses limits, which the run at the low end then refuses; dropping none refuses 1."""
     plain: Any = replaying._condition
