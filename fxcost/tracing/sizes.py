@@ -59,7 +59,7 @@ def user_place(error: BaseException) -> str:
 
 
 def _short(filename: str) -> str:
-    return "/".join(Path(filename).parts[-3:])
+    return str(Path(*Path(filename).parts[-3:]))
 
 
 def line_of(filename: str, number: int) -> str:
