@@ -350,3 +350,19 @@ def test_an_input_stays_itself_after_a_view_of_it() -> None:
     traced = record_module(Twice(), IMAGES, USUAL, ("B", "H", "W"), 60)
     (add,) = [node for node in traced.graph.nodes if "add" in str(node.target)]
     assert add.args[0].op == "placeholder"
+
+
+def test_dropout_outside_training_is_its_input_also_where_that_is_used_again() -> None:
+    """As kernels with memory hand it back; a copy in its place is another tensor to what comes after."""
+
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop, self.linear = nn.Dropout(0.1), nn.Linear(8, 8)
+
+        def forward(self, x: Any) -> Any:
+            x = x.relu()
+            return x + self.linear(self.drop(x))
+
+    costs = trace(Residual(), inputs=("x: float32[B,8]",))
+    assert (costs.rung, set(costs.symbols)) == ("replayed", {"B"})
