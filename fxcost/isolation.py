@@ -104,7 +104,9 @@ def _be_child(work: Work, sender: Connection, blocked: set[Any]) -> NoReturn:
 
 def _settle(sender: Connection, blocked: set[Any]) -> None:
     """Leave alone what is shared with the parent: threads that are gone, signals, terminal, debugger, garbage."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    torch.get_num_threads = lambda: threads  # a model that asks is answered as in its own process
     gc.freeze()  # what the parent's garbage does when it is collected is the parent's business
     sys.settrace(None)
     sys.setprofile(None)

@@ -11,7 +11,7 @@ from fxcost.building import Source
 from fxcost.conditions import Pinned
 from fxcost.costs import BATCH_SIZE
 from fxcost.errors import FxcostError, near_matches
-from fxcost.tracing import Entangled, Mismatch, Refusal, Traced, TraceTimeout, record_module, trace_module
+from fxcost.tracing import Entangled, Held, Mismatch, Refusal, Traced, TraceTimeout, record_module, trace_module
 
 IMAGE_SIZES = ("H", "W")
 
@@ -33,7 +33,9 @@ def traced_module(
     failures: list[FxcostError] = []
     for letters in _rungs(symbolic, scripted):
         try:
-            traced = record_module(module, source.arguments, sizes, letters, budget, leaves)
+            traced = _recorded(
+                lambda kept: record_module(module, source.arguments, sizes, kept, budget, leaves), letters, sizes
+            )
         except Refusal:
             raise
         except FxcostError as error:
@@ -41,9 +43,12 @@ def traced_module(
         else:
             _check_leaves_ran(source, leaves, traced)
             return _told(traced, letters, symbolic, sizes, failures, warn)
-    for failure in failures:
-        if isinstance(failure, Mismatch):
-            raise failure
+    mismatch = next((failure for failure in failures if isinstance(failure, Mismatch)), None)
+    if mismatch is not None:
+        with suppress(FxcostError):  # what holds at one size alone is still that
+            traced = record_module(module, source.arguments, sizes, (), budget, leaves)
+            return _told(traced, (), symbolic, sizes, failures, warn)
+        raise mismatch
     if all(isinstance(failure, (TraceTimeout, Entangled)) for failure in failures):
         raise FxcostError(
             f"{failures[-1]}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic"
@@ -61,6 +66,24 @@ def traced_module(
             return _told(traced, (), symbolic, sizes, failures, warn)
         raise
     return _told(traced, symbolic, symbolic, sizes, [], warn)
+
+
+def _recorded(
+    record: Callable[[tuple[str, ...]], Traced], letters: tuple[str, ...], sizes: Mapping[str, int]
+) -> Traced:
+    """A recording in which sizes that must be held are held at the size that was asked for, from the start."""
+    held: dict[str, str] = {}
+    while True:
+        kept = tuple(name for name in letters if name not in held)
+        try:
+            traced = record(kept)
+        except Held as found:
+            held |= found.held
+            continue
+        moved = {n: pin.where for n, pin in traced.fixed.items() if n in kept and pin.value != sizes[n]}
+        if not moved:
+            return replace(traced, fixed={**traced.fixed, **{n: Pinned(sizes[n], held[n]) for n in held}})
+        held |= moved
 
 
 def _check_leaves_ran(source: Source, leaves: tuple[str, ...], traced: Traced) -> None:

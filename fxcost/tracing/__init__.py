@@ -14,12 +14,13 @@ from fxcost.tracing.capture import (
 from fxcost.tracing.checking import Mismatch
 from fxcost.tracing.reading import Traced
 from fxcost.tracing.recording import without_memory
-from fxcost.tracing.replaying import Entangled
+from fxcost.tracing.replaying import Entangled, Held
 from fxcost.tracing.restoring import untouched
 from fxcost.tracing.sizes import Refusal, TraceError
 
 __all__ = [
     "Entangled",
+    "Held",
     "Mismatch",
     "Refusal",
     "TraceError",

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _device
 
 from fxcost.tracing.messages import is_message
+from fxcost.tracing.polynomials import Polynomial, SizesHeld, symbols_of
 from fxcost.tracing.sizes import TorchFiles
 
 META, CPU = torch.device("meta"), torch.device("cpu")
@@ -43,6 +44,8 @@ class Surroundings(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.missing: Exception | None = None
+        self.asks_layout = False
+        """Whether code of the model asked how a tensor lies in memory, which differs at sizes of 1."""
         self.makes = _device._device_constructors()
         self.twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.made: list[torch.Tensor] = []
@@ -52,6 +55,11 @@ class Surroundings(TorchFunctionMode):
         if func in _ANSWERS and args[0].is_meta:
             return _ANSWERS[func]
         kwargs = kwargs or {}
+        if func is _Property.data_ptr and args[0].is_meta:
+            return _place_of(args[0].untyped_storage()) + int(args[0].storage_offset()) * args[0].itemsize
+        if func is _Property.type and len(args) == 1 and not kwargs and args[0].is_meta and args[0].dtype in _TYPES:
+            return _TYPES[args[0].dtype]
+        self.asks_layout = self.asks_layout or func in _LAYOUT
         if func not in _READS and any(_with_memory((args, list(kwargs.values())))):
             args, kwargs = self._bare(args), {name: self._bare(value) for name, value in kwargs.items()}
         try:
@@ -90,6 +98,40 @@ def reads_data(func: Any) -> bool:
     given = {str(each.type) for each in func._schema.returns}
     tags = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
     return bool(tags & set(func.tags)) or bool(given & {"Scalar", "number", "bool", "int", "float"})
+
+
+_NUMBERS = (
+    torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8, torch.int16,
+    torch.int32, torch.int64, torch.complex64, torch.complex128,
+)  # fmt: skip
+_TYPES = {dtype: torch.empty(0, dtype=dtype).type() for dtype in _NUMBERS}
+"""What torch calls the type of a tensor of each dtype on the CPU."""
+_LAYOUT = frozenset({_Property.is_contiguous, _Property.stride})
+
+
+def _place_of(storage: torch.UntypedStorage) -> int:
+    """Where a storage without memory would lie: nowhere else than any other, and aligned."""
+    return storage._cdata << 6
+
+
+@contextmanager
+def storages_on_the_cpu() -> Generator[None]:
+    """Storages without memory answer as if they had some, but to torch itself."""
+    plain: Any = torch.UntypedStorage
+
+    def lies_at(storage: Any) -> int:
+        return _place_of(storage) if place.__get__(storage) == META else pointer(storage)
+
+    def device(storage: Any) -> torch.device:
+        own = place.__get__(storage)
+        return CPU if own == META and sys._getframe(1).f_code.co_filename not in TorchFiles() else own
+
+    pointer, place = plain.data_ptr, plain.device
+    with (
+        mock.patch.object(plain, "data_ptr", lies_at),
+        mock.patch.object(plain, "device", property(device)),
+    ):
+        yield
 
 
 _READS = frozenset(
@@ -154,7 +196,7 @@ def without_fast_path(asked: Callable[[], None]) -> Generator[None]:
 
 @contextmanager
 def text_told(hashing: bool) -> Generator[None]:
-    """Carried sizes that a model turns into text are held at their value; with ``hashing`` those too that it looks up.
+    """Carried sizes that a model turns into text are held at their value; with ``hashing`` `SizesHeld` tells what it looks up.
 
     Text of a message tells people, and decides nothing. A size cannot be hashed else, as in torch, which libraries know
     of and go around.
@@ -169,13 +211,19 @@ def text_told(hashing: bool) -> Generator[None]:
         value = size.node.hint if told else number(size)
         return format(value, form) if form else repr(value)
 
+    def looked_up(size: Any) -> int:
+        names = symbols_of(size.node) if isinstance(size.node, Polynomial) else set[str]()
+        if names:
+            raise SizesHeld(names, size.node.sizes.place().where)
+        return hash(number(size))
+
     methods: dict[str, Any] = {
         **dict.fromkeys(("__repr__", "__str__", "__format__"), written),
         "__reduce_ex__": lambda size, _protocol: (type(number(size)), (number(size),)),
         "__deepcopy__": lambda size, _memo: size,
     }
     if hashing:
-        methods["__hash__"] = lambda size: hash(number(size))
+        methods["__hash__"] = looked_up
     with ExitStack() as stack:
         for kind in (torch.SymInt, torch.SymFloat, torch.SymBool):
             for name, method in methods.items():

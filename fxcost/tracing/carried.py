@@ -142,6 +142,15 @@ class Size(Polynomial, Node):
     def rshift(self, other: "Size") -> "Size":
         return self.int_floordiv(self.wrap_int(2 ** other.guard_int()))
 
+    def bitwise_and(self, other: "Size") -> "Size":
+        return self.wrap_int(self.guard_int() & other.guard_int())
+
+    def bitwise_or(self, other: "Size") -> "Size":
+        return self.wrap_int(self.guard_int() | other.guard_int())
+
+    def bitwise_xor(self, other: "Size") -> "Size":
+        return self.wrap_int(self.guard_int() ^ other.guard_int())
+
     def abs(self) -> "Size":
         return self.sym_max(self.neg())
 

@@ -28,6 +28,14 @@ class TooManyAnswers(Exception):
     """What the run does depends on sizes in more ways than can be kept."""
 
 
+class SizesHeld(BaseException):  # no `Exception`, so that the model cannot swallow it
+    """Code looks a size up in a table: the symbols that it is of are to be plain numbers, in a run of their own."""
+
+    def __init__(self, names: set[str], where: str) -> None:
+        super().__init__(f"{', '.join(sorted(names))}: {where}")
+        self.names, self.where = names, where
+
+
 class Rounded(Exception):
     """A whole size is made of numbers that were rounded on the way."""
 
@@ -321,6 +329,13 @@ def _is_whole_atom(atom: Atom) -> bool:
 
 def has(a: Polynomial, *kinds: Kind) -> bool:
     return any(a.sizes.atoms[atom].kind in kinds for atoms, _ in a.terms for atom in atoms)
+
+
+def symbols_of(size: Polynomial) -> set[str]:
+    """The names of the symbols that a size is of."""
+    atoms = [size.sizes.atoms[atom] for product, _ in size.terms for atom in product]
+    inside = (symbols_of(argument) for atom in atoms for argument in atom.arguments)
+    return {atom.name for atom in atoms if atom.kind == "symbol"}.union(*inside)
 
 
 def value_at(size: Any, symbols: dict[str, int], known: dict[Polynomial, Number]) -> Number:

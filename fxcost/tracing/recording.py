@@ -28,6 +28,7 @@ from fxcost.tracing.answering import (
     Surroundings,
     as_exported,
     reads_data,
+    storages_on_the_cpu,
     text_told,
     without_fast_path,
 )
@@ -193,6 +194,7 @@ def record(
             settings.enter_context(text_told(hashing))
         settings.enter_context(stack.followed(recorder.runner({paths[path] for path in leaves})))
         settings.enter_context(surroundings)
+        settings.enter_context(storages_on_the_cpu())
         settings.enter_context(enable_python_dispatcher())
         settings.enter_context(enable_pre_dispatch())
         settings.enter_context(recorder)
@@ -209,7 +211,7 @@ def record(
             raise DataMissing(surroundings.missing, swallowed=error is not surroundings.missing) from error
     if surroundings.missing is not None:
         raise DataMissing(surroundings.missing, swallowed=True)
-    recording.made_of_numbers = surroundings.made
+    recording.made_of_numbers, recording.asks_layout = surroundings.made, surroundings.asks_layout
     return recording
 
 

@@ -23,7 +23,7 @@ from fxcost.tracing.carried import Sizes
 from fxcost.tracing.checking import ADVICE, Mismatch, Run, hold_against, unrecorded
 from fxcost.tracing.kernels import sizes_needed
 from fxcost.tracing.lowest import joint_low_end, raised
-from fxcost.tracing.polynomials import Answer, Atom, Place, Polynomial, Rounded, TooManyAnswers
+from fxcost.tracing.polynomials import Answer, Atom, Place, Polynomial, Rounded, SizesHeld, TooManyAnswers
 from fxcost.tracing.reading import Traced, squeezed
 from fxcost.tracing.recording import DataMissing, place_of_failure
 from fxcost.tracing.sizes import EXACT_DENOMINATOR, TraceError, floor_of_quotient
@@ -38,7 +38,7 @@ class Manner:
     uncached: bool = False
     """It is told so for it looks sizes up in tables, which many then do not: what it does is still that of a plain run."""
     hashing: bool = False
-    """Sizes that it looks up in tables are held at their value, for it fails where they cannot be."""
+    """The first size that it looks up in a table ends the run: it is to be a plain number."""
 
     @property
     def with_numbers(self) -> "Manner":
@@ -54,7 +54,16 @@ class Entangled(TraceError):
     """Formulas would hold under more conditions than anybody reads, or not be exact."""
 
 
+class Held(TraceError):
+    """Sizes that code looks up in tables, by their symbols: they are to be numbers."""
+
+    def __init__(self, names: set[str], where: str) -> None:
+        super().__init__(f"{where or 'the model'} looks up {', '.join(sorted(names))} in a table")
+        self.held = dict.fromkeys(sorted(names), where)
+
+
 MOST_CONDITIONS = 8
+FIRST_CALL = "the model does otherwise in its first call than in later ones: a later one is counted"
 
 
 def replayed(run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], examples: Mapping[str, int]) -> Traced:
@@ -66,7 +75,8 @@ def replayed(run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], e
         return _replayed(run, sizes, symbolic, examples, holding=False)
     except Mismatch:
         # A model that keeps tables outside its modules fills them in its first run; from then on all are alike.
-        return _replayed(run, sizes, symbolic, examples, holding=True)
+        traced = _replayed(run, sizes, symbolic, examples, holding=True)
+    return replace(traced, assumptions=(*traced.assumptions, FIRST_CALL))
 
 
 def _replayed(
@@ -106,9 +116,14 @@ def _replayed(
     if len(conditions) > MOST_CONDITIONS:
         raise _entangled(symbolic)
     held = {name: pin.value for name, pin in fixed.items()}
-    ranges = _lowest_checked(
-        first, ranges, conditions, held, at_traced, lambda at: run(at, Sizes(), manner.with_numbers)
-    )
+
+    def plain(at: Mapping[str, int]) -> Run:
+        return run(at, Sizes(), manner.with_numbers)
+
+    ranges = _lowest_checked(first, ranges, conditions, held, at_traced, plain)
+    asked = {**sizes, **held}
+    if recording.asks_layout and asked != at_traced and _is_within(asked, ranges, conditions):
+        hold_against(first, plain(asked), asked, spread=False)
     convert.assume({name: each.ends for name, each in ranges.items()})
     builder.annotate()
     return Traced(
@@ -145,6 +160,13 @@ def _recorded(
                 raise
             holding = holding or manner.uncached
             manner = replace(manner, uncached=not holding, hashing=holding)
+        except SizesHeld as held:
+            raise Held(held.names, held.where) from None
+
+
+def _is_within(sizes: Mapping[str, int], ranges: Mapping[str, SymbolRange], conditions: tuple[Condition, ...]) -> bool:
+    inside = all(each.refusal(name, sizes[name]) is None for name, each in ranges.items())
+    return inside and all(condition.holds(sizes) for condition in conditions)
 
 
 def _lowest_checked(

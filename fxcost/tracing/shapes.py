@@ -70,6 +70,11 @@ def _attended(query: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
     return result.new_empty((batch, length, heads, size)).transpose(1, 2)
 
 
+def _unbound(input: torch.Tensor, dim: int = 0) -> list[torch.Tensor]:
+    """As many tensors as there are places, which holds their number."""
+    return [aten.select.int(input, dim, place) for place in range(int(input.shape[dim]))]
+
+
 def _dropped(input: torch.Tensor, probability: float, train: bool) -> torch.Tensor:
     """The input itself outside training, as kernels with memory hand it back."""
     return torch.empty_like(input) if train and probability else input
@@ -118,6 +123,7 @@ SHAPES: Mapping[Any, Callable[..., Any]] = {
     **dict.fromkeys((aten.silu.default, aten.hardswish.default, aten.hardsigmoid.default), _like_input),
     **dict.fromkeys((aten.silu_.default, aten.hardswish_.default, aten.hardsigmoid_.default), _itself),
     aten.scaled_dot_product_attention.default: _attended,
+    aten.unbind.int: _unbound,
     aten.dropout.default: _dropped,
     aten.feature_dropout.default: _dropped,
     aten._grouped_mm.default: _grouped,

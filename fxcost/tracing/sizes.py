@@ -108,7 +108,7 @@ class TorchFiles:
     own = str(Path(__file__).parent.parent) + os.sep
 
     def __contains__(self, filename: str) -> bool:
-        return filename.startswith((self.root, self.own, "<"))
+        return filename.startswith((self.root, self.own, "<frozen ", "<eval_with_key>"))
 
 
 class Naming:

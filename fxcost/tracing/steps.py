@@ -73,6 +73,8 @@ class Recording:
     assumptions: list[str] = field(default_factory=list)
     """What the model was told that it asked for, other than in a plain run."""
 
+    asks_layout: bool = False
+    """Whether the model's code asked how a tensor lies in memory."""
     made_of_numbers: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
     """Tensors that the model's code made without any of its data."""
     layouts: dict[int, Layout] = field(default_factory=dict)
