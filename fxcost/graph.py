@@ -82,6 +82,9 @@ WEIGHT: Key[str] = Key("fxcost.weight")
 PARAMETER: Key[int] = Key("fxcost.parameter")
 """Number of elements of the parameter that a placeholder stands for; absent on buffers. Written by tracing."""
 
+REACH: Key[tuple[int, int]] = Key("fxcost.reach")
+"""The least and the greatest of the whole numbers that a placeholder holds, where that is known. Written by tracing."""
+
 KIND: Key[int] = Key("fxcost.kind")
 """A number for what an operation is called with, which all have that are called with the like. Written by tracing."""
 

@@ -22,7 +22,7 @@ from fxcost.conditions import Condition
 from fxcost.costs import operator_name
 from fxcost.errors import FxcostError
 from fxcost.expressions import symbol
-from fxcost.graph import LAYER, OUTPUTS, SIZE, operations, placeholders
+from fxcost.graph import LAYER, OUTPUTS, REACH, SIZE, operations, placeholders
 from fxcost.inputs import children
 from fxcost.quantities import as_expr
 from fxcost.tightening import tighten
@@ -34,6 +34,19 @@ Given = Mapping[str, Any]
 """The arguments of a call by the names of its schema; tensors as nodes, sizes as expressions."""
 
 TRUTH: Reach = (sympy.Integer(0), sympy.Integer(1))
+"""Of masks, which may be all ones. It is known by identity: numbers that are 0 and 1 by place are no mask."""
+
+
+class Held(tuple[sympy.Expr, sympy.Expr]):
+    """The reach of numbers that the model holds: both ends are among them at any sizes."""
+
+    __slots__ = ()
+
+
+class Floored(tuple[sympy.Expr, sympy.Expr]):
+    """The reach of quotients that are rounded down, before the greatest is: the same whole numbers are above both."""
+
+    __slots__ = ()
 
 
 def within_tables(source: Source, traced: Traced) -> Traced:
@@ -41,15 +54,13 @@ def within_tables(source: Source, traced: Traced) -> Traced:
 
     Raises `FxcostError` when no size is left.
     """
-    reaches = _of_inputs(source, traced)
+    reaches = _of_inputs(source, traced) | _of_constants(traced)
     found: list[Condition] = []
     for node in operations(traced.graph):
         given = _given(node)
-        found += (
-            _within(source.ref, node, size, reaches[index][1])
-            for size, index in _picks(node, given)
-            if index in reaches
-        )
+        for size, index in _picks(node, given):
+            if (known := reaches.get(index)) is not None:
+                found += _within(source.ref, node, size, known)
         reach = _reach(node, given, reaches)
         if changed := _written(node, given):
             reaches = {each: known for each, known in reaches.items() if OUTPUTS[each][0].storage not in changed}
@@ -76,14 +87,31 @@ def _of_inputs(source: Source, traced: Traced) -> dict[Node, Reach]:
 
     pairs = zip(placeholders(traced.graph), source.arguments.specs(), strict=False)
     named = {node: source.reaches[spec.name] for node, spec in pairs if spec.name in source.reaches}
-    return {node: (end(low), end(high)) for node, (low, high) in named.items()}
+    ends = {node: (end(low), end(high)) for node, (low, high) in named.items()}
+    return {node: TRUTH if reach == TRUTH else reach for node, reach in ends.items()}
 
 
-def _within(ref: str, node: Node, size: sympy.Expr, last: sympy.Expr) -> Condition:
+def _of_constants(traced: Traced) -> dict[Node, Reach]:
+    return {node: Held(map(sympy.Integer, REACH[node])) for node in placeholders(traced.graph) if node in REACH}
+
+
+def _within(ref: str, node: Node, size: sympy.Expr, reach: Reach) -> Iterator[Condition]:
+    """That the rows are there which are picked, of a number of rows."""
+    counted_back = isinstance(reach, Held) and operator_name(str(node.target)).rstrip("_") in COUNTING_BACK
+    for last in (*sympy.Max.make_args(reach[1]), *([-1 - reach[0]] if counted_back else [])):
+        if not (size - last).is_positive:
+            yield _beyond(ref, node, size, last)
+
+
+COUNTING_BACK = frozenset({"index", "index_put", "index_fill"})
+"""Operators to which -1 is the last row."""
+
+
+def _beyond(ref: str, node: Node, size: sympy.Expr, last: sympy.Expr) -> Condition:
     place = LAYER[node].module or "the model"
     if (size - last).is_nonpositive:
         raise FxcostError(
-            f"{ref}: {place} picks row {last} of {size} rows, counted from 0: the sizes are beyond its table of positions\n"
+            f"{ref}: {place} picks row {sympy.floor(last)} of {size} rows, counted from 0: the sizes are beyond its table of positions\n"
             "Give shorter sizes with --at"
         )
     return Condition(size, ">", last, f"{place}, which picks a row for each position")
@@ -108,15 +136,20 @@ def _written(node: Node, given: Given) -> set[int]:
 
 def _picks(node: Node, given: Given) -> Iterator[tuple[sympy.Expr, Node]]:
     """Each dimension that an operation picks from, by its size, with the tensor of the places that it picks."""
-    match operator_name(str(node.target)):
+    match operator_name(str(node.target)).rstrip("_"):
         case "embedding":
             yield OUTPUTS[given["weight"]][0].shape[0], given["indices"]
-        case "index_select" | "gather":
+        case (
+            "index_select" | "index_add" | "index_copy" | "index_fill"
+            | "gather" | "scatter" | "scatter_add" | "scatter_reduce"
+        ) if OUTPUTS[given["self"]][0].shape:  # fmt: skip
             yield OUTPUTS[given["self"]][0].shape[given["dim"]], given["index"]
-        case "index":
+        case "one_hot" if given["num_classes"] != -1:
+            yield as_expr(given["num_classes"]), given["self"]
+        case "index" | "index_put":
             shape = OUTPUTS[given["self"]][0].shape
             each = list(children(given["indices"]))
-            if all(index is None or OUTPUTS[index][0].dtype != "bool" for index in each):
+            if all(index is None or OUTPUTS[index][0].dtype not in {"bool", "uint8"} for index in each):
                 yield from ((size, index) for size, index in zip(shape, each, strict=False) if index is not None)
         case _:
             pass
@@ -125,7 +158,7 @@ def _picks(node: Node, given: Given) -> Iterator[tuple[sympy.Expr, Node]]:
 def _reach(node: Node, given: Given, known: Mapping[Node, Reach]) -> Reach | None:
     """How far the values of a result reach, where it is a tensor of whole numbers and that is known."""
     tensors = OUTPUTS[node]
-    if not tensors or not tensors[0].dtype.startswith(("int", "uint", "bool")):
+    if not tensors or not tensors[0].dtype.startswith(("int", "uint", "bool", "float32", "float64")):
         return None
     name = operator_name(str(node.target)).rstrip("_")
     if name == "ne":  # that tokens are no padding, which all of them may be
@@ -133,25 +166,93 @@ def _reach(node: Node, given: Given, known: Mapping[Node, Reach]) -> Reach | Non
     if name in MADE:
         return _made(name, given)
     if name in SAME:
-        return _side(node.args[0], known)
+        of = given.get("self")
+        truth = isinstance(of, Node) and OUTPUTS[of][0].dtype != "bool" and tensors[0].dtype == "bool"
+        return None if truth else _side(of, known)
     if name in ARITHMETIC:
-        sides = [_side(given.get(key), known) for key in ("self", "other")]
-        if sides[0] is None or sides[1] is None:
-            return None
-        if given.get("alpha", 1) != 1 or not (any(map(_is_one, sides)) or _are_apart(given) or TRUTH in sides):
-            return None  # the greatest of each need not be in the same place
-        return ARITHMETIC[name](sides[0], sides[1])
+        return _combined(name, given, known)
     if name == "cumsum" and given["self"] in known:
         return _summed(known[given["self"]], OUTPUTS[given["self"]][0].shape[given["dim"]])
-    if name == "slice" and _is_whole(given):
-        return known.get(given["self"])
+    if name == "slice":
+        return known.get(given["self"]) if _is_whole(given) else _part(node, given, known)
+    if name in {"cat", "concat", "stack"}:
+        return _together([_side(each, known) for each in children(given["tensors"])])
+    if name in OF_ONE:
+        of = _side(given["self"], known)
+        return None if of is None or isinstance(of, Floored) else OF_ONE[name](of, given)
     return None
+
+
+def _combined(name: str, given: Given, known: Mapping[Node, Reach]) -> Reach | None:
+    """How far sums, differences and products reach."""
+    sides = [_side(given.get(key), known) for key in ("self", "other")]
+    if sides[0] is None or sides[1] is None:
+        return None
+    if given.get("alpha", 1) != 1 or not (
+        any(map(_is_one, sides)) or _are_apart(given) or any(side is TRUTH for side in sides)
+    ):
+        return None  # the greatest of each need not be in the same place
+    if any(isinstance(side, Floored) for side in sides):
+        return Floored(ARITHMETIC["add"](sides[0], sides[1]) or ()) if _is_moved(name, sides) else None
+    return ARITHMETIC[name](sides[0], sides[1])
+
+
+def _is_moved(name: str, sides: list[Reach | None]) -> bool:
+    """Whether one number is added to all."""
+    return name == "add" and any(map(_is_one, sides))
+
+
+def _part(node: Node, given: Given, known: Mapping[Node, Reach]) -> Reach | None:
+    """How far a part reaches of numbers that count up by one."""
+    of, start = given["self"], given["start"] or 0
+    if operator_name(str(of.target)) != "arange" or not isinstance(start, int) or start < 0:
+        return None
+    counted = _given(of)
+    if of not in known or known[of] != _made("arange", counted) or counted.get("step", 1) != 1:
+        return None  # not counted by one, or changed since
+    low = known[of][0] + start
+    return low, low + (OUTPUTS[node][0].shape[0] - 1) * given["step"]
+
+
+def _together(reaches: list[Reach | None]) -> Reach | None:
+    ends = [reach for reach in reaches if reach is not None and not isinstance(reach, Floored)]
+    if not ends or len(ends) < len(reaches):
+        return None
+    return sympy.Min(*(low for low, _ in ends)), sympy.Max(*(high for _, high in ends))
+
+
+def _absolute(of: Reach, _given: Given) -> Reach | None:
+    if of[0].is_nonnegative:
+        return of
+    return (sympy.Integer(0), of[1]) if sympy.expand(of[0] + of[1]) == 0 else None
+
+
+def _clamped(of: Reach, given: Given) -> Reach | None:
+    low = _side(given["min"], {})
+    return (sympy.Max(of[0], low[0]), sympy.Max(of[1], low[0])) if low and given.get("max") is None else None
+
+
+def _divided(of: Reach, given: Given) -> Reach | None:
+    by = given["other"]
+    if not isinstance(by, int) or by < 1 or not of[0].is_Integer or of[0] < 0:
+        return None
+    return Floored((of[0] // by, of[1] / by)) if given.get("rounding_mode", "floor") in {"floor", "trunc"} else None
+
+
+OF_ONE: Mapping[str, Callable[[Reach, Given], Reach | None]] = {
+    "abs": _absolute,
+    "clamp": _clamped,
+    "clamp_min": _clamped,
+    "floor_divide": _divided,
+    "div": _divided,
+    "divide": _divided,
+}
 
 
 MADE = frozenset({"arange", "zeros", "ones", "zeros_like", "ones_like", "new_zeros", "new_ones", "full", "full_like"})
 SAME = frozenset(
     {"to", "_to_copy", "clone", "contiguous", "detach", "lift_fresh", "expand", "expand_as", "view", "reshape", "unsqueeze"}
-    | {"squeeze", "repeat", "repeat_interleave", "flatten", "transpose", "permute", "t", "broadcast_to", "type_as"}
+    | {"flip", "roll", "lift_fresh_copy", "squeeze", "repeat", "repeat_interleave", "flatten", "transpose", "permute", "t", "broadcast_to", "type_as"}
 )  # fmt: skip
 """Operators whose result has the values of their input."""
 
@@ -160,7 +261,10 @@ def _made(name: str, given: Given) -> Reach | None:
     if name == "arange":
         start, step = given.get("start", 0), given.get("step", 1)
         first, last = _side(start, {}), _side(given["end"], {})
-        return (first[0], last[0] - 1) if first and last and step == 1 else None
+        if first is None or last is None or not isinstance(step, int) or step < 1:
+            return None
+        many = sympy.expand((last[0] - first[0]) / step)
+        return (first[0], first[0] + step * (many - 1)) if step == 1 or many.is_integer else None
     return _side(given["fill_value"] if "full" in name else int("ones" in name), {})
 
 
@@ -181,11 +285,13 @@ def _are_apart(given: Given) -> bool:
 
 
 def _product(a: Reach, b: Reach) -> Reach | None:
+    if a is TRUTH and b is TRUTH:
+        return TRUTH
     return (a[0] * b[0], a[1] * b[1]) if a[0].is_nonnegative and b[0].is_nonnegative else None
 
 
 def _summed(each: Reach, many: sympy.Expr) -> Reach | None:
-    return (each[0], each[1] * many) if each[0].is_nonnegative and (_is_one(each) or each == TRUTH) else None
+    return (each[0], each[1] * many) if each[0].is_nonnegative and (_is_one(each) or each is TRUTH) else None
 
 
 ARITHMETIC: Mapping[str, Callable[[Reach, Reach], Reach | None]] = {

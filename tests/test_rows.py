@@ -1,10 +1,11 @@
 """Sizes end where tables of positions do: at the limit the real model runs, one size beyond it does not."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -75,6 +76,19 @@ def runs(model: nn.Module, length: int) -> bool:
     return True
 
 
+def halved(tokens: torch.Tensor) -> torch.Tensor:
+    return torch.arange(tokens.shape[1]) // 2 + 1
+
+
+def distances(tokens: torch.Tensor) -> torch.Tensor:
+    places = torch.arange(tokens.shape[1])
+    return (places[:, None] - places).abs()[:, None]
+
+
+def behind_a_first(tokens: torch.Tensor) -> torch.Tensor:
+    return torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(tokens.shape[1] - 1)])
+
+
 CASES: dict[str, tuple[Places, str, int]] = {
     "learned": (plain, "embedding", 40),
     "a plain attribute": (plain, "attribute", 40),
@@ -86,6 +100,16 @@ CASES: dict[str, tuple[Places, str, int]] = {
     "counted by a mask": (of_a_mask, "embedding", 38),
     "from the end": (backward, "buffer", 40),
     "every second row": (by_two, "embedding", 20),
+    "flipped": (lambda t: plain(t).flip(0), "embedding", 40),
+    "each row twice": (halved, "embedding", 78),
+    "each row twice by div": (lambda t: torch.div(plain(t), 2, rounding_mode="floor"), "embedding", 80),
+    "counted in twos": (lambda t: torch.arange(0, 2 * t.shape[1], 2), "embedding", 20),
+    "of floats": (lambda t: torch.arange(t.shape[1], dtype=torch.float32).long(), "embedding", 40),
+    "part of a long count": (lambda t: torch.arange(1000)[1 : t.shape[1] + 1], "embedding", 39),
+    "no less than 3": (lambda t: plain(t).clamp(min=3), "embedding", 40),
+    "distances": (distances, "embedding", 40),
+    "behind a first": (behind_a_first, "embedding", 41),
+    "moved behind a first": (lambda t: behind_a_first(t) + 1, "embedding", 40),
 }
 
 
@@ -105,6 +129,10 @@ def changed(tokens: torch.Tensor) -> torch.Tensor:
     places = torch.arange(tokens.shape[1])
     places.fill_(0)
     return places
+
+
+def changed_in_part(tokens: torch.Tensor) -> torch.Tensor:
+    return changed(tokens)[: tokens.shape[1]]
 
 
 def wrapped(tokens: torch.Tensor) -> torch.Tensor:
@@ -129,7 +157,27 @@ def capped(tokens: torch.Tensor) -> torch.Tensor:
     return (torch.arange(tokens.shape[1]) < 32).long().cumsum(0)
 
 
-UNKNOWN: list[Places] = [changed, wrapped, folded, segments, still, capped, lambda tokens: tokens]
+def capped_by_clamp(tokens: torch.Tensor) -> torch.Tensor:
+    return torch.arange(tokens.shape[1]).clamp(0, 39)
+
+
+def counted_ones(_tokens: torch.Tensor) -> torch.Tensor:
+    """Numbers that are 0 and 1 by place are no mask, which may be all ones."""
+    return torch.tensor([0] * 60 + [1]).view(61, 1, 1).cumsum(0)
+
+
+UNKNOWN: list[Places] = [
+    changed,
+    changed_in_part,
+    wrapped,
+    folded,
+    segments,
+    still,
+    capped,
+    capped_by_clamp,
+    counted_ones,
+    lambda t: t,
+]
 
 
 @pytest.mark.parametrize("places", UNKNOWN)
@@ -154,6 +202,91 @@ def test_places_of_two_sizes_are_a_condition_that_names_the_module() -> None:
     costs.at(B=3, S=38)
     with pytest.raises(FxcostError, match=r"asked for by learned, which picks a row for each position"):
         costs.at(B=3, S=39)
+
+
+ROWS_OUTSIDE = torch.tensor([0, 5])
+
+
+class Picking(nn.Module):
+    """Picks from its input the rows that it holds the numbers of."""
+
+    def __init__(self, pick: Callable[["Picking", torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.a, self.pick = nn.Linear(8, 8), pick
+        self.rows = nn.Buffer(torch.tensor([0, 3, 9]))
+        self.kept = torch.tensor([4, 1])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.a(self.pick(self, x))
+
+
+def set_to_zero(_model: Picking, x: torch.Tensor) -> torch.Tensor:
+    x = x.clone()
+    x[:, [0, 7]] = 0
+    return x
+
+
+def moved_along(model: Picking, x: torch.Tensor) -> torch.Tensor:
+    return x[:, model.rows + 2]
+
+
+def written_over(model: Picking, x: torch.Tensor) -> torch.Tensor:
+    rows = model.rows.clone()
+    rows.fill_(0)
+    return x[:, rows]
+
+
+HELD: dict[str, tuple[Callable[[Picking, torch.Tensor], torch.Tensor], int]] = {
+    "a list": (lambda _, x: x[:, [0, 5]], 6),
+    "a list, counted from the end": (lambda _, x: x[:, [-7, 0]], 7),
+    "a tensor": (lambda _, x: x[:, torch.tensor([0, 5])], 6),
+    "a tensor of an array": (lambda _, x: x[:, torch.as_tensor(numpy.array([0, 5]))], 6),
+    "an array made a tensor": (lambda _, x: x[:, torch.from_numpy(numpy.array([0, 5]))], 6),
+    "an array": (lambda _, x: x[:, numpy.array([0, 5])], 6),
+    "a global tensor": (lambda _, x: x[:, ROWS_OUTSIDE], 6),
+    "a buffer": (lambda m, x: x[:, m.rows], 10),
+    "an attribute": (lambda m, x: x[:, m.kept], 5),
+    "index_select": (lambda m, x: x.index_select(1, m.rows), 10),
+    "gather": (lambda m, x: x.gather(1, m.rows[None, :, None].expand(x.shape[0], 3, 8)), 10),
+    "index_add": (lambda m, x: x.index_add(1, m.kept, torch.zeros_like(x)[:, :2]), 5),
+    "index_copy": (lambda m, x: x.index_copy(1, m.kept, x[:, :1].expand(-1, 2, -1)), 5),
+    "index_fill": (lambda m, x: x.index_fill(1, m.rows, 0), 10),
+    "scatter": (lambda m, x: x.scatter(1, m.kept[None, :, None].expand(x.shape[0], 2, 8), 0.5), 5),
+    "set by a list": (set_to_zero, 8),
+    "moved": (moved_along, 12),
+    "written over": (written_over, 1),
+    "none beyond": (lambda _, x: x[:, [0, 0]], 1),
+}
+
+
+def lengths_that_run(model: nn.Module) -> Iterator[int]:
+    for length in range(1, 17):
+        try:
+            model(torch.zeros(2, length, 8))
+        except (IndexError, RuntimeError):
+            continue
+        yield length
+
+
+@pytest.mark.parametrize("case", HELD)
+def test_rows_that_the_model_holds_the_numbers_of_are_there(case: str) -> None:
+    pick, first = HELD[case]
+    costs = trace(Picking(pick), inputs=("x: float32[B,S,8]",), at={"S": 16})
+    assert (costs.symbols["S"].low, min(lengths_that_run(Picking(pick)))) == (first, first)
+
+
+def test_rows_beyond_a_size_that_is_held_are_refused() -> None:
+    places = Picking(lambda m, x: x.index_select(1, m.rows))
+    assert min(lengths_that_run(places)) == 10
+    trace(places, inputs=("x: float32[2,10,8]",))
+    with pytest.raises(FxcostError, match="picks row 9 of 9 rows"):
+        trace(places, inputs=("x: float32[2,9,8]",))
+
+
+def test_classes_end_where_one_hot_says() -> None:
+    hot = Picking(lambda _, x: x + nn.functional.one_hot(torch.arange(x.shape[1]), 16).sum())
+    assert trace(hot, inputs=("x: float32[B,S,8]",), at={"S": 9}).symbols["S"].high == 16
+    assert list(lengths_that_run(hot)) == list(range(1, 17))
 
 
 def test_a_fixed_size_beyond_the_table_is_refused() -> None:

@@ -19,6 +19,7 @@ from torch.utils import _device
 from fxcost.tracing.messages import is_message
 from fxcost.tracing.polynomials import Polynomial, SizesHeld, symbols_of
 from fxcost.tracing.sizes import TorchFiles
+from fxcost.tracing.values import Ends, ends_of, keep_ends, places_in
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 AS_EXPORTED = (
@@ -62,11 +63,15 @@ class Surroundings(TorchFunctionMode):
         self.asks_layout = self.asks_layout or func in _LAYOUT
         if func not in _READS and any(_with_memory((args, list(kwargs.values())))):
             args, kwargs = self._bare(args), {name: self._bare(value) for name, value in kwargs.items()}
+        if func in _INDEXES:
+            args = (args[0], self._with_places(args[1]), *args[2:])
         try:
             if func is _Property.tolist:
                 return _listed(args[0])
             if func in self.makes:
                 self.made.append(func(*args, **{**kwargs, "device": META}))
+                if func in _OF_VALUES and args:
+                    keep_ends(self.made[-1], ends_of(args[0]))
                 return self.made[-1]
             return func(*args, **kwargs)
         except Exception as error:
@@ -80,6 +85,7 @@ class Surroundings(TorchFunctionMode):
             if id(value) not in self.twins:
                 with torch._C._DisablePythonDispatcher():  # past what records
                     twin = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=META)
+                    keep_ends(twin, ends_of(value))
                 self.twins[id(value)] = value, twin
                 self.made.append(twin)
             return self.twins[id(value)][1]
@@ -87,6 +93,20 @@ class Surroundings(TorchFunctionMode):
             bare = [self._bare(each) for each in value]
             return bare if isinstance(value, list) else tuple(bare)
         return value
+
+    def _with_places(self, index: Any) -> Any:
+        """An index with tensors in the place of lists and arrays, of which it is kept how far they reach."""
+        made = {id(part): self._places(ends, shape, dtype) for part, ends, shape, dtype in places_in(index)}
+        if isinstance(index, tuple):
+            return tuple(made.get(id(part), part) for part in index)
+        return made.get(id(index), index)
+
+    def _places(self, ends: Ends, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        with torch._C._DisablePythonDispatcher():  # past what records
+            places = torch.empty(shape, dtype=dtype, device=META)
+        keep_ends(places, ends)
+        self.made.append(places)
+        return places
 
     def miss(self, error: Exception) -> None:
         """Keep the first error of missing data."""
@@ -133,6 +153,9 @@ def storages_on_the_cpu() -> Generator[None]:
     ):
         yield
 
+
+_INDEXES = frozenset({_Property.__getitem__, _Property.__setitem__})
+_OF_VALUES = frozenset({torch.tensor, torch.as_tensor, torch.asarray})
 
 _READS = frozenset(
     {_Property.item, _Property.tolist, _Property.numpy, _Property.__array__, _Property.__repr__, _Property.__format__}

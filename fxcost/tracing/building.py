@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from fxcost.graph import KIND, LAYER, OUTPUTS, PARAMETER, SIZE, WEIGHT, Layer, TensorSpec
+from fxcost.graph import KIND, LAYER, OUTPUTS, PARAMETER, REACH, SIZE, WEIGHT, Layer, TensorSpec
 from fxcost.tracing.checking import Run
 from fxcost.tracing.reading import annotate
 from fxcost.tracing.steps import UNSEEN, Step, named_tensors, originals, tensors_in
+from fxcost.tracing.values import ends_of, kept_ends
 
 
 class Builder:
@@ -37,6 +38,8 @@ class Builder:
     def _placeholder(self, name: str, tensor: torch.Tensor) -> Node:
         node = self.node_of[id(tensor)] = self.graph.placeholder(name)
         node.meta["val"] = tensor
+        if (ends := kept_ends(tensor) or ends_of(tensor)) is not None:
+            node.meta[REACH.name] = ends
         return node
 
     def _weight(self, name: str, tensor: torch.Tensor) -> None:

@@ -17,10 +17,11 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.node import map_arg
 
 from fxcost.conditions import Condition, Pinned, SymbolRange
-from fxcost.graph import LAYER, OUTPUTS, PARAMETER, SIZE, WEIGHT, Layer, TensorSpec, operations, placeholders
+from fxcost.graph import LAYER, OUTPUTS, PARAMETER, REACH, SIZE, WEIGHT, Layer, TensorSpec, operations, placeholders
 from fxcost.inputs import InputSpec
 from fxcost.tracing.guards import program_conditions
 from fxcost.tracing.sizes import Converter, Naming, TraceError, hint_of
+from fxcost.tracing.values import ends_of
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,15 @@ def read_program(
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
+    held = {**program.state_dict, **program.constants}
     for node in program.graph.nodes:
         annotate(node, convert)
         if node.op == "call_function":
             node.meta[LAYER.name] = _layer(node, modules, prefix)
         if node.op == "placeholder" and node.name in weights:
             node.meta[WEIGHT.name] = weights[node.name].removeprefix(prefix).removeprefix(".")
+            if (ends := ends_of(held.get(weights[node.name]))) is not None:
+                node.meta[REACH.name] = ends
             if node.name in signature.inputs_to_parameters:
                 node.meta[PARAMETER.name] = node.meta["val"].numel()
     return Traced(program.graph, ranges, naming.fixed, conditions, modules, program)

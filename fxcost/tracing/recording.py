@@ -41,6 +41,7 @@ from fxcost.tracing.results import Results
 from fxcost.tracing.shapes import SHAPES
 from fxcost.tracing.sizes import TorchFiles, TraceError, line_of
 from fxcost.tracing.steps import LEAF, UNREACHED, Recording, Step, every_tensor_in, leaves_of, tensors_in
+from fxcost.tracing.values import ends_of, keep_ends
 
 Runner = Callable[[torch.nn.Module, Callable[..., Any], Any, Any], Any]
 """Runs a module: given it, what runs it in the usual way, and its arguments by place and by name."""
@@ -308,6 +309,7 @@ def without_memory(model: torch.nn.Module) -> None:
             fresh = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
             parameter = isinstance(tensor, torch.nn.Parameter)
             fresh = torch.nn.Parameter(fresh, tensor.requires_grad) if parameter else fresh
+            keep_ends(fresh, ends_of(tensor))
             known[id(tensor)] = tensor, fresh  # both: what TorchScript lets go of leaves its number to the next
         return known[id(tensor)][1]
 
