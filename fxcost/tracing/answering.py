@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NoReturn
 from unittest import mock
 
 import torch
@@ -53,31 +53,40 @@ class Surroundings(TorchFunctionMode):
         """Tensors that code made of Python's own numbers, often by no operator."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _ANSWERS and args[0].is_meta:
-            return _ANSWERS[func]
         kwargs = kwargs or {}
-        if func is _Property.data_ptr and args[0].is_meta:
-            return _place_of(args[0].untyped_storage()) + int(args[0].storage_offset()) * args[0].itemsize
-        if func is _Property.type and len(args) == 1 and not kwargs and args[0].is_meta and args[0].dtype in _TYPES:
-            return _TYPES[args[0].dtype]
-        self.asks_layout = self.asks_layout or func in _LAYOUT
-        if func not in _READS and any(_with_memory((args, list(kwargs.values())))):
+        if func in _ASKED:
+            if args[0].is_meta and (answer := self._answer(func, args, kwargs)) is not None:
+                return answer
+        elif any(_with_memory(args)) or (kwargs and any(_with_memory(kwargs.values()))):
             args, kwargs = self._bare(args), {name: self._bare(value) for name, value in kwargs.items()}
-        if func in _INDEXES:
-            args = (args[0], self._with_places(args[1]), *args[2:])
         try:
-            if func is _Property.tolist:
-                return _listed(args[0])
-            if func in self.makes:
-                self.made.append(func(*args, **{**kwargs, "device": META}))
-                if func in _OF_VALUES and args:
-                    keep_ends(self.made[-1], ends_of(args[0]))
-                return self.made[-1]
-            return func(*args, **kwargs)
+            return self._run(func, args, kwargs)
         except Exception as error:
             if lacks_data(error):
                 self.miss(error)
             raise
+
+    def _answer(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What a tensor without memory says of itself, as the same tensor would say it on the CPU; None for what torch says."""
+        if func in _LAYOUT:
+            self.asks_layout = True
+        if func is _Property.tolist:
+            raise_missing(self, "a list of the values of a meta tensor")
+        if func is _Property.data_ptr:
+            return _place_of(args[0].untyped_storage()) + int(args[0].storage_offset()) * args[0].itemsize
+        if func is _Property.type and len(args) == 1 and not kwargs:
+            return _TYPES.get(args[0].dtype)
+        return _ANSWERS.get(func)
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if func in _INDEXES:
+            return func(args[0], self._with_places(args[1]), *args[2:])
+        if func not in self.makes:
+            return func(*args, **kwargs)
+        self.made.append(func(*args, **{**kwargs, "device": META}))
+        if func in _OF_VALUES and args:
+            keep_ends(self.made[-1], ends_of(args[0]))
+        return self.made[-1]
 
     def _bare(self, value: Any) -> Any:
         """What is without memory in the place of tensors with memory: those that no module holds, such as a global table."""
@@ -162,13 +171,15 @@ _READS = frozenset(
     | {_Property.__bool__, _Property.__int__, _Property.__float__, _Property.__index__, _Property.__complex__}
 )
 """What gives the values of a tensor, where it has any."""
+_ASKED = _READS | _LAYOUT | _ANSWERS.keys() | {_Property.data_ptr, _Property.type}
+"""What a tensor is asked of itself, rather than what is done with it."""
 
 
-def _listed(tensor: torch.Tensor) -> Any:
-    """The values of a tensor, which torch itself would read from nowhere where there are none."""
-    if tensor.is_meta:
-        raise RuntimeError("a list of the values of a meta tensor")
-    return tensor.tolist()
+def raise_missing(surroundings: Surroundings, said: str) -> NoReturn:
+    """Raise, and keep, an error of data that there is none of, which torch itself would read from nowhere."""
+    error = RuntimeError(said)
+    surroundings.miss(error)
+    raise error
 
 
 def _with_memory(values: Iterable[Any]) -> Iterator[bool]:
