@@ -15,7 +15,7 @@ from torch.fx import Node
 from fxcost.conditions import Condition
 from fxcost.graph import LAYER, Layer
 from fxcost.tracing.sizes import Refusal
-from fxcost.tracing.steps import tensors_in
+from fxcost.tracing.steps import called, name_of, tensors_in
 
 aten = torch.ops.aten
 CONVOLUTIONS = tuple(
@@ -42,9 +42,8 @@ def refuse_unlike_dtypes(func: Any, args: Any, layer: Layer) -> None:
     dtypes = {tensor.dtype for tensor in islice(tensors_in(args), OF_ONE_DTYPE[func])}
     if len(dtypes) > 1:
         listed = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
-        name = str(func).split(".")[1]
         raise Refusal(
-            f"the model does not run: {name} in {layer.module or 'the model'} is given {listed} together, which torch refuses\n"
+            f"the model does not run: {called(func, layer)} is given {listed} together, which torch refuses\n"
             "Give inputs of the dtype that the weights have; what another number format moves is asked with --precision"
         )
 
@@ -76,8 +75,9 @@ def sizes_needed(node: Node, convert: Callable[[Any], sympy.Expr]) -> Iterator[C
 
     Raises `Refusal` where no size helps.
     """
-    name = str(node.target).split(".")[1] if str(node.target).startswith("aten.") else ""
-    place = f"{name} in {LAYER[node].module or 'the model'}"
+    if not str(node.target).startswith("aten."):
+        return
+    name, place = name_of(node.target), called(node.target, LAYER[node])
     if name in SPATIAL:
         given = next(tensors_in(node.meta["val"])).shape
         yield from _positive(given[-SPATIAL[name] :], convert, f"{place}, which gives one place at least")

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fxcost.graph import Layer
 from fxcost.tracing.polynomials import Number, Place, Polynomial, times
+from fxcost.tracing.steps import called, name_of
 
 
 def is_packed(sizes: Sequence[Polynomial], strides: Sequence[Polynomial], order: Iterable[int]) -> bool:
@@ -51,9 +53,9 @@ LAID_OUT = frozenset(
 _PLUMBING = ("torch/__init__.py", "fx/experimental/symbolic_shapes.py", "fx/experimental/sym_node.py")
 
 
-def in_operator(func: Any, module: str) -> Place:
+def in_operator(func: Any, layer: Layer) -> Place:
     """Where an operator asks about sizes, and whether it is for the layout of its result."""
-    name = str(func).split(".")[1]
+    name = name_of(func)
     frame, shaped_here = sys._getframe(1), False
     while frame is not None and (_is_own(frame.f_code.co_filename) or frame.f_code.co_filename.endswith(_PLUMBING)):
         shaped_here = shaped_here or frame.f_code.co_filename == _SHAPES
@@ -63,7 +65,7 @@ def in_operator(func: Any, module: str) -> Place:
     of_layout = shaped_here or (
         name in LAID_OUT if in_kernel else asked_by is not None and asked_by.co_name in OF_LAYOUT
     )
-    return Place(f"{name} in {module or 'the model'}", in_operator=True, of_layout=of_layout)
+    return Place(called(func, layer), in_operator=True, of_layout=of_layout)
 
 
 _OWN = __file__.rpartition("/")[0]

@@ -40,7 +40,7 @@ from fxcost.tracing.restoring import script_attributes
 from fxcost.tracing.results import Results
 from fxcost.tracing.shapes import SHAPES
 from fxcost.tracing.sizes import TorchFiles, TraceError, line_of
-from fxcost.tracing.steps import LEAF, UNREACHED, Recording, Step, every_tensor_in, leaves_of, tensors_in
+from fxcost.tracing.steps import LEAF, UNREACHED, Recording, Step, called, every_tensor_in, leaves_of, tensors_in
 from fxcost.tracing.values import ends_of, keep_ends
 
 Runner = Callable[[torch.nn.Module, Callable[..., Any], Any, Any], Any]
@@ -120,7 +120,7 @@ class _Recorder(SchemaCheckMode):
         args = tuple(META if isinstance(each, torch.device) else each for each in args)
         layer = self.modules.layer() if self.looks else self.modules.stack[-1]
         refuse_unlike_dtypes(func, args, layer)
-        outside, self.sizes.place = self.sizes.place, lambda: in_operator(func, layer.module)
+        outside, self.sizes.place = self.sizes.place, lambda: in_operator(func, layer)
         self.sizes.asked.clear()
         try:
             with torch._C._AutoDispatchBelowAutograd():
@@ -157,7 +157,7 @@ _FAILED_IN = "fxcost: failed in "
 def _note(error: Exception, func: Any, layer: Layer) -> None:
     """Write the operator that failed on the error that it raised."""
     if not any(note.startswith(_FAILED_IN) for note in getattr(error, "__notes__", ())):
-        error.add_note(f"{_FAILED_IN}{str(func).split('.')[1]} in {layer.module or 'the model'}")
+        error.add_note(f"{_FAILED_IN}{called(func, layer)}")
 
 
 def place_of_failure(error: BaseException) -> str:
@@ -178,8 +178,8 @@ def record(
 ) -> Recording:
     """Run ``call``, which calls ``model`` on meta tensors, and keep what ran; each of ``leaves`` as one step.
 
-    With ``exported`` the model is told that it is exported where it asks; with ``hashing`` sizes that it looks up in
-    tables are held. Raises `DataMissing` where it asks for values of data, also where it swallows the error.
+    With ``exported`` the model is told that it is exported where it asks; with ``hashing`` the first size that it looks up
+    in a table raises `SizesHeld`. Raises `DataMissing` where it asks for values of data, also where it swallows the error.
     """
     recording = Recording()
     paths = dict(model.named_modules())

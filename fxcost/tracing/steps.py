@@ -93,6 +93,16 @@ class Recording:
             self.assumptions.append(assumption)
 
 
+def name_of(operator: Any) -> str:
+    """``conv2d`` for ``aten.conv2d.default``."""
+    return str(operator).split(".")[1]
+
+
+def called(operator: Any, layer: Layer) -> str:
+    """An operator and where it is called, as people are told: ``conv2d in layer1.0``."""
+    return f"{name_of(operator)} in {layer.module or 'the model'}"
+
+
 def originals(recording: Recording, known: Iterable[int]) -> dict[int, torch.Tensor]:
     """For tensors that no step gave, the result that each is another handle of: torch hands out copies of new tensors.
 
