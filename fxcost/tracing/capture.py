@@ -34,7 +34,7 @@ from fxcost.tracing.checking import Run
 from fxcost.tracing.reading import Traced, read_program, tensor_inputs, with_live_tensors
 from fxcost.tracing.recording import DataMissing, record, without_memory
 from fxcost.tracing.replaying import Manner, replayed
-from fxcost.tracing.restoring import as_found
+from fxcost.tracing.restoring import PutBack, as_found
 from fxcost.tracing.sizes import SMALLEST_EXAMPLE, Refusal, TraceError, guard_places, hint_of, user_place
 from fxcost.tracing.steps import every_tensor_in
 
@@ -91,21 +91,25 @@ def record_module(
 
     def run(given: Mapping[str, Any], carried: Sizes, manner: Manner) -> Run:
         call = _Call(module, arguments, given)
-        with _as_found(module):  # what a run leaves behind, such as a cache, must not change the next
-            recording = record(
-                module,
-                lambda: call(call.tensors),
-                carried,
-                leaves,
-                exported=manner.exported or manner.uncached,
-                hashing=manner.hashing,
-            )
+        try:
+            with torch.random.fork_rng(devices=[]):
+                recording = record(
+                    module,
+                    lambda: call(call.tensors),
+                    carried,
+                    leaves,
+                    exported=manner.exported or manner.uncached,
+                    hashing=manner.hashing,
+                )
+        finally:
+            put_back()  # what a run leaves behind, such as a cache, must not change the next
         if manner.exported:
             recording.assume(AS_EXPORTED)
         return Run(module, recording, call.tensors)
 
-    with _without_collection(), _as_found(module), _in_silence():
+    with _without_collection(), _as_found(module) as keep, _in_silence():
         without_memory(module)
+        put_back = keep()
         traced = _within(budget_seconds, doing, example, lambda: replayed(run, sizes, symbolic, example))
     for node, spec in zip(placeholders(traced.graph), arguments.specs(), strict=False):
         if spec.state:
@@ -191,11 +195,11 @@ def _example_tensor(spec: InputSpec, example: Mapping[str, Any], device: torch.d
 
 
 @contextmanager
-def _as_found(module: torch.nn.Module) -> Generator[None]:
-    """Trace in eval mode; put back all that the modules hold, and the random state."""
-    with torch.random.fork_rng(devices=[]), as_found(module):
+def _as_found(module: torch.nn.Module) -> Generator[Callable[[], PutBack]]:
+    """Trace in eval mode; put back all that the modules hold, and the random state. Gives what `as_found` does."""
+    with torch.random.fork_rng(devices=[]), as_found(module) as keep:
         module.eval()
-        yield
+        yield keep
 
 
 @contextmanager

@@ -10,8 +10,9 @@ leave nothing behind is made in a child process.
 
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
@@ -20,38 +21,53 @@ import torch
 
 PutBack = Callable[[], None]
 _NO_STATE = (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, str, bytes, int, float, complex)
-_WITHOUT_SLOTS = frozenset({dict, OrderedDict, list, tuple, set, frozenset, deque, torch.Tensor, torch.nn.Parameter})
+_WITHOUT_ATTRIBUTES = frozenset({dict, list, tuple, set, frozenset, deque})
+_WITHOUT_SLOTS = _WITHOUT_ATTRIBUTES | {OrderedDict, torch.Tensor, torch.nn.Parameter}
 _PLAIN = (dict, OrderedDict, list, set)
+_NUMBERS = (torch.Tensor, np.ndarray)
+_SEQUENCES = (list, tuple, set, frozenset, deque)
 _ABSENT = object()
 
 
 @contextmanager
-def as_found(model: torch.nn.Module) -> Generator[None]:
+def as_found(model: torch.nn.Module) -> Generator[Callable[[], PutBack]]:
     """Put back what the model's modules hold, in containers and plain objects however deep, on the way out.
 
-    What stands in a container is put back, not what was written into a tensor there; see `untouched`.
+    What stands in a container is put back, not what was written into a tensor there; see `untouched`. Gives what keeps
+    the same containers and objects as they are when it is called, to be put back as often as wanted.
     """
+    reached = list(_reached(model))
+    put_back = _kept(reached)
+    try:
+        yield partial(_kept, reached)
+    finally:
+        put_back()
+
+
+def _kept(reached: Iterable[Any]) -> PutBack:
+    """What puts back all that these hold now."""
     empty: list[Any] = []  # most: the tables of hooks, of which there are none
     filled: list[tuple[Any, Any]] = []
     others: list[PutBack] = []
-    for each in _reached(model):
+    for each in reached:
         if type(each) not in _PLAIN:
             others += _holdings(each)
         elif each:
             filled.append((each, each.copy()))
         else:
             empty.append(each)
-    try:
-        yield
-    finally:
+
+    def put_back() -> None:
         for holder in empty:
             if holder:
                 holder.clear()
         for holder, found in filled:
             holder.clear()
             (holder.extend if isinstance(holder, list) else holder.update)(found)
-        for put_back in others:
-            put_back()
+        for each in others:
+            each()
+
+    return put_back
 
 
 @contextmanager
@@ -85,16 +101,18 @@ def _reached(model: torch.nn.Module) -> Iterator[Any]:
     seen: set[int] = set()
     while left:
         value = left.pop()
-        if value is None or isinstance(value, _NO_STATE) or id(value) in seen:
+        if value is None or id(value) in seen or isinstance(value, _NO_STATE):
             continue
         seen.add(id(value))
         yield value
-        if isinstance(value, (torch.Tensor, np.ndarray)):
+        if isinstance(value, _NUMBERS):
             continue
         if isinstance(value, dict):
             left += dict.values(value)
-        elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        elif isinstance(value, _SEQUENCES):
             left += value
+        if type(value) in _WITHOUT_ATTRIBUTES:
+            continue
         attributes = getattr(value, "__dict__", None)
         if isinstance(attributes, dict):
             left.append(attributes)
