@@ -81,7 +81,7 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
         traced = trace_program(program, source.arguments.specs(), sizes, tuple(multiples))
         tell_pins(traced, tuple(multiples), warn)
     else:
-        source, traced = _run(source, sizes, tuple(multiples), request, warn)
+        source, traced = _run(source, sizes, multiples, request, warn)
     traced = within_tables(source, traced)
     Pipeline(
         (
@@ -105,12 +105,12 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
 
 
 def _run(
-    source: Source, sizes: Mapping[str, int], symbolic: tuple[str, ...], request: Request, warn: Callable[[str], None]
+    source: Source, sizes: Mapping[str, int], symbolic: Mapping[str, int], request: Request, warn: Callable[[str], None]
 ) -> tuple[Source, Traced]:
     """The trace of a module, and the source with what was assumed of its masks."""
     for windows in (True, False):
         with full_rows(source.module, skipping=request.causal_skip, windows=windows) as answers:
-            traced = traced_module(source, sizes, symbolic, request.budget, warn)
+            traced = traced_module(source, sizes, symbolic, request.budget, warn, asked=request.sizes or ())
         if not (windows and reads_stand_ins(traced.graph)):
             break
     return replace(source, assumptions=(*source.assumptions, *answers.notes())), traced

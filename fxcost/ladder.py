@@ -1,6 +1,6 @@
 """How a module is traced: with every symbol, else with fewer; by a recorded run, else by export."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -14,28 +14,38 @@ from fxcost.errors import FxcostError, near_matches
 from fxcost.tracing import Entangled, Held, Mismatch, Refusal, Traced, TraceTimeout, record_module, trace_module
 
 IMAGE_SIZES = ("H", "W")
+USUAL_STRIDE = 32
+"""What most networks for images divide heights and widths by on their way down."""
 
 
 def traced_module(
-    source: Source, sizes: Mapping[str, int], symbolic: tuple[str, ...], budget: float, warn: Callable[[str], None]
+    source: Source,
+    sizes: Mapping[str, int],
+    symbolic: Mapping[str, int],
+    budget: float,
+    warn: Callable[[str], None],
+    asked: Collection[str] = (),
 ) -> Traced:
-    """Record a run with every symbol; where that is too much, with the image sizes fixed, then with all but the batch.
+    """Record a run with every symbol, each a multiple; where that is too much, with fewer; at last with none.
 
     Export, which is slow, knows no leaves and no TorchScript and calls models plainly, is for a module that cannot be
-    recorded at all. TorchScript that reads sizes reads numbers, and is recorded with none free.
+    recorded with any. Sizes that the user has ``asked`` for are held where formulas do not hold at them.
     ``warn`` is told of every size that was to be symbolic and is not. Raises `FxcostError` when no rung holds.
     """
     module = source.module
     if module is None:
         raise FxcostError(f"{source.ref} is no module to trace")
     leaves = _leaves(source, module)
-    scripted = any(isinstance(each, ScriptModule) for each in module.modules())
     failures: list[FxcostError] = []
-    for letters in _rungs(symbolic, scripted):
+
+    def record(kept: Mapping[str, int]) -> Traced:
+        return record_module(module, source.arguments, sizes, kept, budget, leaves)
+
+    for letters in _rungs(symbolic, sizes):
+        if letters != symbolic and tuple(letters) == tuple(symbolic) and not isinstance(failures[-1], Entangled):
+            continue
         try:
-            traced = _recorded(
-                lambda kept: record_module(module, source.arguments, sizes, kept, budget, leaves), letters, sizes
-            )
+            traced = _recorded(record, letters, sizes, asked)
         except Refusal:
             raise
         except FxcostError as error:
@@ -43,38 +53,47 @@ def traced_module(
         else:
             _check_leaves_ran(source, leaves, traced)
             return _told(traced, letters, symbolic, sizes, failures, warn)
+    scripted = any(isinstance(each, ScriptModule) for each in module.modules())
+    if not (leaves or source.arguments.call or scripted or any(isinstance(each, _RAN) for each in failures)):
+        try:
+            traced = trace_module(module, source.arguments, sizes, symbolic, budget)
+        except FxcostError as error:
+            failures.append(error)
+        else:
+            return _told(traced, symbolic, symbolic, sizes, [], warn)
+    with suppress(FxcostError):  # what holds at one size alone, or is work in threads, which take no carried sizes
+        traced = record({})
+        return _told(traced, {}, symbolic, sizes, failures, warn)
+    raise _failure(failures, symbolic, budget)
+
+
+_RAN = (Mismatch, TraceTimeout, Entangled)
+"""What is told of a module that can be recorded, for which export would be no better."""
+
+
+def _failure(failures: Sequence[FxcostError], symbolic: Iterable[str], budget: float) -> FxcostError:
+    """What to tell where no rung holds."""
     mismatch = next((failure for failure in failures if isinstance(failure, Mismatch)), None)
     if mismatch is not None:
-        with suppress(FxcostError):  # what holds at one size alone is still that
-            traced = record_module(module, source.arguments, sizes, (), budget, leaves)
-            return _told(traced, (), symbolic, sizes, failures, warn)
-        raise mismatch
-    if all(isinstance(failure, (TraceTimeout, Entangled)) for failure in failures):
-        raise FxcostError(
-            f"{failures[-1]}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic"
-        )
-    if leaves or source.arguments.call is not None or scripted:
-        raise failures[0]
-    try:
-        traced = trace_module(module, source.arguments, sizes, symbolic, budget)
-    except TraceTimeout:
-        raise
-    except FxcostError:
-        # Work in threads takes no carried sizes; at sizes that are numbers it is seen to be there.
-        with suppress(FxcostError):
-            traced = record_module(module, source.arguments, sizes, (), budget)
-            return _told(traced, (), symbolic, sizes, failures, warn)
-        raise
-    return _told(traced, symbolic, symbolic, sizes, [], warn)
+        return mismatch
+    last = failures[-1]
+    if isinstance(last, TraceTimeout):
+        return FxcostError(f"{last}\nGive it more with --budget {budget * 4:g}, or keep fewer symbols with --symbolic")
+    if isinstance(last, Entangled):
+        return FxcostError(f"{last}\nTo have fewer, {_advice(symbolic)}")
+    return last
 
 
 def _recorded(
-    record: Callable[[tuple[str, ...]], Traced], letters: tuple[str, ...], sizes: Mapping[str, int]
+    record: Callable[[Mapping[str, int]], Traced],
+    letters: Mapping[str, int],
+    sizes: Mapping[str, int],
+    asked: Collection[str],
 ) -> Traced:
     """A recording in which sizes that must be held are held at the size that was asked for, from the start."""
     held: dict[str, str] = {}
     while True:
-        kept = tuple(name for name in letters if name not in held)
+        kept = {name: multiple for name, multiple in letters.items() if name not in held}
         try:
             traced = record(kept)
         except Held as found:
@@ -82,8 +101,37 @@ def _recorded(
             continue
         moved = {n: pin.where for n, pin in traced.fixed.items() if n in kept and pin.value != sizes[n]}
         if not moved:
-            return replace(traced, fixed={**traced.fixed, **{n: Pinned(sizes[n], held[n]) for n in held}})
+            traced = replace(traced, fixed={**traced.fixed, **{n: Pinned(sizes[n], held[n]) for n in held}})
+            return _held_as_asked(record, traced, kept, sizes, asked)
         held |= moved
+
+
+def _held_as_asked(
+    record: Callable[[Mapping[str, int]], Traced],
+    traced: Traced,
+    letters: Mapping[str, int],
+    sizes: Mapping[str, int],
+    asked: Collection[str],
+) -> Traced:
+    """The trace; where its formulas do not hold at the sizes that were asked for, another with these held."""
+    refused = {name: why for name, why in _refusals(traced, sizes).items() if name in asked}
+    if refused:
+        with suppress(FxcostError):  # it does not run there: the formulas say from where on it does
+            found = record({name: multiple for name, multiple in letters.items() if name not in refused})
+            fixed = {
+                name: Pinned(sizes[name], f"elsewhere the model runs otherwise{why}") for name, why in refused.items()
+            }
+            return replace(found, fixed={**traced.fixed, **found.fixed, **fixed})
+    return traced
+
+
+def _refusals(traced: Traced, sizes: Mapping[str, int]) -> dict[str, str]:
+    """The symbols at whose sizes the formulas do not hold, each with the place that says so."""
+    found = {name: each.where for name, each in traced.symbols.items() if each.refusal(name, sizes[name]) is not None}
+    for condition in () if found else traced.conditions:
+        if not condition.holds({**sizes, **{name: pin.value for name, pin in traced.fixed.items()}}):
+            found |= dict.fromkeys(sorted(condition.names), condition.where)
+    return {name: f" ({where})" if where else "" for name, where in found.items()}
 
 
 def _check_leaves_ran(source: Source, leaves: tuple[str, ...], traced: Traced) -> None:
@@ -110,20 +158,25 @@ def _leaves(source: Source, module: Module) -> tuple[str, ...]:
     return tuple(dict.fromkeys(first[paths[leaf]] for leaf in source.leaves))
 
 
-def _rungs(symbolic: tuple[str, ...], scripted: bool) -> Iterator[tuple[str, ...]]:
-    """Fewer symbols each time."""
+def _rungs(symbolic: Mapping[str, int], sizes: Mapping[str, int]) -> Iterator[Mapping[str, int]]:
+    """All symbols, then image sizes as multiples, for networks that halve them again and again, then fewer each time."""
     rungs = [
-        symbolic,
-        tuple(name for name in symbolic if name not in IMAGE_SIZES),
-        tuple(name for name in symbolic if name == BATCH_SIZE),
+        dict(symbolic),
+        {n: USUAL_STRIDE if _may_be_multiple(n, m, sizes[n]) else m for n, m in symbolic.items()},
+        {name: multiple for name, multiple in symbolic.items() if name not in IMAGE_SIZES},
+        {name: multiple for name, multiple in symbolic.items() if name == BATCH_SIZE},
     ]
-    yield from dict.fromkeys([*rungs, ()] if scripted else rungs)
+    yield from (rung for place, rung in enumerate(rungs) if rung not in rungs[:place])
+
+
+def _may_be_multiple(name: str, multiple: int, size: int) -> bool:
+    return name in IMAGE_SIZES and multiple == 1 and size % USUAL_STRIDE == 0
 
 
 def _told(
     traced: Traced,
-    letters: tuple[str, ...],
-    symbolic: tuple[str, ...],
+    letters: Mapping[str, int],
+    symbolic: Mapping[str, int],
     sizes: Mapping[str, int],
     failures: list[FxcostError],
     warn: Callable[[str], None],
@@ -133,9 +186,17 @@ def _told(
     why = _reason(failures[-1]) if failures else ""
     if fixed:
         at = " and ".join(f"{name}={sizes[name]}" for name in fixed)
+        again = f"trace again with --at {','.join(f'{name}=…' for name in fixed)}, or sweep over them"
         warn(
             f"{at} fixed: {why}; the formulas are in {', '.join(letters) or 'no symbol'}.\n"
-            f"For other sizes trace again with --at {','.join(f'{name}=…' for name in fixed)}, or sweep over them"
+            f"For other sizes {again}"
+            f"{f'; or {_advice(fixed)}' * isinstance(failures[-1], Entangled)}"
+        )
+    narrowed = [name for name in letters if letters[name] != symbolic[name]]
+    if narrowed:
+        warn(
+            f"{' and '.join(narrowed)} kept as multiples of {USUAL_STRIDE}: {why}\n"
+            f"For other sizes trace with --symbolic {','.join(name for name in symbolic if name not in narrowed)} --at {','.join(f'{name}=…' for name in narrowed)}"
         )
     tell_pins(traced, letters, warn)
     if traced.ended:
@@ -149,7 +210,12 @@ def _reason(failure: FxcostError) -> str:
     return f"with it symbolic, {str(failure).splitlines()[0]}"
 
 
-def tell_pins(traced: Traced, symbolic: tuple[str, ...], warn: Callable[[str], None]) -> None:
+def _advice(names: Iterable[str]) -> str:
+    multiples = ",".join(f"{name}%{USUAL_STRIDE}" for name in names)
+    return f"declare multiples (--symbolic {multiples}), give sizes that are alike one symbol, or keep fewer symbols"
+
+
+def tell_pins(traced: Traced, symbolic: Iterable[str], warn: Callable[[str], None]) -> None:
     """Tell of the symbols that the model itself holds fixed."""
     for name in symbolic:
         if name in traced.fixed:

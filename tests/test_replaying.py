@@ -24,6 +24,7 @@ from fxcost.tracing.polynomials import value_at
 
 IMAGES = Arguments((InputSpec("x", "float32", ("B", 3, "H", "W")),))
 USUAL = {"B": 2, "H": 32, "W": 48}
+FREE = dict.fromkeys(("B", "H", "W"), 1)
 
 STEPS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -137,7 +138,9 @@ def test_recurrent_layers_keep_the_length(recurrent: Any, batch_first: bool) -> 
     """Their operators' own shape functions go step by step through time; the outputs are those of a real run."""
     layer = recurrent(5, 7, num_layers=2, bidirectional=True, batch_first=batch_first)
     dims = ("B", "T", 5) if batch_first else ("T", "B", 5)
-    traced = record_module(layer, Arguments((InputSpec("x", "float32", dims),)), {"B": 2, "T": 9}, ("B", "T"), 60)
+    traced = record_module(
+        layer, Arguments((InputSpec("x", "float32", dims),)), {"B": 2, "T": 9}, dict.fromkeys(("B", "T"), 1), 60
+    )
     assert set(traced.symbols) == {"B", "T"}
     (call,) = [
         n for n in traced.graph.nodes if getattr(n.target, "namespace", "") == "aten" and "zeros" not in str(n.target)
@@ -169,7 +172,7 @@ def test_a_run_that_does_otherwise_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     """A formula that is off at sizes held out is never handed on."""
     monkeypatch.setattr(checking, "value_at", lambda size, symbols, known: 1 + value_at(size, symbols, known))
     with pytest.raises(Mismatch, match="where the formulas say"):
-        record_module(nn.Conv2d(3, 4, 3), IMAGES, USUAL, ("B", "H", "W"), 60)
+        record_module(nn.Conv2d(3, 4, 3), IMAGES, USUAL, FREE, 60)
 
 
 def test_a_model_that_hides_its_choice_is_caught() -> None:
@@ -182,7 +185,7 @@ def test_a_model_that_hides_its_choice_is_caught() -> None:
             return x.relu() if hidden == 32 else x.sigmoid()
 
     with pytest.raises(Mismatch, match=r"other operators at[^\n]*\nKeep fewer symbols with --symbolic"):
-        record_module(Peeks(), IMAGES, USUAL, ("B", "H", "W"), 60)
+        record_module(Peeks(), IMAGES, USUAL, FREE, 60)
 
 
 def test_a_branch_on_a_size_is_a_condition_with_its_line() -> None:
@@ -190,9 +193,9 @@ def test_a_branch_on_a_size_is_a_condition_with_its_line() -> None:
         def forward(self, x: Any) -> Any:
             return x.relu() if x.shape[2] > 16 else x
 
-    traced = record_module(Branches(), IMAGES, USUAL, ("B", "H", "W"), 60)
+    traced = record_module(Branches(), IMAGES, USUAL, FREE, 60)
     assert traced.symbols["H"].low == 17
-    pinned = record_module(_Pins(), IMAGES, USUAL, ("B", "H", "W"), 60)
+    pinned = record_module(_Pins(), IMAGES, USUAL, FREE, 60)
     assert pinned.fixed["H"].value == 32
     assert "test_replaying.py" in pinned.fixed["H"].where
 
@@ -210,7 +213,7 @@ def test_too_many_conditions_are_told_apart_from_failure(monkeypatch: pytest.Mon
             return x.relu() if x.shape[2] < x.shape[3] else x
 
     with pytest.raises(Entangled):
-        record_module(Compares(), IMAGES, USUAL, ("B", "H", "W"), 60)
+        record_module(Compares(), IMAGES, USUAL, FREE, 60)
 
 
 def test_windows_that_pad_by_the_size_are_told_apart_from_failure() -> None:
@@ -226,7 +229,7 @@ def test_windows_that_pad_by_the_size_are_told_apart_from_failure() -> None:
 def test_the_model_is_left_as_found() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     before = {name: (id(t), t.clone()) for name, t in model.state_dict(keep_vars=True).items()}
-    record_module(model.train(), IMAGES, USUAL, ("B", "H", "W"), 60)
+    record_module(model.train(), IMAGES, USUAL, FREE, 60)
     assert model.training
     for name, tensor in model.state_dict(keep_vars=True).items():
         assert id(tensor) == before[name][0]
@@ -251,7 +254,7 @@ def test_what_a_run_keeps_in_a_model_is_put_back_however_deep_it_lies() -> None:
 
     model, rows = Counts(), Arguments((InputSpec("x", "float32", ("B", 8)),))
     for _ in range(2):
-        traced = record_module(model, rows, {"B": 2}, ("B",), 60)
+        traced = record_module(model, rows, {"B": 2}, dict.fromkeys(("B",), 1), 60)
         assert sum(node.op == "call_function" for node in traced.graph.nodes) == 2
     assert model.held[0] == {"calls": [0]}
     assert model.held[1].seen == {"sizes": set()}
@@ -283,7 +286,7 @@ def test_an_operator_that_gives_nothing_is_recorded() -> None:
             torch.ops.aten._assert_async((x.sum(1) > 0).all())
             return x.relu()
 
-    traced = record_module(Asserts(), IMAGES, USUAL, ("B", "H", "W"), 60)
+    traced = record_module(Asserts(), IMAGES, USUAL, FREE, 60)
     assert "aten._assert_async.default" in [str(node.target) for node in traced.graph.nodes]
 
 
@@ -296,7 +299,7 @@ def test_shapes_that_are_not_left_to_torch_are_its_own(call: str, layout: str) -
 
     own = Calls()(torch.empty(2, 3, 4, 5, device="meta"))
     arguments = Arguments((InputSpec("x", "float32", (2, 3, 4, 5)),))
-    traced = record_module(Calls(), arguments, {}, (), 60)
+    traced = record_module(Calls(), arguments, {}, {}, 60)
     (last,) = [node for node in traced.graph.nodes if call in str(node.target)]
     (output,) = OUTPUTS[last]
     assert (output.shape, output.strides) == (tuple(own.shape), own.stride())
@@ -315,7 +318,9 @@ def test_shapes_that_are_not_left_to_torch_are_its_own(call: str, layout: str) -
 )
 def test_a_size_that_weights_are_made_for_is_fixed(layer: nn.Module, dims: tuple[Any, ...], who: str) -> None:
     """The layer runs at no other size, also where its shape is not left to torch; who says so is told."""
-    traced = record_module(layer, Arguments((InputSpec("x", "float32", dims),)), {"B": 2, "S": 6}, ("B", "S"), 60)
+    traced = record_module(
+        layer, Arguments((InputSpec("x", "float32", dims),)), {"B": 2, "S": 6}, dict.fromkeys(("B", "S"), 1), 60
+    )
     assert set(traced.symbols) == {"B"}
     assert (traced.fixed["S"].value, traced.fixed["S"].where) == (6, f"{who} takes it for a number")
 
@@ -333,8 +338,8 @@ def test_torch_still_offers_what_recording_is_built_on() -> None:
 
 def test_exported_and_recorded_see_one_operator_each() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
-    recorded = record_module(model, IMAGES, USUAL, ("B", "H", "W"), 60)
-    exported = trace_module(model, IMAGES, USUAL, ("B", "H", "W"), 60)
+    recorded = record_module(model, IMAGES, USUAL, FREE, 60)
+    exported = trace_module(model, IMAGES, USUAL, FREE, 60)
     names = [[str(n.target) for n in t.graph.nodes if n.op == "call_function"] for t in (recorded, exported)]
     assert names[0] == names[1] == ["aten.conv2d.default", "aten.relu.default"]
 
@@ -347,7 +352,7 @@ def test_an_input_stays_itself_after_a_view_of_it() -> None:
             part = x[:, :1]
             return x + part
 
-    traced = record_module(Twice(), IMAGES, USUAL, ("B", "H", "W"), 60)
+    traced = record_module(Twice(), IMAGES, USUAL, FREE, 60)
     (add,) = [node for node in traced.graph.nodes if "add" in str(node.target)]
     assert add.args[0].op == "placeholder"
 

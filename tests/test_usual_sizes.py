@@ -25,20 +25,30 @@ class Pooled(nn.Module):
         return self.linear(nn.functional.adaptive_avg_pool2d(self.conv(x), 1).squeeze())
 
 
+def test_a_size_of_the_users_is_refused_outside_the_range() -> None:
+    costs = trace(Pooled(), isolated=False, inputs=("x: float32[B,3,8,8]",))
+    with pytest.raises(FxcostError, match="B=1 is below 2"):
+        costs.at(B=1)
+    with pytest.raises(FxcostError, match="B=1 is below 2"):
+        cost_report(costs, {"B": 1})
+
+
 @pytest.mark.parametrize(
-    ("given", "asked"),
+    "given",
     [
-        pytest.param({"inputs": (torch.randn(1, 3, 8, 8),)}, {}, id="tensors"),
-        pytest.param({"inputs": ("x: float32[B,3,H,W]",), "at": {"B": 1, "H": 8, "W": 8}}, {}, id="at a trace"),
-        pytest.param({"inputs": ("x: float32[B,3,8,8]",)}, {"B": 1}, id="asked for"),
+        pytest.param({"inputs": (torch.randn(1, 3, 8, 8),)}, id="tensors"),
+        pytest.param({"inputs": ("x: float32[B,3,H,W]",), "at": {"B": 1, "H": 8, "W": 8}}, id="at a trace"),
     ],
 )
-def test_a_size_of_the_users_is_refused_outside_the_range(given: Any, asked: dict[str, int]) -> None:
-    costs = trace(Pooled(), isolated=False, **given)
-    with pytest.raises(FxcostError, match="B=1 is below 2"):
-        costs.at(asked)
-    with pytest.raises(FxcostError, match="B=1 is below 2"):
-        cost_report(costs, asked)
+@pytest.mark.parametrize("isolated", [True, False])
+def test_a_size_at_which_a_model_does_otherwise_is_held_where_it_was_asked_for(
+    given: Any, isolated: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """6·6·8·3·9 + 8·10 multiply-adds of one sample: formulas for two or more are none for it."""
+    costs = trace(Pooled(), isolated=isolated, **given)
+    assert costs.at().total.macs == 15_712 // 2
+    assert costs.fixed["B"].value == 1
+    assert "B is fixed at 1: elsewhere the model runs otherwise (a squeeze)" in capsys.readouterr().err
 
 
 def test_a_size_that_nobody_gave_is_one_at_which_formulas_hold_and_told() -> None:
@@ -56,18 +66,12 @@ def test_a_size_is_not_rounded_up_to_the_multiple_that_formulas_assume() -> None
     assert costs.at(H=96).sizes == {"B": 1, "H": 96}
 
 
-def test_costs_keep_to_what_the_users_own_sizes_are_when_they_come_from_another_process() -> None:
-    costs = trace(Pooled(), inputs=(torch.randn(1, 3, 8, 8),))
-    with pytest.raises(FxcostError, match="B=1 is below 2"):
-        costs.at()
-
-
 def test_a_size_that_the_model_holds_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever pins a size, formulas for another than the one asked for are none of the user's."""
     found = analysis.traced_module
 
-    def pinned(*arguments: Any) -> Any:
-        traced = found(*arguments)
+    def pinned(*arguments: Any, **options: Any) -> Any:
+        traced = found(*arguments, **options)
         return replace(traced, fixed={"B": Pinned(2, "model.py:1")})
 
     monkeypatch.setattr(analysis, "traced_module", pinned)

@@ -50,7 +50,7 @@ def trace_module(
     module: torch.nn.Module,
     arguments: Arguments,
     sizes: Mapping[str, int],
-    symbolic: tuple[str, ...],
+    symbolic: Mapping[str, int],
     budget_seconds: float,
 ) -> Traced:
     """Export ``module`` with the sizes named in ``symbolic`` kept as symbols, the others fixed at ``sizes``.
@@ -71,18 +71,20 @@ def trace_module(
 
     with _as_found(module), _export_settings():
         program = _within(budget_seconds, doing, example, export)
-    return read_program(program, arguments.specs(), sizes, symbolic, prefix="model", bounds={}, guards=[])
+    return read_program(program, arguments.specs(), sizes, tuple(symbolic), prefix="model", bounds={}, guards=[])
 
 
 def record_module(
     module: torch.nn.Module,
     arguments: Arguments,
     sizes: Mapping[str, int],
-    symbolic: tuple[str, ...],
+    symbolic: Mapping[str, int],
     budget_seconds: float,
     leaves: tuple[str, ...] = (),
 ) -> Traced:
-    """Record one run of ``module`` with the sizes named in ``symbolic`` carried along; the module is left as found.
+    """Record one run of ``module`` with the sizes named in ``symbolic``, each a multiple, carried along.
+
+    The module is left as found.
 
     The submodules named in ``leaves`` are each one step, whatever they do. Raises `TraceTimeout` past the budget, `TraceError` when the model cannot be recorded.
     """
@@ -100,6 +102,7 @@ def record_module(
                     leaves,
                     exported=manner.exported or manner.uncached,
                     hashing=manner.hashing,
+                    whole=manner.whole,
                 )
         finally:
             put_back()  # what a run leaves behind, such as a cache, must not change the next
@@ -146,11 +149,11 @@ def trace_program(
     return read_program(program, inputs, sizes, symbolic, prefix="", bounds=bounds, guards=program._guards_code)
 
 
-def _example(sizes: Mapping[str, int], symbolic: tuple[str, ...]) -> dict[str, int]:
-    return {name: max(size, SMALLEST_EXAMPLE) if name in symbolic else size for name, size in sizes.items()}
+def _example(sizes: Mapping[str, int], symbolic: Mapping[str, int]) -> dict[str, int]:
+    return {name: max(size, SMALLEST_EXAMPLE * symbolic.get(name, 0)) for name, size in sizes.items()}
 
 
-def _listed(symbolic: tuple[str, ...]) -> str:
+def _listed(symbolic: Mapping[str, int]) -> str:
     return ", ".join(symbolic) or "no symbol"
 
 

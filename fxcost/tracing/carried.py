@@ -219,9 +219,10 @@ class Sizes(Polynomials):
 
     form: ClassVar[type[Polynomial]] = Size
 
-    def symbol(self, name: str, value: int) -> torch.SymInt:
-        """A size of the inputs."""
-        return torch.SymInt(self.atom("symbol", value, name=name))
+    def symbol(self, name: str, value: int, multiple: int = 1) -> torch.SymInt:
+        """A size of the inputs: a multiple, so that what divides that divides the size."""
+        times = self.atom("symbol", value // multiple, name=name, multiple=multiple)
+        return torch.SymInt(self.number(multiple).mul(times))
 
     def evaluate_sym_node(
         self,

@@ -8,7 +8,7 @@ input take one form, so that equal ones are one object and a result is looked up
 # The table makes polynomials of the kind that it is told to, which these functions cannot know.
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, ClassVar, Literal
@@ -25,7 +25,11 @@ MOST_ANSWERS = 64
 
 
 class TooManyAnswers(Exception):
-    """What the run does depends on sizes in more ways than can be kept."""
+    """What the run does depends on sizes in more ways than can be kept: in these, and others."""
+
+    def __init__(self, answers: "Iterable[Answer]") -> None:
+        super().__init__()
+        self.answers = tuple(answers)
 
 
 class SizesHeld(BaseException):  # no `Exception`, so that the model cannot swallow it
@@ -47,6 +51,8 @@ class Atom:
     kind: Kind
     name: str
     arguments: "tuple[Polynomial, ...]"
+    multiple: int = 1
+    """How many times a symbol's atom the symbol is."""
 
 
 class Polynomial:
@@ -114,12 +120,12 @@ class Polynomials:
         self._known: dict[tuple[Terms, type], Any] = {}
         self._results: dict[Any, Any] = {}
 
-    def atom(self, kind: Kind, value: Number, *arguments: Polynomial, name: str = "") -> Any:
+    def atom(self, kind: Kind, value: Number, *arguments: Polynomial, name: str = "", multiple: int = 1) -> Any:
         """What no polynomial looks into, with its value in the example."""
         key = (kind, name, arguments)
         if key not in self._atom_of:
             terms: Terms = (((len(self.atoms),), 1),)
-            self.atoms.append(Atom(kind, name, arguments))
+            self.atoms.append(Atom(kind, name, arguments, multiple))
             self._alone.append(self.form(self, terms, value, int))
             self._atom_of[key] = self._known[terms, int] = self._alone[-1]
         return self._atom_of[key]
@@ -151,7 +157,7 @@ class Polynomials:
         above: Polynomial = self.size(tuple(term for term in difference.terms if term[1] > 0))
         below: Polynomial = self.size(tuple((atoms, -c) for atoms, c in difference.terms if c < 0))
         if len(self.relied) == MOST_ANSWERS:
-            raise TooManyAnswers
+            raise TooManyAnswers(self.relied.values())
         place = self.place()
         if in_torch and not place.in_operator:
             place = replace(place, of_layout=True)
@@ -352,7 +358,7 @@ def value_at(size: Any, symbols: dict[str, int], known: dict[Polynomial, Number]
 
 def _atom_at(atom: Atom, symbols: dict[str, int], known: dict[Polynomial, Number]) -> Number:
     if atom.kind == "symbol":
-        return symbols[atom.name]
+        return symbols[atom.name] // atom.multiple
     values = [value_at(argument, symbols, known) for argument in atom.arguments]
     match atom.kind:
         case "quotient":

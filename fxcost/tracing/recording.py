@@ -10,7 +10,7 @@ This is a private interface of torch, and this file is the only one that uses it
 
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -42,6 +42,7 @@ from fxcost.tracing.shapes import SHAPES
 from fxcost.tracing.sizes import TorchFiles, TraceError, line_of
 from fxcost.tracing.steps import LEAF, UNREACHED, Recording, Step, called, every_tensor_in, leaves_of, tensors_in
 from fxcost.tracing.values import ends_of, keep_ends
+from fxcost.tracing.whole import Globals, sizes_kept
 
 Runner = Callable[[torch.nn.Module, Callable[..., Any], Any, Any], Any]
 """Runs a module: given it, what runs it in the usual way, and its arguments by place and by name."""
@@ -175,11 +176,12 @@ def record(
     *,
     exported: bool = False,
     hashing: bool = False,
+    whole: Sequence[Globals] | None = None,
 ) -> Recording:
     """Run ``call``, which calls ``model`` on meta tensors, and keep what ran; each of ``leaves`` as one step.
 
     With ``exported`` the model is told that it is exported where it asks; with ``hashing`` the first size that it looks up
-    in a table raises `SizesHeld`. Raises `DataMissing` where it asks for values of data, also where it swallows the error.
+    in a table raises `SizesHeld`; what ``int`` does of sizes see `sizes_kept`. Raises `DataMissing` where it asks for values of data, also where it swallows the error.
     """
     recording = Recording()
     paths = dict(model.named_modules())
@@ -193,6 +195,7 @@ def record(
             settings.enter_context(as_exported())
         if sizes.atoms:
             settings.enter_context(text_told(hashing))
+            settings.enter_context(sizes_kept(whole))
         settings.enter_context(stack.followed(recorder.runner({paths[path] for path in leaves})))
         settings.enter_context(surroundings)
         settings.enter_context(storages_on_the_cpu())

@@ -4,7 +4,7 @@
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
 # Torch's symbolic sizes are private and untyped; this folder is the border that keeps them from the rest.
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -27,6 +27,7 @@ from fxcost.tracing.polynomials import Answer, Atom, Place, Polynomial, Rounded,
 from fxcost.tracing.reading import Traced, squeezed
 from fxcost.tracing.recording import DataMissing, place_of_failure
 from fxcost.tracing.sizes import EXACT_DENOMINATOR, TraceError, floor_of_quotient
+from fxcost.tracing.whole import Globals, MadeWhole
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class Manner:
     hashing: bool = False
     """The first size that it looks up in a table ends the run: it is to be a plain number."""
 
+    whole: tuple[Globals, ...] | None = ()
+    """The modules of Python's in which ``int`` keeps sizes; None where it makes plain numbers of them."""
+
     @property
     def with_numbers(self) -> "Manner":
         """How it is run where its sizes are plain numbers."""
-        return replace(self, uncached=False)
+        return replace(self, uncached=False, whole=None)
 
 
 Runner = Callable[[Mapping[str, Any], Sizes, Manner], Run]
@@ -66,8 +70,8 @@ MOST_CONDITIONS = 8
 FIRST_CALL = "the model does otherwise in its first call than in later ones: a later one is counted"
 
 
-def replayed(run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], examples: Mapping[str, int]) -> Traced:
-    """Record a run with the sizes named in ``symbolic`` carried along, ``examples`` being their values.
+def replayed(run: Runner, sizes: Mapping[str, int], symbolic: Mapping[str, int], examples: Mapping[str, int]) -> Traced:
+    """Record a run with the sizes named in ``symbolic`` carried along, each a multiple; ``examples`` are their values.
 
     Raises `Mismatch` when a plain run, at the same sizes or at the lowest where the formulas hold, does otherwise.
     """
@@ -80,22 +84,35 @@ def replayed(run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], e
 
 
 def _replayed(
-    run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], examples: Mapping[str, int], *, holding: bool
+    run: Runner, sizes: Mapping[str, int], symbolic: Mapping[str, int], examples: Mapping[str, int], *, holding: bool
 ) -> Traced:
     """As `replayed`, once; with ``holding`` sizes that are looked up in tables are held without trying how else it goes."""
-    try:
-        first, carried, manner = _recorded(run, sizes, symbolic, examples, holding)
-    except TooManyAnswers:
-        raise _entangled(symbolic) from None
-    except Rounded:
-        raise Entangled(
-            "a size of the model is computed with a rounded quotient, which no exact formula follows"
-        ) from None
+    manner = Manner()
+    while True:
+        try:
+            first, carried, manner = _recorded(run, sizes, symbolic, examples, manner, holding)
+            return _built(run, first, carried, manner, sizes, symbolic, examples)
+        except TraceError:
+            if not manner.whole:
+                raise
+            manner = Manner(whole=None)
+
+
+def _built(
+    run: Runner,
+    first: Run,
+    carried: Sizes,
+    manner: Manner,
+    sizes: Mapping[str, int],
+    symbolic: Mapping[str, int],
+    examples: Mapping[str, int],
+) -> Traced:
+    """The graph of a recording, once plain runs have done the same."""
     recording = first.recording
     at_traced = {name: examples[name] if name in symbolic else size for name, size in sizes.items()}
     second = run(at_traced, Sizes(), manner.with_numbers)
     hold_against(first, second, at_traced, spread=True)
-    convert = _Converter(carried)
+    convert = _Converter()
     fixed = {name: Pinned(size, "not named in --symbolic") for name, size in sizes.items() if name not in symbolic}
     for answer in carried.relied.values():
         if (name := _pinned(answer)) is not None:
@@ -111,10 +128,10 @@ def _replayed(
     ]
     for node in operations(graph):
         found += (*squeezed(node, convert), *sizes_needed(node, convert))
-    ranges = {name: SymbolRange() for name in symbolic if name not in fixed}
+    ranges = {n: SymbolRange(low=m, multiple_of=m) for n, m in symbolic.items() if n not in fixed}
     ranges, conditions = tighten(ranges, list(dict.fromkeys(found)))
     if len(conditions) > MOST_CONDITIONS:
-        raise _entangled(symbolic)
+        raise _entangled(symbolic, conditions)
     held = {name: pin.value for name, pin in fixed.items()}
 
     def plain(at: Mapping[str, int]) -> Run:
@@ -140,28 +157,46 @@ def _replayed(
 
 
 def _recorded(
-    run: Runner, sizes: Mapping[str, int], symbolic: tuple[str, ...], examples: Mapping[str, int], holding: bool
+    run: Runner,
+    sizes: Mapping[str, int],
+    symbolic: Mapping[str, int],
+    examples: Mapping[str, int],
+    manner: Manner,
+    holding: bool,
 ) -> tuple[Run, Sizes, Manner]:
     """A run with sizes carried along, as plain as the model lets it be."""
-    manner = Manner()
     while True:
         carried = Sizes()
         given = {
-            name: carried.symbol(name, examples[name]) if name in symbolic else size for name, size in sizes.items()
+            name: carried.symbol(name, examples[name], symbolic[name]) if name in symbolic else size
+            for name, size in sizes.items()
         }
         try:
             return run(given, carried, manner), carried, manner
-        except DataMissing:
-            if manner.exported:
-                raise
-            manner = replace(manner, exported=True)
-        except TypeError as error:
-            if manner.hashing or "unhashable" not in str(error):
-                raise
-            holding = holding or manner.uncached
-            manner = replace(manner, uncached=not holding, hashing=holding)
+        except MadeWhole as made:
+            manner = replace(manner, whole=(*(manner.whole or ()), made.names))
         except SizesHeld as held:
             raise Held(held.names, held.where) from None
+        except Exception as error:  # noqa: BLE001  # whatever a model raises may be for how it is run
+            manner, holding = _otherwise(error, manner, holding, symbolic)
+
+
+def _otherwise(error: Exception, manner: Manner, holding: bool, symbolic: Mapping[str, int]) -> tuple[Manner, bool]:
+    """How to run a model where it did not get through so. Raises what is to be told where there is no other way."""
+    if isinstance(error, DataMissing) and not manner.exported:
+        return replace(manner, exported=True), holding
+    if isinstance(error, TypeError) and "unhashable" in str(error) and not manner.hashing:
+        holding = holding or manner.uncached
+        return replace(manner, uncached=not holding, hashing=holding), holding
+    if manner.whole:
+        return replace(manner, whole=None), holding
+    if isinstance(error, TooManyAnswers):
+        convert = _Converter()
+        found = [condition for answer in error.answers for condition in _condition(answer, convert)]
+        raise _entangled(symbolic, found) from None
+    if isinstance(error, Rounded):
+        raise Entangled("a size is computed with a rounded quotient, which no exact formula follows") from None
+    raise error
 
 
 def _is_within(sizes: Mapping[str, int], ranges: Mapping[str, SymbolRange], conditions: tuple[Condition, ...]) -> bool:
@@ -204,8 +239,10 @@ def _lowest_checked(
     return dict(ranges)
 
 
-def _entangled(symbolic: tuple[str, ...]) -> Entangled:
-    return Entangled(f"what the model does depends on {', '.join(symbolic)} in too many ways to write down")
+def _entangled(symbolic: Mapping[str, int], conditions: Sequence[Condition]) -> Entangled:
+    """Too many conditions, told by the first two."""
+    first = f", such as {' and '.join(map(str, conditions[:2]))}" * bool(conditions)
+    return Entangled(f"what the model does depends on {', '.join(symbolic)} in too many ways to write down{first}")
 
 
 def _who_pins(place: Place) -> str:
@@ -258,8 +295,7 @@ def _whole_quotient(difference: sympy.Expr) -> sympy.Expr | None:
 class _Converter:
     """Carried sizes as plain sympy in the user's symbols."""
 
-    def __init__(self, carried: Sizes) -> None:
-        self.carried = carried
+    def __init__(self) -> None:
         self.pins: Mapping[str, int] = {}
         self.ends: Ends = {}
         self.known: dict[Polynomial, sympy.Expr] = {}
@@ -267,7 +303,7 @@ class _Converter:
 
     def assume(self, ends: Ends) -> None:
         """From here on drop what these ends of the symbols make idle in a Min or Max."""
-        if any(atom.kind in ("least", "greatest") for atom in self.carried.atoms):
+        if any(atom.kind in ("least", "greatest") for atom in self.atoms):
             self.known, self.atoms = {}, {}
         self.ends = ends
 
@@ -278,7 +314,7 @@ class _Converter:
         found = self.known.get(size)
         if found is None:
             terms = (
-                _exact(c) * sympy.Mul(*(self._atom(self.carried.atoms[a]) for a in atoms)) for atoms, c in size.terms
+                _exact(c) * sympy.Mul(*(self._atom(size.sizes.atoms[a]) for a in atoms)) for atoms, c in size.terms
             )
             found = self.known[size] = sympy.Add(*terms)
         return found
@@ -291,7 +327,8 @@ class _Converter:
 
     def _plain(self, atom: Atom) -> sympy.Expr:
         if atom.kind == "symbol":
-            return sympy.Integer(self.pins[atom.name]) if atom.name in self.pins else symbol(atom.name)
+            size = sympy.Integer(self.pins[atom.name]) if atom.name in self.pins else symbol(atom.name)
+            return size / atom.multiple
         arguments = [self.size(argument) for argument in atom.arguments]
         match atom.kind:
             case "quotient":

@@ -11,6 +11,7 @@ import torch
 
 from fxcost.tracing.answering import META
 from fxcost.tracing.sizes import TraceError
+from fxcost.tracing.views import VIEWS
 
 aten = torch.ops.aten
 
@@ -135,4 +136,5 @@ SHAPES: Mapping[Any, Callable[..., Any]] = {
     aten.gru.input: _recurrent,
     aten.rnn_tanh.input: _recurrent,
     aten.rnn_relu.input: _recurrent,
+    **VIEWS,
 }
