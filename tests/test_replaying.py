@@ -24,7 +24,7 @@ from fxcost.tracing.polynomials import value_at
 
 IMAGES = Arguments((InputSpec("x", "float32", ("B", 3, "H", "W")),))
 USUAL = {"B": 2, "H": 32, "W": 48}
-FREE = dict.fromkeys(("B", "H", "W"), 1)
+FREE: dict[str, int] = dict.fromkeys(("B", "H", "W"), 1)
 
 STEPS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
