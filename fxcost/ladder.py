@@ -49,8 +49,11 @@ def traced_module(
         except Refusal:
             raise
         except FxcostError as error:
-            failures.append(error)
+            if letters == symbolic or len(letters) < len(symbolic):
+                failures.append(error)
         else:
+            if any(_is_one_size(traced, name) for name in letters if letters[name] != symbolic[name]):
+                continue  # it needed more than multiples
             _check_leaves_ran(source, leaves, traced)
             return _told(traced, letters, symbolic, sizes, failures, warn)
     scripted = any(isinstance(each, ScriptModule) for each in module.modules())
@@ -61,10 +64,19 @@ def traced_module(
             failures.append(error)
         else:
             return _told(traced, symbolic, symbolic, sizes, [], warn)
-    with suppress(FxcostError):  # what holds at one size alone, or is work in threads, which take no carried sizes
+    try:  # what holds at one size alone, or is work in threads, which take no carried sizes
         traced = record({})
-        return _told(traced, {}, symbolic, sizes, failures, warn)
-    raise _failure(failures, symbolic, budget)
+    except FxcostError as error:
+        raise _failure([*failures, error], symbolic, budget) from error
+    return _told(traced, {}, symbolic, sizes, failures, warn)
+
+
+def _is_one_size(traced: Traced, name: str) -> bool:
+    """Whether the formulas hold at one size of a symbol alone."""
+    if name in traced.fixed:
+        return True
+    sizes = traced.symbols[name]
+    return sizes.high is not None and sizes.smallest + sizes.multiple_of > sizes.high
 
 
 _RAN = (Mismatch, TraceTimeout, Entangled)

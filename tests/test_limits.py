@@ -130,7 +130,7 @@ def test_each_part_of_the_filter_is_needed(monkeypatch: pytest.MonkeyPatch) -> N
         assert costs.symbols["S"].low == 1
     with monkeypatch.context() as patch:
         patch.setattr("fxcost.tracing.layouts.OF_LAYOUT", frozenset[str]())
-        costs = trace(Row(LAYOUTS["both ways"]), inputs=(f"x: float32[B,S,{WIDTH}]",), at={"S": 12})
+        costs = trace(Row(LAYOUTS["a product of matrices"]), inputs=(f"x: float32[B,S,{WIDTH}]",), at={"S": 12})
         assert (costs.symbols["B"].low, costs.symbols["S"].low) != (1, 1)
     assert OF_LAYOUT
 

@@ -202,7 +202,7 @@ def test_a_branch_on_a_size_is_a_condition_with_its_line() -> None:
 
 class _Pins(nn.Module):
     def forward(self, x: Any) -> Any:
-        return x * int(x.shape[2])
+        return x * len(range(x.shape[2]))
 
 
 def test_too_many_conditions_are_told_apart_from_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,7 +191,7 @@ def _with_memory(values: Iterable[Any]) -> Iterator[bool]:
             yield from _with_memory(value)
 
 
-_LACKS = re.compile(r"data-dependent|\bmeta tensors?\b|\bmeta device type tensor", re.IGNORECASE)
+_LACKS = re.compile(r"data-(?:in)?dependent|\bmeta tensors?\b|\bmeta device type tensor", re.IGNORECASE)
 
 
 def lacks_data(error: BaseException) -> bool:

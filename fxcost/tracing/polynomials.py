@@ -100,6 +100,15 @@ class Answer:
     holds: bool
     place: Place
 
+    @property
+    def pins(self) -> str | None:
+        """The symbol that it takes for a number."""
+        atoms = [atom for product, _ in self.difference.terms for atom in product]
+        if self.relation != "==" or not self.holds or len(atoms) != 1:
+            return None
+        atom = self.difference.sizes.atoms[atoms[0]]
+        return atom.name if atom.kind == "symbol" else None
+
 
 class Polynomials:
     """All sizes of one run, each distinct one kept once, and the answers that the run relied on."""
@@ -113,6 +122,8 @@ class Polynomials:
         """Tells who is asking."""
         self.asked: list[tuple[Relation, Polynomial, bool]] = []
         """What was asked since an operator began."""
+        self.pinned: set[str] = set()
+        """Symbols that the run takes for numbers."""
         self.lows: dict[int, int] = {}
         """Of symbols, by their atoms: the smallest size that the run has relied on."""
         self._atom_of: dict[Any, Any] = {}
@@ -151,8 +162,10 @@ class Polynomials:
         With ``in_torch`` it is torch's own code that asks; before an operator begins that is for how a tensor lies.
         """
         key = (relation, difference, holds)
-        self.asked.append(key)
         if key in self.relied:
+            self.asked.append(key)
+            return
+        if self.pins_decide(difference):
             return
         above: Polynomial = self.size(tuple(term for term in difference.terms if term[1] > 0))
         below: Polynomial = self.size(tuple((atoms, -c) for atoms, c in difference.terms if c < 0))
@@ -161,9 +174,16 @@ class Polynomials:
         place = self.place()
         if in_torch and not place.in_operator:
             place = replace(place, of_layout=True)
-        self.relied[key] = Answer(relation, difference, above, below, holds, place)
+        answer = self.relied[key] = Answer(relation, difference, above, below, holds, place)
+        self.asked.append(key)
+        if answer.pins is not None:
+            self.pinned.add(answer.pins)
         if holds and relation != "==" and below.constant is not None and (atom := above.symbol) is not None:
             self.lows[atom] = max(self.lows.get(atom, 1), int(below.constant) + (relation == ">"))
+
+    def pins_decide(self, difference: Polynomial) -> bool:
+        """Whether the run relies on the value of each symbol that a difference is of, so that this has one value too."""
+        return bool(self.pinned) and symbols_of(difference) <= self.pinned
 
     def decided(self) -> None:
         """What the operator that runs has asked decides more than a layout: it fails."""

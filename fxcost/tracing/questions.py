@@ -102,7 +102,10 @@ class Truth(Node):
         if self.relation == "or":
             relied = [part._relied_on(answer) for part in self.parts]
             return any(relied) if answer else all(relied)
-        return (self.relation, primitive(difference_of(*self.parts)), answer) in self.sizes.relied  # pyright: ignore[reportArgumentType]
+        difference: Any = primitive(difference_of(*self.parts))  # pyright: ignore[reportArgumentType]
+        if self.sizes.pins_decide(difference):
+            return self.hint is answer
+        return (self.relation, difference, answer) in self.sizes.relied  # pyright: ignore[reportArgumentType]
 
     def _rely_on(self, answer: bool, in_torch: bool = False) -> None:
         if self.known is not None or self.sizes is None:

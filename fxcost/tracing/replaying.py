@@ -115,15 +115,15 @@ def _built(
     convert = _Converter()
     fixed = {name: Pinned(size, "not named in --symbolic") for name, size in sizes.items() if name not in symbolic}
     for answer in carried.relied.values():
-        if (name := _pinned(answer)) is not None:
-            fixed[name] = Pinned(examples[name], _who_pins(answer.place))
+        if answer.pins is not None:
+            fixed[answer.pins] = Pinned(examples[answer.pins], _who_pins(answer.place))
     convert.pins = {name: pin.value for name, pin in fixed.items()}
     builder = Builder(first, convert, unrecorded(first, second))
     graph = builder.build()
     found = [
         condition
         for answer in carried.relied.values()
-        if _pinned(answer) is None
+        if answer.pins is None
         for condition in _condition(answer, convert)
     ]
     for node in operations(graph):
@@ -251,15 +251,6 @@ def _who_pins(place: Place) -> str:
     return place.where or "torch takes it for a number"
 
 
-def _pinned(answer: Answer) -> str | None:
-    """The symbol that an answer takes for a number."""
-    atoms = [atom for product, _ in answer.difference.terms for atom in product]
-    if answer.relation != "==" or not answer.holds or len(atoms) != 1:
-        return None
-    atom = answer.difference.sizes.atoms[atoms[0]]
-    return atom.name if atom.kind == "symbol" else None
-
-
 def _condition(answer: Answer, convert: "_Converter") -> Iterator[Condition]:
     left, right = convert.size(answer.left), convert.size(answer.right)
     if answer.place.of_layout and (answer.relation, answer.holds) == ("==", False):
@@ -281,14 +272,16 @@ def _condition(answer: Answer, convert: "_Converter") -> Iterator[Condition]:
 
 
 def _whole_quotient(difference: sympy.Expr) -> sympy.Expr | None:
-    """``a mod n`` where the difference is a − n·⌊a/n⌋, either way round: both are 0 together."""
+    """``(a+r) mod n`` where the difference is a + r − n·⌊a/n⌋ and −n < r ≤ 0, either way round: both are 0 together."""
     for sign in (1, -1):
         for term in sympy.Add.make_args(sign * difference):
             count, floor = term.as_coeff_Mul()  # pyright: ignore[reportAttributeAccessIssue]
             if isinstance(floor, sympy.floor) and count.is_Integer and count < 0:
                 above = floor.args[0] * -count  # pyright: ignore[reportOperatorIssue]
-                if sign * difference - term == above:
-                    return apply(sympy.Mod, above, -count)
+                rest = sign * difference - term - above
+                if rest.is_Integer and count < rest <= 0:
+                    number, sizes = (above + rest).as_coeff_Add()
+                    return apply(sympy.Mod, sizes + number % -count, -count)
     return None
 
 

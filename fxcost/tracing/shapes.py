@@ -11,6 +11,7 @@ import torch
 
 from fxcost.tracing.answering import META
 from fxcost.tracing.sizes import TraceError
+from fxcost.tracing.steps import plain_size
 from fxcost.tracing.views import VIEWS
 
 aten = torch.ops.aten
@@ -62,13 +63,81 @@ def _recurrent(
     return output, *(torch.empty_like(each) for each in states)
 
 
-def _attended(query: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+def _linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    fits = input.dim() > 0 and weight.dim() == 2 and _sizes(input)[-1:] == _sizes(weight)[1:]
+    if not fits or (bias is not None and bias.shape != weight.shape[:1]):
+        return aten.linear.default(input, weight, bias)
+    return torch.empty((*input.shape[:-1], weight.shape[0]), dtype=input.dtype, device=META)
+
+
+def _of_each(operator: Any) -> Callable[..., Any]:
+    """For an operator that gives a number for each of its input's."""
+
+    def shape(input: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+        return _like_input(input) if input.dtype.is_floating_point else operator(input, *others, **named)
+
+    return shape
+
+
+def _of_pairs(operator: Any) -> Callable[..., Any]:
+    """For an operator that gives a number for each pair of its two inputs', each of which may be repeated along others."""
+
+    def shape(input: torch.Tensor, other: Any, **named: Any) -> torch.Tensor:
+        alike = isinstance(other, torch.Tensor) and (input.dim(), input.dtype) == (other.dim(), other.dtype)
+        if not alike or not input.dtype.is_floating_point:
+            return operator(input, other, **named)
+        sizes = list(zip(_sizes(input), _sizes(other), input.shape, other.shape, strict=True))
+        fits = all(one == two or 1 in (one, two) for one, two, _, _ in sizes)
+        if not fits or not input.is_contiguous() or not other.is_contiguous():
+            return operator(input, other, **named)
+        return torch.empty([b if one == 1 else a for one, _, a, b in sizes], dtype=input.dtype, device=META)
+
+    return shape
+
+
+def _attended(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    dropout: float = 0.0,
+    is_causal: bool = False,
+    **named: Any,
+) -> torch.Tensor:
     """What fused kernels give, on the CPU as elsewhere: the heads of one position beside each other, seen as ``[B, heads, S, size]``."""
-    result = aten.scaled_dot_product_attention.default(query, *others, **named)
-    if result.dim() != 4:
-        return result
-    batch, heads, length, size = result.shape
-    return result.new_empty((batch, length, heads, size)).transpose(1, 2)
+    if query.dim() == 4 and not (mask is not None and is_causal) and _fit(query, key, value, mask, **named):
+        batch, heads, length, size = *query.shape[:3], value.shape[3]
+    else:
+        result = aten.scaled_dot_product_attention.default(query, key, value, mask, dropout, is_causal, **named)
+        if result.dim() != 4:
+            return result
+        batch, heads, length, size = result.shape
+    return torch.empty((batch, length, heads, size), dtype=query.dtype, device=META).transpose(1, 2)
+
+
+def _fit(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, *, enable_gqa: bool = False, **_: Any
+) -> bool:
+    """Whether sizes of attention are seen to fit together; where not, torch is asked."""
+    if not query.dtype == key.dtype == value.dtype or not key.dim() == value.dim() == 4:
+        return False
+    batch, heads, length, size = _sizes(query)
+    of_keys = _sizes(key)
+    if (*of_keys[:3], size) != (*_sizes(value)[:3], of_keys[3]) or of_keys[0] != batch:
+        return False
+    shared = enable_gqa and isinstance(heads, int) and isinstance(of_keys[1], int) and heads % of_keys[1] == 0
+    if of_keys[1] != heads and not shared:
+        return False
+    if mask is None:
+        return True
+    wanted = (batch, heads, length, of_keys[2])[-mask.dim() :]
+    known = mask.dtype in (torch.bool, query.dtype) and 2 <= mask.dim() <= 4
+    return known and all(one in (1, other) for one, other in zip(_sizes(mask), wanted, strict=True))
+
+
+def _sizes(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """What stands behind the sizes of a tensor, which are compared without a question to torch."""
+    return tuple(map(plain_size, tensor.shape))
 
 
 def _unbound(input: torch.Tensor, dim: int = 0) -> list[torch.Tensor]:
@@ -123,6 +192,11 @@ SHAPES: Mapping[Any, Callable[..., Any]] = {
     aten.layer_norm.default: _normalized_rows,
     **dict.fromkeys((aten.silu.default, aten.hardswish.default, aten.hardsigmoid.default), _like_input),
     **dict.fromkeys((aten.silu_.default, aten.hardswish_.default, aten.hardsigmoid_.default), _itself),
+    **{
+        each: _of_each(each) for each in (aten.relu.default, aten.gelu.default, aten.sigmoid.default, aten.tanh.default)
+    },
+    **{each: _of_pairs(each) for each in (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)},
+    aten.linear.default: _linear,
     aten.scaled_dot_product_attention.default: _attended,
     aten.unbind.int: _unbound,
     aten.dropout.default: _dropped,
