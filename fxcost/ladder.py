@@ -41,21 +41,9 @@ def traced_module(
     def record(kept: Mapping[str, int]) -> Traced:
         return record_module(module, source.arguments, sizes, kept, budget, leaves)
 
-    for letters in _rungs(symbolic, sizes):
-        if letters != symbolic and tuple(letters) == tuple(symbolic) and not isinstance(failures[-1], Entangled):
-            continue
-        try:
-            traced = _recorded(record, letters, sizes, asked)
-        except Refusal:
-            raise
-        except FxcostError as error:
-            if letters == symbolic or len(letters) < len(symbolic):
-                failures.append(error)
-        else:
-            if any(_is_one_size(traced, name) for name in letters if letters[name] != symbolic[name]):
-                continue  # it needed more than multiples
-            _check_leaves_ran(source, leaves, traced)
-            return _told(traced, letters, symbolic, sizes, failures, warn)
+    for letters, traced in _kept(record, symbolic, sizes, asked, failures):
+        _check_leaves_ran(source, leaves, traced)
+        return _told(traced, letters, symbolic, sizes, failures, warn)
     scripted = any(isinstance(each, ScriptModule) for each in module.modules())
     if not (leaves or source.arguments.call or scripted or any(isinstance(each, _RAN) for each in failures)):
         try:
@@ -69,6 +57,29 @@ def traced_module(
     except FxcostError as error:
         raise _failure([*failures, error], symbolic, budget) from error
     return _told(traced, {}, symbolic, sizes, failures, warn)
+
+
+def _kept(
+    record: Callable[[Mapping[str, int]], Traced],
+    symbolic: Mapping[str, int],
+    sizes: Mapping[str, int],
+    asked: Collection[str],
+    failures: list[FxcostError],
+) -> Iterator[tuple[Mapping[str, int], Traced]]:
+    """The rungs that hold, each with the symbols that it keeps; ``failures`` collects why others do not."""
+    for letters in _rungs(symbolic, sizes):
+        narrowed = [name for name in letters if letters[name] != symbolic[name]]
+        if narrowed and not isinstance(failures[-1], Entangled):
+            continue
+        try:
+            traced = _recorded(record, letters, sizes, asked)
+        except Refusal:
+            raise
+        except FxcostError as error:
+            failures += [] if narrowed else [error]
+        else:
+            if not any(_is_one_size(traced, name) for name in narrowed):
+                yield letters, traced
 
 
 def _is_one_size(traced: Traced, name: str) -> bool:
