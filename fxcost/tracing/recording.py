@@ -17,8 +17,10 @@ from typing import Any
 from unittest import mock
 
 import torch
+from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch._dispatch.python import enable_pre_dispatch, enable_python_dispatcher
 from torch._subclasses.schema_check_mode import SchemaCheckMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxcost.errors import FxcostError
 from fxcost.graph import Layer
@@ -35,11 +37,12 @@ from fxcost.tracing.answering import (
 from fxcost.tracing.carried import Sizes
 from fxcost.tracing.kernels import refuse_unlike_dtypes
 from fxcost.tracing.layouts import in_operator
+from fxcost.tracing.libraries import recordable, refuse_gradients
 from fxcost.tracing.polynomials import Place, Rounded, TooManyAnswers
 from fxcost.tracing.restoring import script_attributes
 from fxcost.tracing.results import Results
 from fxcost.tracing.shapes import SHAPES
-from fxcost.tracing.sizes import TorchFiles, TraceError, line_of
+from fxcost.tracing.sizes import Refusal, TorchFiles, TraceError, line_of
 from fxcost.tracing.steps import LEAF, UNREACHED, Recording, Step, called, every_tensor_in, leaves_of, tensors_in
 from fxcost.tracing.values import ends_of, keep_ends
 from fxcost.tracing.whole import Globals, sizes_kept
@@ -113,6 +116,16 @@ class _Recorder(SchemaCheckMode):
         return result
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if transforms := functorch.get_interpreter_stack():
+            if any(each.key() != functorch.TransformType.Vmap for each in transforms):
+                refuse_gradients()
+            # What runs under vmap is known once its batching rules have made plain operators of it.
+            with _Below(self):
+                return func(*args, **(kwargs or {}))
+        return self.recorded(func, args, kwargs)
+
+    def recorded(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operator, and write it down."""
         if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
             raise TraceError("autocast changes the dtypes of a device's tensors, which are not recorded")
         kwargs = dict(kwargs or {})
@@ -150,6 +163,17 @@ class _Recorder(SchemaCheckMode):
         with torch._C._DisablePythonDispatcher():  # which is there for carried sizes; kernels in C++ are faster
             # A view is made faster than it is looked up.
             return self.results.of(func, run, args, kwargs) if known and not views else run(*args, **kwargs)
+
+
+class _Below(TorchDispatchMode):
+    """Records operators where torch's function transforms are through with them."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.recorder.recorded(func, args, kwargs)
 
 
 _FAILED_IN = "fxcost: failed in "
@@ -191,6 +215,7 @@ def record(
     sizes.place = _place_in_model
     with ExitStack() as settings:
         settings.enter_context(without_fast_path(lambda: recording.assume(NO_FAST_PATH)))
+        settings.enter_context(recordable(recording.assume))
         if exported:
             settings.enter_context(as_exported())
         if sizes.atoms:
@@ -310,10 +335,18 @@ def without_memory(model: torch.nn.Module) -> None:
             return tensor
         if id(tensor) not in known:
             fresh = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
-            parameter = isinstance(tensor, torch.nn.Parameter)
-            fresh = torch.nn.Parameter(fresh, tensor.requires_grad) if parameter else fresh
+            kind: Any = type(tensor)
+            if kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+                raise Refusal(
+                    f"the model holds a {kind.__name__}, whose operators are its own and are not recorded\n"
+                    "Give the model as it was before its weights were converted; other number formats are asked with --precision"
+                )
+            if kind is not torch.Tensor:
+                fresh = torch.Tensor._make_subclass(kind, fresh, tensor.requires_grad)
             keep_ends(fresh, ends_of(tensor))
             known[id(tensor)] = tensor, fresh  # both: what TorchScript lets go of leaves its number to the next
+            for name, value in vars(tensor).items():
+                vars(fresh)[name] = bare(value) if isinstance(value, torch.Tensor) else value
         return known[id(tensor)][1]
 
     for module in model.modules():
