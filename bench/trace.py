@@ -120,7 +120,10 @@ def measure_given(source: Source, isolated: bool) -> float:
 
 def measure_torchs(source: Source) -> Answer:
     """Torch's counter as its users run it, with nothing around it that takes time."""
-    model, inputs = callable_by_position(source, "meta"), example_inputs(source, source.defaults, "meta")
+    model, inputs = (
+        callable_by_position(source, source.defaults, "meta"),
+        example_inputs(source, source.defaults, "meta"),
+    )
     torch.backends.mha.set_fastpath_enabled(False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         start = time.perf_counter()
@@ -130,7 +133,10 @@ def measure_torchs(source: Source) -> Answer:
 
 
 def measure(counter: Counter, source: Source, device: Device) -> Answer:
-    model, inputs = callable_by_position(source, device), example_inputs(source, source.defaults, device)
+    model, inputs = (
+        callable_by_position(source, source.defaults, device),
+        example_inputs(source, source.defaults, device),
+    )
     torch.backends.mha.set_fastpath_enabled(False)
     with torch.no_grad():
         start = time.perf_counter()

@@ -21,7 +21,7 @@ from fxcost.costs import BATCH_SIZE, CostModel, cautions, fit, refuse_unknown
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import assume_multiple
 from fxcost.experts import expert_notes
-from fxcost.inputs import Arguments, describe, parse_input, parse_symbolic
+from fxcost.inputs import describe, parse_input, parse_symbolic
 from fxcost.isolation import CannotFork, in_child
 from fxcost.ladder import tell_pins, traced_module
 from fxcost.leftovers import leftover_notes
@@ -33,7 +33,7 @@ from fxcost.pipeline import Pass, Pipeline
 from fxcost.rows import within_tables
 from fxcost.saved import as_text, from_text
 from fxcost.sources import load_source
-from fxcost.tracing import Traced, conventional_spec, loaded_program, program_arguments, trace_program, untouched
+from fxcost.tracing import Traced, arguments_like, loaded_program, program_arguments, trace_program, untouched
 
 DEFAULT_BUDGET = 60.0
 """Seconds a trace may take before sizes of images are fixed."""
@@ -124,7 +124,7 @@ def _multiples(source: Source, symbolic: str | None) -> dict[str, int]:
     for name in asked:
         if name not in known:
             raise FxcostError(
-                f"no input of {source.ref} has a symbol {name}{near_matches(name, known)}; its inputs: {describe(source.arguments.specs())}"
+                f"no input of {source.ref} has a symbol {name}{near_matches(name, known)}; its inputs: {describe(source.arguments.given())}"
             )
     return asked
 
@@ -134,7 +134,7 @@ def _sizes(source: Source, multiples: Mapping[str, int], given: Mapping[str, int
     for name in given:
         if name not in known:
             raise FxcostError(
-                f"--at {name}={given[name]}: no input has a symbol {name}; the inputs: {describe(source.arguments.specs())}"
+                f"--at {name}={given[name]}: no input has a symbol {name}; the inputs: {describe(source.arguments.given())}"
             )
     sizes = {BATCH_SIZE: 1, **source.defaults, **given}
     missing = [name for name in known if name not in sizes]
@@ -223,27 +223,12 @@ def trace(
     inputs = tuple(inputs)
     if mode == "decode" and (inputs or kwargs):
         raise FxcostError(DECODE_INPUTS)
-    sizes: dict[str, int] = {}
     request = Request(symbolic, at, budget, attention, causal_skip, strict, leaves=tuple(leaves), mode=mode)
     if isinstance(model, str):
         specs = [parse_input(each) if isinstance(each, str) else each for each in inputs]
         return trace_source(load_source(model, settings, specs), request, warn)
 
-    def as_spec(name: str, value: Any) -> Any:
-        if isinstance(value, str) and ":" in value:
-            return parse_input(value)
-        if isinstance(value, torch.Tensor):
-            return conventional_spec(name, value, sizes)
-        if isinstance(value, Mapping):
-            return {key: as_spec(f"{name}.{key}", each) for key, each in value.items()}
-        if isinstance(value, (list, tuple)):
-            return type(value)(as_spec(f"{name}.{i}", each) for i, each in enumerate(value))
-        return value
-
-    arguments = Arguments(
-        tuple(as_spec(f"input{i}", each) for i, each in enumerate(inputs)),
-        {name: as_spec(name, each) for name, each in (kwargs or {}).items()},
-    )
+    arguments, sizes = arguments_like(model, inputs, kwargs or {})
     source = Source(type(model).__name__, model, arguments)
     request = replace(request, sizes={**sizes, **(at or {})})
     if isolated:

@@ -1,17 +1,19 @@
 """A model built without memory for its weights, and what it is called with."""
 
+import inspect
 import traceback
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from fxcost.errors import FxcostError
 from fxcost.inputs import Arguments
+from fxcost.tracing import arguments_like
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,35 @@ def built_on(device: str) -> Generator[None]:
 
 
 def build(factory: Callable[..., Any], settings: Mapping[str, Any], ref: str) -> torch.nn.Module:
-    """Call the factory on the meta device, unless `built_on` says where; on the CPU when it needs values of its weights."""
+    """Call the factory of a model on the meta device, unless `built_on` says where; on the CPU when it needs values of its weights."""
+    return _as_module(_called(factory, settings, ref), ref)
+
+
+def build_source(factory: Callable[..., Any], settings: Mapping[str, Any], ref: str) -> Source:
+    """As `build`; of a factory that gives a model and what it is called with, the second is a source's arguments.
+
+    That is a tuple or list of positional arguments, a dictionary of arguments by name, a tensor, or both of the first.
+    """
+    made: Any = _called(factory, settings, ref)
+    if not isinstance(made, (tuple, list)) or not made or not isinstance(made[0], torch.nn.Module):
+        return Source(ref, _as_module(made, ref), Arguments())
+    module = _as_module(made[0], ref)
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    rest = cast("list[Any]", list(made[1:]))  # pyright: ignore[reportUnknownArgumentType]  # whatever a factory gives
+    for given in rest:
+        if type(given) is dict and given.keys() <= inspect.signature(module.forward).parameters.keys():
+            kwargs.update(cast("dict[str, Any]", given))
+        else:
+            args += given if type(given) in (tuple, list) else (given,)  # pyright: ignore[reportUnknownArgumentType]
+    arguments, sizes = arguments_like(module, args, kwargs)
+    return Source(ref, module, arguments, sizes)
+
+
+def _called(factory: Callable[..., Any], settings: Mapping[str, Any], ref: str) -> Any:
     try:
         with torch.device(_device.get()):
-            module = factory(**settings)
+            return factory(**settings)
     except TypeError as error:
         if settings:
             raise FxcostError(
@@ -58,9 +85,12 @@ def build(factory: Callable[..., Any], settings: Mapping[str, Any], ref: str) ->
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error):
             raise FxcostError(raised(ref, error)) from error
-        module = factory(**settings)
+        return factory(**settings)
     except Exception as error:
         raise FxcostError(raised(ref, error)) from error
+
+
+def _as_module(module: Any, ref: str) -> torch.nn.Module:
     if not isinstance(module, torch.nn.Module):
         raise FxcostError(f"{ref} gives a {type(module).__name__}, not a torch.nn.Module")
     return _on_one_device(module)

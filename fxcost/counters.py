@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from fxcost.building import Source
 from fxcost.errors import FxcostError
-from fxcost.inputs import InputSpec
+from fxcost.inputs import NUMBER, Arguments, InputSpec
 
 Device = Literal["meta", "cpu"]
 Unit = Literal["MACs", "FLOPs"]
@@ -28,35 +28,37 @@ MOST_PARAMETERS = 1_000_000_000
 
 
 class Positional(torch.nn.Module):
-    """A model as one that takes tensors by position and gives tensors, which every counter can call."""
+    """A model as one that takes tensors by position, or by their names, and gives tensors, which every counter can call."""
 
-    def __init__(self, model: torch.nn.Module, names: tuple[str, ...], constants: Mapping[str, Any]) -> None:
+    def __init__(self, model: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, int]) -> None:
         super().__init__()
-        self.model, self.names, self.constants = model, names, dict(constants)
+        self.model = model
+        given = (arguments.args, dict(arguments.kwargs or {}))
+        self.leaves, self.structure = pytree.tree_flatten(given)
+        self.leaves = [
+            leaf.number(sizes) if isinstance(leaf, InputSpec) and leaf.dtype == NUMBER else leaf for leaf in self.leaves
+        ]
+        self.names = [leaf.name for leaf in self.leaves if isinstance(leaf, InputSpec)]
 
     def forward(self, *tensors: torch.Tensor, **named: torch.Tensor) -> list[torch.Tensor]:
-        # Names beyond the keyword inputs are those of positional inputs, in their order.
-        keywords = {k: v for k, v in named.items() if k in self.names}
-        rest = [*tensors, *(v for k, v in named.items() if k not in self.names)]
-        places = len(rest) - sum(name not in keywords for name in self.names)
-        keywords |= dict(zip((n for n in self.names if n not in keywords), rest[places:], strict=True))
-        leaves = pytree.tree_leaves(self.model(*rest[:places], **keywords, **self.constants))
+        places = (name for name in self.names if name not in named)
+        values = {**named, **dict(zip(places, tensors, strict=True))}
+        filled = [values[leaf.name] if isinstance(leaf, InputSpec) else leaf for leaf in self.leaves]
+        args, kwargs = pytree.tree_unflatten(filled, self.structure)
+        leaves = pytree.tree_leaves(self.model(*args, **kwargs))
         return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
 
-def callable_by_position(source: Source, device: Device) -> Positional:
-    """The model of a source as counters take it, in evaluation mode.
+def callable_by_position(source: Source, sizes: Mapping[str, int], device: Device) -> Positional:
+    """The model of a source as counters take it, in evaluation mode, its inputs of these sizes.
 
     Changes the source's own module: do it in a process of its own.
     """
     model: Any = source.module
-    keywords = source.arguments.kwargs or {}
     if hasattr(model, "set_experts_implementation"):
         # Counters see matrix products, not the one operator that multiplies rows grouped by expert.
         model.set_experts_implementation("batched_mm")
-    names = tuple(name for name, value in keywords.items() if isinstance(value, InputSpec))
-    constants = {name: value for name, value in keywords.items() if name not in names}
-    return Positional(model, names, constants).eval().to(device)
+    return Positional(model, source.arguments, sizes).eval().to(device)
 
 
 def example_inputs(source: Source, sizes: Mapping[str, int], device: Device) -> dict[str, torch.Tensor]:
@@ -68,7 +70,8 @@ def example_inputs(source: Source, sizes: Mapping[str, int], device: Device) -> 
         if spec.name == "attention_mask" and device == "meta":
             # transformers looks into a mask of two dimensions, which a meta tensor has no values for.
             shape, dtype = [shape[0], 1, 1, shape[1]], torch.bool
-        found[spec.name] = torch.ones(shape, dtype=dtype, device=device)
+        value = 1 if spec.value is None else spec.number(sizes)
+        found[spec.name] = torch.full(shape, value, dtype=dtype, device=device)
     return found
 
 

@@ -36,15 +36,28 @@ class Positions:
 Dimension = int | str | Positions
 
 
+NUMBER = "int"
+"""The dtype of an input that is a number of Python's, and no tensor."""
+
+
 @dataclass(frozen=True)
 class InputSpec:
-    """One input tensor: each dimension a number, the name of a symbol, or the positions of a cache."""
+    """One input tensor: each dimension a number, the name of a symbol, or the positions of a cache.
+
+    With the dtype ``int`` it is no tensor, but a number.
+    """
 
     name: str
     dtype: str
     dims: tuple[Dimension, ...]
     state: bool = False
     """Whether it is a part of the cache that one step of decoding hands to the next."""
+    value: int | str | None = None
+    """Of an input of whole numbers what each of them is, where that is known: a number, or a symbol."""
+
+    def number(self, sizes: Mapping[str, Any]) -> Any:
+        """Its value where the symbols have these sizes, else None."""
+        return sizes[self.value] if isinstance(self.value, str) else self.value
 
     def shape(self, sizes: Mapping[str, Any], least: Callable[[Any, int], Any] = min) -> list[Any]:
         """The sizes of its dimensions where the symbols have these."""
@@ -58,7 +71,8 @@ class InputSpec:
         ]
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.dtype}[{','.join(map(str, self.dims))}]"
+        shape = "" if self.dtype == NUMBER else f"[{','.join(map(str, self.dims))}]"
+        return f"{self.name}: {self.dtype}{shape}{'' if self.value is None else f' = {self.value}'}"
 
 
 @dataclass(frozen=True)
@@ -74,13 +88,17 @@ class Arguments:
         """What is called with the arguments: the model, unless it is not called plainly."""
         return partial(self.call, model, sizes) if self.call else model
 
+    def given(self) -> tuple[InputSpec, ...]:
+        """Every input tensor and number, positional ones first."""
+        return tuple(_leaves([*self.args, *(self.kwargs or {}).values()]))
+
     def specs(self) -> tuple[InputSpec, ...]:
         """Every input tensor, positional ones first."""
-        return tuple(_leaves([*self.args, *(self.kwargs or {}).values()]))
+        return tuple(spec for spec in self.given() if spec.dtype != NUMBER)
 
     def symbols(self) -> tuple[str, ...]:
         """The names of the symbols in the order they first appear."""
-        named = (d.past if isinstance(d, Positions) else d for spec in self.specs() for d in spec.dims)
+        named = (d.past if isinstance(d, Positions) else d for spec in self.given() for d in (*spec.dims, spec.value))
         return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
@@ -99,16 +117,70 @@ def children(value: Any) -> Iterable[Any]:
 
 
 def parse_input(text: str) -> InputSpec:
-    """Read ``name: dtype[dims]``; dimensions are positive integers or symbol names."""
-    match = re.fullmatch(r"\s*([\w.]+)\s*:\s*(\w+)\s*\[([^\]]*)\]\s*", text, re.ASCII)
-    if not match:
+    """Read ``name: dtype[dims]``, ``name: dtype[dims] = value`` for whole numbers, or ``name: int = value``.
+
+    Dimensions are positive integers or symbol names, and so are values. A name within a dictionary or a list is
+    written ``batch[ids]``, ``batch.ids`` or ``x[0]``.
+    """
+    match = re.fullmatch(r"\s*([^\s:]+)\s*:\s*(\w+)\s*(?:\[([^\]]*)\])?\s*(?:=\s*(\S+)\s*)?", text, re.ASCII)
+    if not match or not _PATH.fullmatch(match[1]):
         raise FxcostError(f"--input {text!r} is not of the form 'name: dtype[dims]', such as 'x: float32[B,3,H,W]'")
-    name, dtype, dims = match.groups()
-    if dtype not in DTYPES:
+    name, dtype, dims, value = match.groups()
+    if dims is None and (dtype, value is None) != (NUMBER, False):
+        raise FxcostError(
+            f"--input {name}: a tensor is given by its dtype and sizes, such as '{name}: {dtype if dtype in DTYPES else 'float32'}[B,16]'; "
+            f"a number as '{name}: int = 4'"
+        )
+    if dtype not in DTYPES and dims is not None:
         raise FxcostError(
             f"--input {name}: unknown dtype {dtype!r}{near_matches(dtype, DTYPES)}; one of {', '.join(DTYPES)}"
         )
-    return InputSpec(name, dtype, tuple(_dim(name, d.strip()) for d in dims.split(",") if d.strip()))
+    if value is not None and "int" not in dtype:
+        raise FxcostError(f"--input {name}: a value is given to whole numbers alone, such as '{name}: int64[B] = T'")
+    sizes = tuple(_dim(name, d.strip()) for d in (dims or "").split(",") if d.strip())
+    return InputSpec(name, dtype, sizes, value=None if value is None else _value(name, value))
+
+
+_PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w+|\[\w+\])*", re.ASCII)
+
+
+def _value(name: str, text: str) -> int | str:
+    return int(text) if text.isdecimal() else _dim(name, text)
+
+
+def as_called(specs: Iterable[InputSpec]) -> dict[str, Any]:
+    """What each name is called with: a tensor, or the dictionary or list whose parts are given by ``x[key]`` and ``x[0]``.
+
+    Raises `FxcostError` for a name given twice, also as a whole and in parts, and for a list with a gap.
+    """
+    called: dict[str, Any] = {}
+    for spec in specs:
+        *path, last = re.findall(r"\w+", spec.name)
+        place = called
+        for part in path:
+            place = place.setdefault(part, _Parts())
+            if not isinstance(place, _Parts):
+                raise FxcostError(f"--input {spec.name}: {part} is given as a tensor too")
+        if last in place:
+            raise FxcostError(f"--input {spec.name} is given twice{' or in parts' * isinstance(place[last], _Parts)}")
+        place[last] = spec
+    return {name: _settled(name, value) for name, value in called.items()}
+
+
+class _Parts(dict[str, Any]):
+    """The parts of a dictionary or list, while they are collected."""
+
+
+def _settled(name: str, value: Any) -> Any:
+    if not isinstance(value, _Parts):
+        return value
+    settled = {part: _settled(f"{name}[{part}]", each) for part, each in value.items()}
+    if not any(part.isdecimal() for part in settled):
+        return settled
+    missing = sorted(set(map(str, range(len(settled)))) - settled.keys(), key=int)
+    if missing:
+        raise FxcostError(f"--input {name}: its parts are {', '.join(settled)}, but {name}[{missing[0]}] is missing")
+    return [settled[str(place)] for place in range(len(settled))]
 
 
 def _dim(name: str, text: str) -> int | str:

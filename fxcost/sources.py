@@ -11,10 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fxcost.building import Source, build, raised
+from fxcost.building import Source, build_source, raised
 from fxcost.errors import FxcostError, near_matches
 from fxcost.huggingface import huggingface_model
-from fxcost.inputs import Arguments, InputSpec
+from fxcost.inputs import Arguments, InputSpec, as_called
 from fxcost.zoos import timm_model, torchvision_model, zoo_module
 
 FORMS = "resnet50, torchvision:NAME, timm:NAME, hf:REPO_OR_CONFIG, package.module:factory, path/to/file.py:factory, program.pt2"
@@ -55,14 +55,18 @@ def with_inputs(source: Source, inputs: tuple[InputSpec, ...]) -> Source:
         return replace(source, arguments=Arguments(inputs))
     parameters = inspect.signature(source.module.forward).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    takes_many = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
     constants = {k: v for k, v in (source.arguments.kwargs or {}).items() if not Arguments((v,)).specs()}
-    keywords = {spec.name: spec for spec in inputs if spec.name in parameters or takes_any}
-    positional = tuple(spec for spec in inputs if spec.name not in keywords)
-    if positional and not takes_many:
-        name = positional[0].name
+    several = next((p.name for p in parameters.values() if p.kind is p.VAR_POSITIONAL), None)
+    called = as_called(inputs)
+    keywords = {name: each for name, each in called.items() if (name in parameters and name != several) or takes_any}
+    positional = [each for name, each in called.items() if name not in keywords and name != several]
+    if several in called:
+        parts = called[several]
+        positional += parts if isinstance(parts, list) else [parts]
+    elif positional and several is None:
+        name = next(name for name in called if name not in keywords)
         raise FxcostError(f"{source.ref} has no input {name!r}{near_matches(name, parameters)}{_wants(source)}")
-    return replace(source, arguments=Arguments(positional, {**constants, **keywords}))
+    return replace(source, arguments=Arguments(tuple(positional), {**constants, **keywords}))
 
 
 def _wants(source: Source) -> str:
@@ -95,7 +99,7 @@ def _factory(place: str, name: str, settings: dict[str, Any]) -> Source:
     if not callable(factory):
         known = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
         raise FxcostError(f"{place} has no factory {name!r}{near_matches(name, known)}")
-    return Source(ref, build(factory, settings, ref), Arguments())
+    return build_source(factory, settings, ref)
 
 
 class _AsWritten(SourceFileLoader):

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost.building import Source
-from fxcost.inputs import InputSpec
+from fxcost.inputs import NUMBER, InputSpec
 from fxcost.masks import nothing_hidden
 from fxcost.tracing import as_exported, lacks_data
 
@@ -25,10 +25,10 @@ def flops_by_torch(source: Source, sizes: Mapping[str, int]) -> int:
     """
     module: Any = source.module
 
-    def tensor(leaf: Any) -> Any:
-        return _tensor(leaf, sizes) if isinstance(leaf, InputSpec) else leaf
+    def given(leaf: Any) -> Any:
+        return _given(leaf, sizes) if isinstance(leaf, InputSpec) else leaf
 
-    arguments, keywords = pytree.tree_map(tensor, (source.arguments.args, dict(source.arguments.kwargs or {})))
+    arguments, keywords = pytree.tree_map(given, (source.arguments.args, dict(source.arguments.kwargs or {})))
 
     def counted(answers: AbstractContextManager[None]) -> int:
         with _as_plain_products(module), nothing_hidden(), answers, FlopCounterMode(display=False) as counter:
@@ -43,7 +43,9 @@ def flops_by_torch(source: Source, sizes: Mapping[str, int]) -> int:
         return counted(as_exported())
 
 
-def _tensor(spec: InputSpec, sizes: Mapping[str, int]) -> torch.Tensor:
+def _given(spec: InputSpec, sizes: Mapping[str, int]) -> Any:
+    if spec.dtype == NUMBER:
+        return spec.number(sizes)
     return torch.ones(spec.shape(sizes), dtype=getattr(torch, spec.dtype), device="meta")
 
 

@@ -116,7 +116,7 @@ def compare_counters(
 def _watched(source: Source, run: Mapping[str, int], device: Device, say: Callable[[str], None]) -> Watched:
     def work() -> Watched:
         torch.backends.mha.set_fastpath_enabled(False)
-        model = callable_by_position(source, device)
+        model = callable_by_position(source, run, device)
         return watch(model.model, lambda: model(*example_inputs(source, run, device).values()))
 
     found = apart(work, LONGEST_SECONDS)
@@ -151,7 +151,7 @@ def _verdict(
 def _answer(counter: Counter, source: Source, device: Device, run: Mapping[str, int]) -> float:
     torch.backends.mha.set_fastpath_enabled(False)
     with torch.no_grad():
-        return counter.run(callable_by_position(source, device), example_inputs(source, run, device))
+        return counter.run(callable_by_position(source, run, device), example_inputs(source, run, device))
 
 
 def explained(

@@ -3,7 +3,6 @@
 from fxcost.tracing.answering import as_exported, lacks_data
 from fxcost.tracing.capture import (
     TraceTimeout,
-    conventional_spec,
     loaded_program,
     program_arguments,
     record_module,
@@ -12,6 +11,7 @@ from fxcost.tracing.capture import (
     trace_program,
 )
 from fxcost.tracing.checking import Mismatch
+from fxcost.tracing.examples import arguments_like
 from fxcost.tracing.reading import Traced
 from fxcost.tracing.recording import without_memory
 from fxcost.tracing.replaying import Entangled, Held
@@ -26,8 +26,8 @@ __all__ = [
     "TraceError",
     "TraceTimeout",
     "Traced",
+    "arguments_like",
     "as_exported",
-    "conventional_spec",
     "lacks_data",
     "loaded_program",
     "program_arguments",

@@ -16,6 +16,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.overrides import TorchFunctionMode
 from torch.utils import _device
 
+from fxcost.tracing import numbers
 from fxcost.tracing.messages import is_message
 from fxcost.tracing.polynomials import Polynomial, SizesHeld, symbols_of
 from fxcost.tracing.sizes import TorchFiles
@@ -48,6 +49,8 @@ class Surroundings(TorchFunctionMode):
         self.asks_layout = False
         """Whether code of the model asked how a tensor lies in memory, which differs at sizes of 1."""
         self.makes = _device._device_constructors()
+        self.written_over = False
+        """Whether numbers that were known were written over, after which none are."""
         self.twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.made: list[torch.Tensor] = []
         """Tensors that code made of Python's own numbers, often by no operator."""
@@ -70,6 +73,8 @@ class Surroundings(TorchFunctionMode):
         """What a tensor without memory says of itself, as the same tensor would say it on the CPU; None for what torch says."""
         if func in _LAYOUT:
             self.asks_layout = True
+        if func in _READS and not self.written_over and (number := numbers.read(args[0], func)) is not None:
+            return number
         if func is _Property.tolist:
             raise_missing(self, "a list of the values of a meta tensor")
         if func is _Property.data_ptr:
@@ -80,12 +85,23 @@ class Surroundings(TorchFunctionMode):
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
         if func in _INDEXES:
-            return func(args[0], self._with_places(args[1]), *args[2:])
+            args = (args[0], self._with_places(_with_ends(args[1])), *args[2:])
+        args = numbers.without_idle_length(func, args)
         if func not in self.makes:
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            if numbers.writes(func):
+                self.written_over |= isinstance(args[0], torch.Tensor) and numbers.known_of(args[0]) is not None
+            else:
+                numbers.follow(func, args, kwargs, result)
+            return result
+        if func not in _OF_VALUES:
+            args = numbers.plain_sizes(args)
         self.made.append(func(*args, **{**kwargs, "device": META}))
         if func in _OF_VALUES and args:
             keep_ends(self.made[-1], ends_of(args[0]))
+            whole = not self.made[-1].is_floating_point()
+            if whole and (known := numbers.numbers_in(args[0])) is not None:
+                numbers.keep(self.made[-1], known)
         return self.made[-1]
 
     def _bare(self, value: Any) -> Any:
@@ -95,6 +111,8 @@ class Surroundings(TorchFunctionMode):
                 with torch._C._DisablePythonDispatcher():  # past what records
                     twin = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=META)
                     keep_ends(twin, ends_of(value))
+                    if (known := numbers.numbers_in(value)) is not None:
+                        numbers.keep(twin, known)
                 self.twins[id(value)] = value, twin
                 self.made.append(twin)
             return self.twins[id(value)][1]
@@ -120,6 +138,15 @@ class Surroundings(TorchFunctionMode):
     def miss(self, error: Exception) -> None:
         """Keep the first error of missing data."""
         self.missing = self.missing or error
+
+
+def _with_ends(index: Any) -> Any:
+    """An index with numbers in the place of tensors that slices end at."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if not any(isinstance(part, slice) for part in parts):
+        return index
+    plain = tuple(numbers.plain_sizes((part,))[0] if isinstance(part, slice) else part for part in parts)
+    return plain if isinstance(index, tuple) else plain[0]
 
 
 def reads_data(func: Any) -> bool:

@@ -27,15 +27,17 @@ from torch.utils import _pytree as pytree
 from fxcost.budget import BudgetExceeded, within
 from fxcost.errors import FxcostError
 from fxcost.graph import STATE, placeholders
-from fxcost.inputs import Arguments, InputSpec
+from fxcost.inputs import NUMBER, Arguments, InputSpec
 from fxcost.tracing.answering import AS_EXPORTED, lacks_data, without_fast_path
 from fxcost.tracing.carried import Sizes
 from fxcost.tracing.checking import Run
+from fxcost.tracing.examples import Named
+from fxcost.tracing.numbers import Known, keep
 from fxcost.tracing.reading import Traced, read_program, tensor_inputs, with_live_tensors
 from fxcost.tracing.recording import DataMissing, record, without_memory
 from fxcost.tracing.replaying import Manner, replayed
 from fxcost.tracing.restoring import PutBack, as_found
-from fxcost.tracing.sizes import SMALLEST_EXAMPLE, Refusal, TraceError, guard_places, hint_of, user_place
+from fxcost.tracing.sizes import SMALLEST_EXAMPLE, Refusal, TraceError, guard_places, user_place
 from fxcost.tracing.steps import every_tensor_in
 
 REHEARSAL_SECONDS = 60.0
@@ -178,8 +180,8 @@ class _Call(torch.nn.Module):
         is_spec = lambda leaf: isinstance(leaf, InputSpec)  # noqa: E731
         self.caller = lambda: arguments.caller(model, example)  # as an attribute the model would be there twice
         leaves, self.structure = pytree.tree_flatten((arguments.args, dict(arguments.kwargs or {})), is_leaf=is_spec)
-        self.leaves = leaves
-        self.tensors = [_example_tensor(leaf, example, device) for leaf in leaves if is_spec(leaf)]
+        self.leaves = [leaf.number(example) if is_spec(leaf) and leaf.dtype == NUMBER else leaf for leaf in leaves]
+        self.tensors = [_example_tensor(leaf, example, device) for leaf in self.leaves if is_spec(leaf)]
 
     def forward(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         given = iter(tensors)
@@ -194,7 +196,10 @@ def device_of(model: torch.nn.Module) -> torch.device:
 
 
 def _example_tensor(spec: InputSpec, example: Mapping[str, Any], device: torch.device) -> torch.Tensor:
-    return torch.zeros(spec.shape(example, torch.sym_min), dtype=getattr(torch, spec.dtype), device=device)
+    tensor = torch.zeros(spec.shape(example, torch.sym_min), dtype=getattr(torch, spec.dtype), device=device)
+    if spec.value is not None:
+        keep(tensor, Known(spec.number(example)))
+    return tensor
 
 
 @contextmanager
@@ -253,7 +258,8 @@ def _explain(error: Exception, example: Mapping[str, int]) -> FxcostError:
         kind = Refusal if isinstance(error, DataMissing) and error.swallowed else TraceError
         return kind(
             f"the model decides by the values of its data{user_place(error.__cause__ or error)}, so its cost is no formula of its input sizes.\n"
-            "Count the submodule that does so as unknown with --leaf PATH, or trace the part before it through a factory of your own"
+            "Count the submodule that does so as unknown with --leaf PATH; or give whole numbers that it reads, such as lengths, "
+            "their value (--input 'lengths: int64[B] = 16')"
         )
     at = ", ".join(f"{name}={size}" for name, size in example.items()) or "its inputs"
     said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
@@ -280,25 +286,5 @@ def program_arguments(program: ExportedProgram) -> tuple[Arguments, dict[str, in
     """The inputs of an exported program, dimensions named by convention, and the sizes it was exported with."""
     names = set(program.graph_signature.user_inputs)
     nodes = tensor_inputs([n for n in placeholders(program.graph) if n.name in names])
-    sizes: dict[str, int] = {}
-    return Arguments(tuple(conventional_spec(node.name, node.meta["val"], sizes) for node in nodes)), sizes
-
-
-def conventional_spec(name: str, tensor: torch.Tensor, sizes: dict[str, int]) -> InputSpec:
-    """Name a tensor's dimensions: ``B,3,H,W`` for images, ``B,S`` for tokens, ``B`` first for anything else.
-
-    ``sizes`` collects what each letter stands for; a dimension that disagrees with it stays a number.
-    """
-    shape = [hint_of(size) for size in tensor.shape]
-    # A dimension that an exported program keeps free needs a name, even where convention has none.
-    letters = {axis: f"D{axis}" for axis, size in enumerate(tensor.shape) if isinstance(size, torch.SymInt)}
-    letters |= {0: "B"} if shape else {}
-    if len(shape) == 4 and tensor.is_floating_point():
-        letters |= {2: "H", 3: "W"}
-    elif len(shape) == 2 and not tensor.is_floating_point():
-        letters |= {1: "S"}
-    dims = tuple(
-        letters[axis] if axis in letters and sizes.setdefault(letters[axis], size) == size else size
-        for axis, size in enumerate(shape)
-    )
-    return InputSpec(name, str(tensor.dtype).removeprefix("torch."), dims)
+    named = Named.after({node.name: node.meta["val"] for node in nodes}, None)
+    return Arguments(tuple(named.specs.values())), named.sizes

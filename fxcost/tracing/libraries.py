@@ -51,9 +51,9 @@ def refuse_gradients(*_: Any, **__: Any) -> NoReturn:
 def _unvalidated(assume: Callable[[str], None]) -> Generator[None]:
     plain = Distribution.__init__
 
-    def made(self: Any, batch_shape: Any = torch.Size(), event_shape: Any = torch.Size(), **_: Any) -> None:
+    def made(self: Any, *shapes: Any, **named: Any) -> None:
         assume(NOT_VALIDATED)
-        plain(self, batch_shape, event_shape, validate_args=False)
+        plain(self, *shapes[:2], **{**named, "validate_args": False})
 
     with mock.patch.object(Distribution, "_validate_args", False), mock.patch.object(Distribution, "__init__", made):
         yield

@@ -326,29 +326,43 @@ def _paths_of_shared(model: torch.nn.Module) -> dict[torch.nn.Module, list[str]]
     return {module: each for module, each in paths.items() if len(each) > 1}
 
 
-def without_memory(model: torch.nn.Module) -> None:
-    """Put tensors without memory in the place of a model's parameters, buffers and other tensors; ties stay."""
-    known: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+class _Bare:
+    """Tensors without memory in the place of others, each once, so that ties stay."""
 
-    def bare(tensor: torch.Tensor) -> torch.Tensor:
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.device == META:
             return tensor
-        if id(tensor) not in known:
-            fresh = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
-            kind: Any = type(tensor)
-            if kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
-                raise Refusal(
-                    f"the model holds a {kind.__name__}, whose operators are its own and are not recorded\n"
-                    "Give the model as it was before its weights were converted; other number formats are asked with --precision"
-                )
-            if kind is not torch.Tensor:
-                fresh = torch.Tensor._make_subclass(kind, fresh, tensor.requires_grad)
-            keep_ends(fresh, ends_of(tensor))
-            known[id(tensor)] = tensor, fresh  # both: what TorchScript lets go of leaves its number to the next
-            for name, value in vars(tensor).items():
-                vars(fresh)[name] = bare(value) if isinstance(value, torch.Tensor) else value
-        return known[id(tensor)][1]
+        if id(tensor) not in self.known:
+            # Both: what TorchScript lets go of leaves its number to the next.
+            self.known[id(tensor)] = tensor, self._made(tensor)
+        return self.known[id(tensor)][1]
 
+    def _made(self, tensor: torch.Tensor) -> torch.Tensor:
+        kind: Any = type(tensor)
+        plain: Any = torch.Tensor
+        if kind.__torch_dispatch__ is not plain.__torch_dispatch__:
+            raise Refusal(
+                f"the model holds a {kind.__name__}, whose operators are its own and are not recorded\n"
+                "Give the model as it was before its weights were converted; other number formats are asked with --precision"
+            )
+        fresh = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
+        if kind is not plain:
+            fresh = plain._make_subclass(kind, fresh, tensor.requires_grad)
+        keep_ends(fresh, ends_of(tensor))
+        for name, value in vars(tensor).items():
+            vars(fresh)[name] = self(value) if isinstance(value, torch.Tensor) else value
+        return fresh
+
+
+def without_memory(model: torch.nn.Module) -> None:
+    """Put tensors without memory in the place of a model's parameters, buffers and other tensors; ties stay.
+
+    Raises `Refusal` for tensors that bring operators of their own, such as quantised weights.
+    """
+    bare = _Bare()
     for module in model.modules():
         if isinstance(module, torch.jit.ScriptModule):
             for name, value in script_attributes(module).items():

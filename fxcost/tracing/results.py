@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fxcost.tracing.answering import META
+from fxcost.tracing.numbers import known_of
 from fxcost.tracing.steps import Layout, Recording, layout_of, storage_of, tensors_in
 
 LARGEST = 2**40
@@ -68,7 +69,9 @@ class Results:
     def _likeness(self, value: Any) -> Any:
         """What calls that give like results have in common: 1, 1.0 and True are not alike."""
         if isinstance(value, torch.Tensor):
-            return self.recording.layout(value)
+            known = known_of(value)
+            layout = self.recording.layout(value)
+            return layout if known is None else (layout, known.likeness)
         if isinstance(value, torch.SymInt):
             return value.node
         if isinstance(value, (list, tuple)):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from fxcost.tracing.answering import META
+from fxcost.tracing.numbers import known_of
 from fxcost.tracing.sizes import TraceError
 from fxcost.tracing.steps import plain_size
 from fxcost.tracing.views import VIEWS
@@ -93,6 +94,57 @@ def _of_pairs(operator: Any) -> Callable[..., Any]:
         return torch.empty([b if one == 1 else a for one, _, a, b in sizes], dtype=input.dtype, device=META)
 
     return shape
+
+
+def _packed(input: torch.Tensor, lengths: torch.Tensor, batch_first: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """The steps of all sequences, and how many sequences reach each step."""
+    known = known_of(lengths)
+    if known is None:
+        raise RuntimeError("sequences are packed by lengths that are data, of which meta tensors have none")
+    batch = input.shape[0 if batch_first else 1]
+    if known.each is None:
+        longest: Any = known.every
+        steps: Any = batch * longest
+    elif known.each.shape[0] == batch:
+        steps, longest = sum(known.likeness), max(known.likeness)
+    else:
+        raise TraceError(f"a batch of {batch} is packed by {known.each.shape[0]} lengths")
+    if longest > input.shape[1 if batch_first else 0]:
+        raise TraceError(
+            f"sequences of {input.shape[1 if batch_first else 0]} steps are packed by a length of {longest}"
+        )
+    rows = torch.empty((steps, *input.shape[2:]), dtype=input.dtype, device=META)
+    return rows, torch.empty((longest,), dtype=torch.int64, device=META)
+
+
+def _unpacked(
+    data: torch.Tensor, sizes: torch.Tensor, batch_first: bool, _padding: float, longest: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sequences side by side, and how long each is."""
+    known = known_of(sizes)
+    if known is None:
+        raise RuntimeError("sequences are unpacked by lengths that are data, of which meta tensors have none")
+    batch = known.every if known.each is None else known.likeness[0]
+    time: Any = torch.sym_max(longest, sizes.shape[0])
+    lengths = torch.empty((batch,), dtype=torch.int64, device=META)
+    shape = (batch, time) if batch_first else (time, batch)
+    return torch.empty((*shape, *data.shape[1:]), dtype=data.dtype, device=META), lengths
+
+
+def _recurrent_packed(
+    data: torch.Tensor,
+    _sizes: torch.Tensor,
+    state: Any,
+    _weights: Any,
+    _biases: bool,
+    _layers: int,
+    _dropout: float,
+    _train: bool,
+    bidirectional: bool,
+) -> Any:
+    states: tuple[torch.Tensor, ...] = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+    width = states[0].shape[-1] * (2 if bidirectional else 1)
+    return data.new_empty((*data.shape[:-1], width)), *(torch.empty_like(each) for each in states)
 
 
 def _attended(
@@ -210,5 +262,8 @@ SHAPES: Mapping[Any, Callable[..., Any]] = {
     aten.gru.input: _recurrent,
     aten.rnn_tanh.input: _recurrent,
     aten.rnn_relu.input: _recurrent,
+    **dict.fromkeys((aten.lstm.data, aten.gru.data, aten.rnn_tanh.data, aten.rnn_relu.data), _recurrent_packed),
+    aten._pack_padded_sequence.default: _packed,
+    aten._pad_packed_sequence.default: _unpacked,
     **VIEWS,
 }

@@ -26,6 +26,10 @@ class MadeWhole(BaseException):  # no `Exception`, so that the model cannot swal
         self.names = names
 
 
+_BETWEEN = frozenset({"fxcost.tracing.answering", "fxcost.tracing.numbers"})
+"""Modules that answer for a tensor whose numbers are known."""
+
+
 class _AnyInt(type):
     """A whole number is one of Python's own, whichever ``int`` asks."""
 
@@ -40,6 +44,8 @@ class _Int(int, metaclass=_AnyInt):
     """Python's ``int``, which gives a carried size for a carried size."""
 
     def __new__(cls, value: Any = 0, *base: Any, **named: Any) -> Any:
+        if isinstance(value, torch.Tensor) and not base:
+            value = value.item()
         if isinstance(value, (torch.SymInt, torch.SymFloat)):
             return torch.sym_int(value)
         return int(value, *base, **named)
@@ -51,6 +57,8 @@ def sizes_kept(modules: Sequence[Globals] | None) -> Generator[None]:
 
     def whole(size: Any) -> int:
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  # as `inspect` does, which is slow
+        while frame.f_back and frame.f_globals["__name__"] in _BETWEEN:
+            frame = frame.f_back
         names: Any = frame.f_globals
         known = size.node.constant is not None or frame.f_code.co_filename in TorchFiles()
         if known or "int" in names or any(names is each for each in modules or ()):

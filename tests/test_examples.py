@@ -1,0 +1,189 @@
+"""What models are called with: examples whose dimensions are named, parts of dictionaries and lists, factories that say."""
+
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from fxcost.analysis import trace
+from fxcost.errors import FxcostError
+from fxcost.inputs import InputSpec, as_called, parse_input
+from fxcost.tracing import arguments_like
+
+Command = Callable[..., tuple[int, str, str]]
+TOKENS = torch.zeros(2, 8, dtype=torch.int64)
+NAMED: dict[str, tuple[nn.Module | None, tuple[Any, ...], list[str]]] = {
+    "an image": (None, (torch.zeros(2, 3, 8, 10),), ["B,3,H,W"]),
+    "features of a convolution": (nn.Conv2d(4, 8, 3), (torch.zeros(2, 4, 8, 10),), ["B,4,H,W"]),
+    "heads": (nn.Linear(16, 16), (torch.zeros(2, 4, 10, 16),), ["B,4,10,16"]),
+    "a picture for a model without convolutions": (nn.Linear(10, 16), (torch.zeros(2, 3, 8, 10),), ["B,3,H,W"]),
+    "tokens": (None, (TOKENS,), ["B,S"]),
+    "a position before a batch": (None, (torch.zeros(1, 10, 16), torch.zeros(4, 10, 16)), ["1,10,16", "B,10,16"]),
+    "a batch before a position": (None, (torch.zeros(4, 10, 16), torch.zeros(1, 10, 16)), ["B,10,16", "1,10,16"]),
+    "batches of one": (None, (torch.zeros(1, 10), torch.zeros(1, 10)), ["B,10", "B,10"]),
+    "time first": (nn.LSTM(4, 8), (torch.zeros(5, 3, 4),), ["S,B,4"]),
+    "batch first": (nn.LSTM(4, 8, batch_first=True), (torch.zeros(5, 3, 4),), ["B,3,4"]),
+    "no batch": (nn.LSTM(4, 8), (torch.zeros(5, 4),), ["B,4"]),
+    "attention, time first": (nn.MultiheadAttention(4, 2), (torch.zeros(5, 3, 4),), ["S,B,4"]),
+    "an encoder, time first": (
+        nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2), 1, enable_nested_tensor=False),
+        (torch.zeros(5, 3, 4),),
+        ["S,B,4"],
+    ),
+    "a sequence that begins time first": (nn.Sequential(nn.GRU(4, 8)), (torch.zeros(5, 3, 4),), ["S,B,4"]),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_dimensions_are_named_by_what_they_are(name: str) -> None:
+    module, examples, expected = NAMED[name]
+    arguments, sizes = arguments_like(module, examples, {})
+    assert [",".join(map(str, spec.dims)) for spec in arguments.specs()] == expected
+    for spec, example in zip(arguments.specs(), examples, strict=True):
+        assert spec.shape(sizes) == list(example.shape)
+
+
+Point = namedtuple("Point", "x y")
+
+
+class Adds(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, point: Any) -> torch.Tensor:
+        return self.linear(point.x) + point.y
+
+
+def test_tuples_with_names_keep_them() -> None:
+    costs = trace(Adds(), inputs=(Point(torch.zeros(2, 4), torch.zeros(2, 4)),))
+    assert costs.at(B=5).total.macs == 5 * 4 * 4
+
+
+# Texts
+
+
+@pytest.mark.parametrize(
+    "text", ["lengths: int64[B] = T", "n: int = 4", "n: int = S", "n: int64[] = 0", "b[x][0]: int8[B]"]
+)
+def test_values_and_parts_are_read_and_printed_alike(text: str) -> None:
+    assert str(parse_input(text)) == text
+    assert parse_input(str(parse_input(text))) == parse_input(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("n: int", "a number as 'n: int = 4'"),
+        ("n: float32", "such as 'n: float32\\[B,16\\]'"),
+        ("x: float32[B] = 3", "a value is given to whole numbers alone"),
+        ("n: int = x y", "not of the form"),
+        ("n: int = -1", "neither a positive size nor a symbol's name"),
+        ("b[: int64[B]", "not of the form"),
+        ("b[]: int64[B]", "not of the form"),
+        ("0: int64[B]", "not of the form"),
+    ],
+)
+def test_other_values_and_parts_are_refused(text: str, said: str) -> None:
+    with pytest.raises(FxcostError, match=said):
+        parse_input(text)
+
+
+def _specs(*names: str) -> list[InputSpec]:
+    return [InputSpec(name, "float32", ("B",)) for name in names]
+
+
+def test_parts_make_dictionaries_and_lists() -> None:
+    parts = _specs("b.ids", "x[1]", "b[more][0]", "x[0]", "y")
+    ids, second, more, first, plain = parts
+    assert as_called(parts) == {"b": {"ids": ids, "more": [more]}, "x": [first, second], "y": plain}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("x", "x"), "--input x is given twice"),
+        (("x[0]", "x"), "--input x is given twice or in parts"),
+        (("x", "x[0]"), "x is given as a tensor too"),
+        (("x[0]", "x[2]"), r"x\[1\] is missing"),
+        (("x[0]", "x[a]"), r"x\[1\] is missing"),
+    ],
+)
+def test_parts_that_make_nothing_are_refused(names: tuple[str, ...], said: str) -> None:
+    with pytest.raises(FxcostError, match=said):
+        as_called(_specs(*names))
+
+
+FACTORIES = """
+import torch
+from torch import nn
+
+class Takes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+    def forward(self, batch, n=2, *, scale=None):
+        rows = batch["x"] if isinstance(batch, dict) else batch[0]
+        return self.linear(rows[:, :n])
+
+class Many(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+    def forward(self, *rows):
+        return sum(map(self.linear, rows))
+
+takes, many = Takes, Many
+def with_inputs():
+    return Takes(), ({"x": torch.zeros(2, 6, 8)}, 3)
+def with_names():
+    return Takes(), {"batch": {"x": torch.zeros(2, 6, 8)}, "n": 3}
+def with_a_dictionary():
+    return Takes(), {"x": torch.zeros(2, 6, 8)}
+def with_both():
+    return Takes(), ({"x": torch.zeros(2, 6, 8)},), {"n": 3}
+def with_a_tensor():
+    return nn.Linear(8, 8), torch.zeros(2, 8)
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "factories.py"
+    path.write_text(FACTORIES)
+    return path
+
+
+CALLS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "a part of a dictionary": ("takes", ("batch[x]: float32[B,6,8]",), "MACs = 128·B"),
+    "the same, with a dot": ("takes", ("batch.x: float32[B,6,8]",), "MACs = 128·B"),
+    "a list": ("takes", ("batch[0]: float32[B,6,8]",), "MACs = 128·B"),
+    "a number": ("takes", ("batch[x]: float32[B,6,8]", "n: int = 3"), "MACs = 192·B"),
+    "a number that is a symbol": ("takes", ("batch[x]: float32[B,6,8]", "n: int = N"), "MACs = 64·B·N"),
+    "several by position": ("many", ("rows[0]: float32[B,8]", "rows[1]: float32[B,8]"), "MACs = 128·B"),
+    "inputs of the factory's": ("with_inputs", (), "MACs = 192·B"),
+    "by name": ("with_names", (), "MACs = 192·B"),
+    "one dictionary": ("with_a_dictionary", (), "MACs = 128·B"),
+    "by position and by name": ("with_both", (), "MACs = 192·B"),
+    "a tensor": ("with_a_tensor", (), "MACs = 64·B"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_inputs_at_the_command_line(name: str, file: Path, fxcost_command: Command) -> None:
+    factory, inputs, expected = CALLS[name]
+    options = [part for text in inputs for part in ("--input", text)]
+    sizes = ["--at", "N=3"] if "N" in expected else []
+    code, out, err = fxcost_command("trace", f"{file}:{factory}", *options, *sizes)
+    assert code == 0, err
+    assert expected in out
+
+
+def test_a_part_of_an_input_that_there_is_none_of_is_named(file: Path, fxcost_command: Command) -> None:
+    code, _, err = fxcost_command("trace", f"{file}:takes", "--input", "btch[x]: float32[B,6,8]")
+    assert code == 1
+    assert "has no input 'btch'; near: batch" in err

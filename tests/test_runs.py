@@ -1,0 +1,227 @@
+"""What runs is counted, or refused by name: parts of torch's library that look at data, change dtypes or compile."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.utils import rnn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fxcost.analysis import trace
+from fxcost.tracing import Refusal
+from fxcost.tracing.libraries import FLEX, NO_AUTOCAST, NOT_VALIDATED
+
+WIDTH = 8
+INPUT = f"x: float32[B,{WIDTH}]"
+
+
+class Runs(nn.Module):
+    """A linear layer, a stack of matrices, and a function of the input that uses them."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        super().__init__()
+        self.linear, self.run = nn.Linear(WIDTH, WIDTH), run
+        self.stack = nn.Parameter(torch.ones(4, WIDTH, WIDTH))
+
+    def forward(self, x: torch.Tensor, **others: Any) -> Any:
+        return self.run(self, x, **others)
+
+
+d = torch.distributions
+DISTRIBUTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "a normal": lambda m, x: d.Normal(m.linear(x), x.exp()).rsample(),
+    "bits": lambda m, x: d.Bernoulli(m.linear(x).sigmoid()).sample(),
+    "classes": lambda m, x: d.Categorical(logits=m.linear(x)).log_prob(x[:, 0]),
+    "asked to validate": lambda m, x: d.Normal(m.linear(x), x.exp(), validate_args=True).log_prob(x),
+    "independent": lambda m, x: d.Independent(d.Normal(m.linear(x), x.exp()), 1).log_prob(x),
+    "transformed": lambda m, x: d.TransformedDistribution(
+        d.Normal(m.linear(x), x.exp()), [d.TanhTransform()]
+    ).rsample(),
+    "a divergence": lambda m, x: d.kl_divergence(d.Normal(m.linear(x), x.exp()), d.Normal(x, x.exp())),
+}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_distributions_are_not_validated_and_it_is_told(name: str) -> None:
+    before = d.Distribution._validate_args  # pyright: ignore[reportPrivateUsage]
+    costs = trace(Runs(DISTRIBUTIONS[name]), inputs=(INPUT,), isolated=False)
+    assert costs.at(B=3).total.macs == 3 * WIDTH * WIDTH
+    assert NOT_VALIDATED in costs.assumptions
+    assert d.Distribution._validate_args == before  # pyright: ignore[reportPrivateUsage]
+
+
+def _with_autocast(m: Any, x: Any) -> Any:
+    with torch.autocast(x.device.type, dtype=torch.bfloat16):
+        return m.linear(x)
+
+
+def _without_autocast(m: Any, x: Any) -> Any:
+    with torch.autocast(x.device.type, enabled=False):
+        return m.linear(x)
+
+
+vmap = torch.func.vmap
+COUNTED: dict[str, Callable[[Any, Any], Any]] = {
+    "autocast": _with_autocast,
+    "no autocast": _without_autocast,
+    "vmap over weights": lambda m, x: vmap(lambda weight: x @ weight)(m.stack),
+    "vmap over rows": lambda m, x: vmap(m.linear)(x),
+    "vmap in vmap": lambda m, x: vmap(lambda weight: vmap(lambda row: row @ weight)(x))(m.stack),
+    "compiled": lambda m, x: torch.compile(m.linear)(x),
+    "attributes": lambda m, x: m.linear(x) @ m.stack[: m.stack.count],
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_contractions_are_those_that_torch_counts(name: str) -> None:
+    model = Runs(COUNTED[name])
+    model.stack.count = 2  # pyright: ignore[reportAttributeAccessIssue]
+    costs = trace(model, inputs=(INPUT,))
+    torch.compiler.set_stance("force_eager")
+    with FlopCounterMode(display=False) as counter:
+        model(torch.ones(3, WIDTH))
+    torch.compiler.set_stance("default")
+    assert 2 * costs.at(B=3).total.macs == counter.get_total_flops() > 0
+    assert not costs.unknown
+    assert (NO_AUTOCAST in costs.assumptions) == (name == "autocast")
+
+
+def _gradient(m: Any, x: Any) -> Any:
+    with torch.enable_grad():
+        inner = x.detach().requires_grad_()
+        return torch.autograd.grad(m.linear(inner).sum(), inner)[0]
+
+
+REFUSED: dict[str, Callable[[Any, Any], Any]] = {
+    "autograd": _gradient,
+    "grad": lambda m, x: torch.func.grad(lambda row: m.linear(row).sum())(x),
+    "jvp": lambda m, x: torch.func.jvp(m.linear, (x,), (x,))[1],
+    "jacobians": lambda m, x: vmap(torch.func.jacrev(m.linear))(x),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_gradients_within_a_forward_are_refused_by_name(name: str) -> None:
+    with pytest.raises(Refusal, match="computes gradients in its forward"):
+        trace(Runs(REFUSED[name]), inputs=(INPUT,))
+
+
+def test_weights_with_operators_of_their_own_are_refused_by_name() -> None:
+    from torch.testing._internal.two_tensor import TwoTensor  # pyright: ignore[reportMissingTypeStubs]
+
+    model = Runs(lambda m, x: m.linear(x))
+    weight = model.linear.weight.detach()
+    model.linear.weight = nn.Parameter(TwoTensor(weight, weight))
+    with pytest.raises(Refusal, match="TwoTensor"):
+        trace(model, inputs=(INPUT,))
+
+
+class Attends(nn.Module):
+    def __init__(self, masked: bool) -> None:
+        super().__init__()
+        self.qkv, self.masked = nn.Linear(32, 96), masked
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, length, _ = x.shape
+        query, key, value = self.qkv(x).view(batch, length, 3, 4, 8).permute(2, 0, 3, 1, 4)
+        blocks = None
+        if self.masked:
+            blocks = create_block_mask(lambda b, h, i, j: i >= j, None, None, length, length, device=x.device.type)
+        attended: Any = flex_attention(query, key, value, block_mask=blocks)
+        return attended
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_flex_attention_is_attention_over_all_pairs(masked: bool) -> None:
+    """As torch's FlopCounterMode counts it: 4·B·heads·S²·size, beside the projection's 2·B·S·32·96."""
+    costs = trace(Attends(masked), inputs=("x: float32[B,S,32]",), at={"S": 128})
+    assert 2 * costs.at(B=2, S=64).total.macs == 2 * 2 * 64 * 32 * 96 + 4 * 2 * 4 * 64**2 * 8
+    assert FLEX in costs.assumptions
+
+
+# Whole numbers whose values are given, or that code holds
+
+STEP = 2 * 4 * 16 * (WIDTH + 16)
+"""An LSTM's contractions of one step of one sequence: four gates of 16 of the input and the state."""
+
+
+class Sequences(nn.Module):
+    """An LSTM of 16 over packed sequences."""
+
+    def __init__(self, first: bool = True, ordered: bool = False, back: bool = False) -> None:
+        super().__init__()
+        self.first, self.ordered, self.back = first, ordered, back
+        self.lstm = nn.LSTM(WIDTH, 16, batch_first=first)
+
+    def forward(self, x: torch.Tensor, lengths: Any) -> Any:
+        packed = rnn.pack_padded_sequence(x, lengths, self.first, enforce_sorted=self.ordered)
+        result, _ = self.lstm(packed)
+        if not self.back:
+            return result.data
+        padded, found = rnn.pad_packed_sequence(result, self.first)
+        return padded * (torch.arange(padded.shape[1])[None] < found[:, None])[..., None]
+
+
+PACKED = {
+    "as long as the input": (Sequences(), "lengths: int64[B] = S", 3 * 9),
+    "of five": (Sequences(), "lengths: int64[B] = 5", 3 * 5),
+    "ordered": (Sequences(ordered=True), "lengths: int64[B] = S", 3 * 9),
+    "and back": (Sequences(back=True), "lengths: int64[B] = S", 3 * 9),
+}
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_sequences_packed_by_lengths_that_are_given_run_so_many_steps(name: str) -> None:
+    model, lengths, steps = PACKED[name]
+    costs = trace(model, inputs=(f"x: float32[B,S,{WIDTH}]", lengths), at={"S": 16})
+    assert 2 * costs.at(B=3, S=9).total.macs == steps * STEP
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_sequences_packed_by_a_list_run_the_steps_of_the_list(ordered: bool) -> None:
+    class Listed(Sequences):
+        def forward(self, x: torch.Tensor, lengths: Any = None) -> Any:
+            return super().forward(x, [5, 3, 2])
+
+    costs = trace(Listed(ordered=ordered, back=True), inputs=(torch.zeros(3, 6, WIDTH),))
+    assert 2 * costs.total.macs == (5 + 3 + 2) * STEP
+
+
+def test_a_packed_sequence_as_input_runs_the_steps_that_it_holds() -> None:
+    packed = rnn.pack_padded_sequence(torch.zeros(5, 3, WIDTH), [5, 3, 2])
+    costs = trace(nn.LSTM(WIDTH, 16), inputs=(packed,))
+    assert 2 * costs.total.macs == (5 + 3 + 2) * STEP
+
+
+READS: dict[str, tuple[Callable[[Any], Any], int]] = {
+    "an item": (lambda lengths: lengths.max().item(), 9),
+    "a whole number": (lambda lengths: int(lengths.amax()), 9),
+    "a list": (lambda lengths: lengths.tolist()[0], 9),
+    "the largest of a loop": (lambda lengths: max(lengths), 9),
+    "halves": (lambda lengths: ((lengths - 1) // 2 + 1).max().item(), 5),
+    "rounded quotients": (lambda lengths: torch.div(lengths, 2, rounding_mode="floor")[0].item(), 4),
+    "of code": (lambda lengths: torch.tensor([3, 7, 5]).sort().values[1].item(), 5),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_numbers_that_are_known_are_read(name: str) -> None:
+    read, rows = READS[name]
+    model = Runs(lambda m, x, lengths: m.linear(x[:, : read(lengths)]))
+    inputs = {"x": f"x: float32[B,S,{WIDTH}]", "lengths": "lengths: int64[B] = S"}
+    costs = trace(model, inputs=tuple(inputs.values())[:1], kwargs={"lengths": inputs["lengths"]}, at={"S": 16, "B": 2})
+    sizes = {"B": 2, "S": 9}
+    assert costs.at(**{each: sizes[each] for each in costs.symbols}).total.macs == 2 * rows * WIDTH**2
+
+
+def test_numbers_that_are_written_over_are_known_no_longer() -> None:
+    def run(m: Any, x: Any, lengths: Any) -> Any:
+        part = lengths[:1]
+        part += 1
+        return m.linear(x[:, : lengths.max().item()])
+
+    with pytest.raises(Refusal.__base__, match="decides by the values of its data"):  # pyright: ignore[reportArgumentType]
+        trace(Runs(run), inputs=(f"x: float32[B,16,{WIDTH}]",), kwargs={"lengths": "lengths: int64[B] = 5"})
