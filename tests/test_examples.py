@@ -1,9 +1,8 @@
 """What models are called with: examples whose dimensions are named, parts of dictionaries and lists, factories that say."""
 
-from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -47,7 +46,9 @@ def test_dimensions_are_named_by_what_they_are(name: str) -> None:
         assert spec.shape(sizes) == list(example.shape)
 
 
-Point = namedtuple("Point", "x y")
+class Point(NamedTuple):
+    x: torch.Tensor
+    y: torch.Tensor
 
 
 class Adds(nn.Module):

@@ -200,7 +200,7 @@ READS: dict[str, tuple[Callable[[Any], Any], int]] = {
     "an item": (lambda lengths: lengths.max().item(), 9),
     "a whole number": (lambda lengths: int(lengths.amax()), 9),
     "a list": (lambda lengths: lengths.tolist()[0], 9),
-    "the largest of a loop": (lambda lengths: max(lengths), 9),
+    "the largest of a loop": (max, 9),
     "halves": (lambda lengths: ((lengths - 1) // 2 + 1).max().item(), 5),
     "rounded quotients": (lambda lengths: torch.div(lengths, 2, rounding_mode="floor")[0].item(), 4),
     "of code": (lambda lengths: torch.tensor([3, 7, 5]).sort().values[1].item(), 5),
@@ -213,8 +213,8 @@ def test_numbers_that_are_known_are_read(name: str) -> None:
     model = Runs(lambda m, x, lengths: m.linear(x[:, : read(lengths)]))
     inputs = {"x": f"x: float32[B,S,{WIDTH}]", "lengths": "lengths: int64[B] = S"}
     costs = trace(model, inputs=tuple(inputs.values())[:1], kwargs={"lengths": inputs["lengths"]}, at={"S": 16, "B": 2})
-    sizes = {"B": 2, "S": 9}
-    assert costs.at(**{each: sizes[each] for each in costs.symbols}).total.macs == 2 * rows * WIDTH**2
+    sizes: Any = {each: {"B": 2, "S": 9}[each] for each in costs.symbols}
+    assert costs.at(**sizes).total.macs == 2 * rows * WIDTH**2
 
 
 def test_numbers_that_are_written_over_are_known_no_longer() -> None:
