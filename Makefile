@@ -5,23 +5,32 @@
 # make zoo     all of torchvision, timm's families and a list of transformers against torch's own counter (an hour)
 # make zoo-all every name of timm (an hour or two)
 # make ranges  2,000 drawn networks that depend on their sizes, run for real where formulas are said to hold (minutes)
+# make test TORCH=2.14.1   the same against another torch, in an environment of its own
 # make goldens write the golden files of the formulas anew; read the difference before committing it
 
 PYTHON ?= python3
-BIN := .venv/bin
+# Another torch than that of constraints.txt, such as 2.14.1; it brings gigabytes of CUDA.
+TORCH ?=
+VENV := .venv$(TORCH:%=-%)
+BIN := $(VENV)/bin
 
 .PHONY: setup demo test lint types unit wheel bench zoo zoo-all ranges goldens
 .DELETE_ON_ERROR:
 
-setup: .venv/ready
+setup: $(VENV)/ready
 
-.venv/ready: pyproject.toml constraints.txt
+$(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "fxcost needs Python 3.11 or newer"'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
+	grep $(if $(TORCH),-v '^torch',.) constraints.txt > $(VENV)/constraints.txt
+ifeq ($(TORCH),)
 	# torch first and alone: another package's range would bring a newer one with gigabytes of CUDA
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps torchvision
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[zoo,plot,pandas,verify,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps torchvision
+else
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==$(TORCH) torchvision
+endif
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[zoo,plot,pandas,verify,test]'
 	touch $@
 
 demo: setup

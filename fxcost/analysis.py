@@ -21,6 +21,7 @@ from fxcost.costs import BATCH_SIZE, CostModel, cautions, fit, refuse_unknown
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import assume_multiple
 from fxcost.experts import expert_notes
+from fxcost.frames import with_room
 from fxcost.inputs import describe, parse_input, parse_symbolic
 from fxcost.isolation import CannotFork, in_child
 from fxcost.ladder import tell_pins, traced_module
@@ -64,6 +65,10 @@ def trace_source(source: Source, request: Request, warn: Callable[[str], None]) 
     Raises `FxcostError` when the model cannot be traced, `UnknownOperatorsError` when the request is strict
     and the model calls operators without a rule.
     """
+    return with_room(lambda: _costed(source, request, warn))
+
+
+def _costed(source: Source, request: Request, warn: Callable[[str], None]) -> CostModel:
     source = replace(source, leaves=(*source.leaves, *request.leaves))
     if request.mode == "decode":
         from fxcost.decoding import decode_source  # leans on transformers, which is slow to import and may be missing

@@ -32,11 +32,11 @@ unknown(
     reads=_perhaps_nothing,
 )  # fmt: skip
 unknown(
-    aten.linalg_cholesky, aten.linalg_cholesky_ex, aten.cholesky, aten.cholesky_solve, aten.cholesky_inverse,
+    aten.linalg_cholesky, aten.linalg_cholesky_ex, "aten.cholesky", aten.cholesky_solve, aten.cholesky_inverse,
     aten.linalg_lu, aten.linalg_lu_factor, aten.linalg_lu_factor_ex, aten.linalg_lu_solve, aten.linalg_solve,
     aten.linalg_solve_ex, aten._linalg_solve_ex, aten.linalg_solve_triangular, aten.triangular_solve, aten.linalg_inv,
     aten.linalg_inv_ex, aten.inverse, aten.linalg_det, aten._linalg_det, aten.det, aten.logdet, aten.slogdet,
-    aten.linalg_slogdet, aten._linalg_slogdet, aten.linalg_qr, aten.qr, aten.linalg_svd, aten._linalg_svd,
+    aten.linalg_slogdet, aten._linalg_slogdet, aten.linalg_qr, "aten.qr", aten.linalg_svd, aten._linalg_svd,
     aten.linalg_svdvals, aten.svd, aten.linalg_eig, aten.linalg_eigh, aten._linalg_eigh, aten.linalg_eigvals,
     aten.linalg_eigvalsh, aten.linalg_pinv, aten.pinverse, aten.linalg_lstsq, aten.linalg_matrix_exp, aten.matrix_exp,
     aten.linalg_matrix_power, aten.matrix_power, aten.linalg_matrix_rank,

@@ -20,6 +20,7 @@ from fxcost.tracing import numbers
 from fxcost.tracing.messages import is_message
 from fxcost.tracing.polynomials import Polynomial, SizesHeld, symbols_of
 from fxcost.tracing.sizes import TorchFiles
+from fxcost.tracing.steps import tensors_in
 from fxcost.tracing.values import Ends, ends_of, keep_ends, places_in
 
 META, CPU = torch.device("meta"), torch.device("cpu")
@@ -90,7 +91,7 @@ class Surroundings(TorchFunctionMode):
         if func not in self.makes:
             result = func(*args, **kwargs)
             if numbers.writes(func):
-                self.written_over |= isinstance(args[0], torch.Tensor) and numbers.known_of(args[0]) is not None
+                self.written_over |= any(map(numbers.known_of, [*tensors_in(args), *tensors_in(kwargs)]))
             else:
                 numbers.follow(func, args, kwargs, result)
             return result

@@ -79,7 +79,7 @@ def sizes_needed(node: Node, convert: Callable[[Any], sympy.Expr]) -> Iterator[C
         return
     name, place = name_of(node.target), called(node.target, LAYER[node])
     if name in SPATIAL:
-        given = next(tensors_in(node.meta["val"])).shape
+        given = tensors_in(node.meta["val"])[0].shape
         yield from _positive(given[-SPATIAL[name] :], convert, f"{place}, which gives one place at least")
         taken = node.all_input_nodes[0].meta["val"].shape
         yield from _positive(taken[-TAKEN.get(name, SPATIAL[name]) :], convert, f"{place}, which takes no empty tensor")

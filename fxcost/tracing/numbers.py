@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from fxcost.tracing.steps import plain_size
+from fxcost.tracing.steps import plain_size, tensors_in
 
 MOST = 4096
 """Elements of a tensor whose numbers are kept one by one."""
@@ -103,13 +103,15 @@ def _listed(number: Any, sizes: list[int]) -> Any:
 
 def follow(func: Any, args: Any, kwargs: Mapping[str, Any], result: Any) -> None:
     """Write on the results of one of torch's functions which numbers they stand for, where all that it took are known."""
-    given = [each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
+    given = [*tensors_in(args), *tensors_in(kwargs)]
     known = {id(each): known_of(each) for each in given}
+    if not any(known.values()):
+        return
     name = getattr(func, "__name__", "")
-    results = [each for each in pytree.tree_leaves(result) if isinstance(each, torch.Tensor)]
+    results = tensors_in(result)
     if name in PACKING and (turned := known[id(args[1])]) is not None:
         keep(results[1], PACKING[name](turned, args))
-    if not known or None in known.values():
+    if None in known.values():
         return
     if all(each is not None and each.each is not None for each in known.values()):
         _worked_out(func, args, kwargs, results)

@@ -54,9 +54,9 @@ class Results:
         if known is None:
             result = run(*args, **kwargs)
             if key not in self.known:
-                self.known[key] = _results(func, result, list(tensors_in((args, kwargs))))
+                self.known[key] = _results(func, result, tensors_in((args, kwargs)))
             return result
-        given = list(tensors_in((args, kwargs)))
+        given = tensors_in((args, kwargs))
         with torch._C._DisablePythonDispatcher():
             made = [each.make(given, self.carried) for each in known]
         for each, tensor in zip(known, made, strict=True):

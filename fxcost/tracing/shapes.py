@@ -11,7 +11,6 @@ import torch
 
 from fxcost.tracing.answering import META
 from fxcost.tracing.numbers import known_of
-from fxcost.tracing.sizes import TraceError
 from fxcost.tracing.steps import plain_size
 from fxcost.tracing.views import VIEWS
 
@@ -22,13 +21,13 @@ def _normalized(input: torch.Tensor, *channels: Any) -> torch.Tensor:
     """Of weights and statistics by channel: that their number is that of the channels holds the size fixed."""
     for each in channels:
         if isinstance(each, torch.Tensor) and each.shape[0] != input.shape[1]:
-            raise TraceError(f"a batch norm of {each.shape[0]} channels is given {input.shape[1]}")
+            raise RuntimeError(f"a batch norm of {each.shape[0]} channels is given {input.shape[1]}")
     return _like_input(input)
 
 
 def _normalized_rows(input: torch.Tensor, sizes: Sequence[int], *_: Any) -> torch.Tensor:
     if any(one != other for one, other in zip(input.shape[-len(sizes) :], sizes, strict=True)):
-        raise TraceError(f"a layer norm over {list(sizes)} is given a tensor of {list(input.shape)}")
+        raise RuntimeError(f"a layer norm over {list(sizes)} is given a tensor of {list(input.shape)}")
     return torch.empty(input.shape, dtype=input.dtype, device=META)
 
 
@@ -108,9 +107,9 @@ def _packed(input: torch.Tensor, lengths: torch.Tensor, batch_first: bool) -> tu
     elif known.each.shape[0] == batch:
         steps, longest = sum(known.likeness), max(known.likeness)
     else:
-        raise TraceError(f"a batch of {batch} is packed by {known.each.shape[0]} lengths")
+        raise RuntimeError(f"a batch of {batch} is packed by {known.each.shape[0]} lengths")
     if longest > input.shape[1 if batch_first else 0]:
-        raise TraceError(
+        raise RuntimeError(
             f"sequences of {input.shape[1 if batch_first else 0]} steps are packed by a length of {longest}"
         )
     rows = torch.empty((steps, *input.shape[2:]), dtype=input.dtype, device=META)
@@ -207,7 +206,7 @@ def _grouped(rows: torch.Tensor, matrices: torch.Tensor, offsets: Any = None, bi
     if (rows.dim(), matrices.dim()) != (2, 3):
         return aten._grouped_mm.default(rows, matrices, offsets, bias, out)
     if rows.shape[1] != matrices.shape[1]:
-        raise TraceError(f"rows of {rows.shape[1]} are given to matrices of {matrices.shape[1]} rows")
+        raise RuntimeError(f"rows of {rows.shape[1]} are given to matrices of {matrices.shape[1]} rows")
     return rows.new_empty((rows.shape[0], matrices.shape[2]), dtype=out or rows.dtype)
 
 
@@ -223,7 +222,7 @@ def _of_classes(
     of_each = target.shape if target.dim() < input.dim() else places
     expected = places if target.dim() < input.dim() else input.shape
     if len(target.shape) != len(expected) or any(a != b for a, b in zip(target.shape, expected, strict=True)):
-        raise TraceError(f"scores of classes {list(input.shape)} are given targets of {list(target.shape)}")
+        raise RuntimeError(f"scores of classes {list(input.shape)} are given targets of {list(target.shape)}")
     return input.new_empty(of_each if reduction == NO_REDUCTION else ())
 
 

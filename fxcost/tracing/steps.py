@@ -153,13 +153,26 @@ def storage_of(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+def tensors_in(value: Any) -> list[torch.Tensor]:
     """The tensors among an operator's arguments or results."""
     if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (list, tuple, dict)):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from tensors_in(each)
+        return [value]
+    found: list[torch.Tensor] = []
+    _find_tensors(value, found)
+    return found
+
+
+def _find_tensors(value: Any, found: list[torch.Tensor]) -> None:
+    if not isinstance(value, _HOLDS):
+        return
+    for each in value.values() if isinstance(value, dict) else value:
+        if isinstance(each, torch.Tensor):
+            found.append(each)
+        elif isinstance(each, _HOLDS):
+            _find_tensors(each, found)
+
+
+_HOLDS = (list, tuple, dict)
 
 
 def leaves_of(value: Any) -> list[Any]:
