@@ -1198,7 +1198,8 @@ def test_torchscript_that_reads_sizes_is_traced_at_those_asked_for_and_it_is_sai
     assert costs.symbols == {}
     assert {name: pin.value for name, pin in costs.fixed.items()} == {"B": 2, "H": 5, "W": 7}
     assert costs.at().total.macs == 2 * 5 * 7 * (4 * 3 * 9 + 4 * 4)
-    assert "0 is TorchScript" in said[0]
+    # Where torch takes sizes for numbers by itself, as 2.14 does, each is told.
+    assert "0 is TorchScript" in said[0] or said[0].startswith("B is fixed at 2")
 
 
 def test_torchscript_that_does_not_run_is_named() -> None:

@@ -31,6 +31,14 @@ def _normalized_rows(input: torch.Tensor, sizes: Sequence[int], *_: Any) -> torc
     return torch.empty(input.shape, dtype=input.dtype, device=META)
 
 
+def _normalized_groups(input: torch.Tensor, groups: int, *others: Any, **named: Any) -> torch.Tensor:
+    channels = input.shape[1] if input.dim() > 1 else None
+    fits = isinstance(channels, int) and channels % groups == 0 and input.is_contiguous()
+    if not fits or any(isinstance(each, torch.Tensor) and tuple(each.shape) != (channels,) for each in others):
+        return aten.group_norm.default(input, groups, *others, **named)
+    return _like_input(input)
+
+
 def _like_input(input: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     if input.is_contiguous():
         return torch.empty_strided(input.shape, input.stride(), dtype=input.dtype, device=META)
@@ -241,6 +249,7 @@ def _ranked(
 SHAPES: Mapping[Any, Callable[..., Any]] = {
     aten.batch_norm.default: _normalized,
     aten.layer_norm.default: _normalized_rows,
+    aten.group_norm.default: _normalized_groups,
     **dict.fromkeys((aten.silu.default, aten.hardswish.default, aten.hardsigmoid.default), _like_input),
     **dict.fromkeys((aten.silu_.default, aten.hardswish_.default, aten.hardsigmoid_.default), _itself),
     **{
