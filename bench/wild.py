@@ -156,7 +156,9 @@ ULTRALYTICS = {
 
 def segmentation(kind: str, encoder: str, **settings: Any) -> Callable[[], Given]:
     def factory() -> Given:
-        model = of(f"segmentation_models_pytorch.{kind}", encoder_name=encoder, encoder_weights=None, classes=4, **settings)
+        model = of(
+            f"segmentation_models_pytorch.{kind}", encoder_name=encoder, encoder_weights=None, classes=4, **settings
+        )
         return model, (image(224),)
 
     return factory
@@ -215,7 +217,9 @@ VIT = {"image_size": 256, "patch_size": 32, "num_classes": 1000, "dim": 1024, "d
 CAIT = {key: VIT[key] for key in VIT}
 
 
-def vit(place: str, *settings: Mapping[str, Any], example: torch.Tensor | None = None, **more: Any) -> Callable[[], Given]:
+def vit(
+    place: str, *settings: Mapping[str, Any], example: torch.Tensor | None = None, **more: Any
+) -> Callable[[], Given]:
     def factory() -> Given:
         named = {name: value for each in settings for name, value in each.items()}
         return of(f"vit_pytorch.{place}", **named, **more), (image(256) if example is None else example,)
@@ -238,7 +242,7 @@ VIT_PYTORCH = {
     "LeViT": vit("levit.LeViT", image_size=224, num_classes=1000, stages=3, dim=(256, 384, 512), depth=4, heads=(4, 6, 8), mlp_mult=2, example=image()),
     "PiT": vit("pit.PiT", without("depth", "dim"), dim=256, depth=(3, 3, 3)),
     "T2TViT": vit("t2t.T2TViT", dim=512, image_size=224, depth=5, heads=8, mlp_dim=512, num_classes=1000, example=image()),
-    "Twins-SVT": vit("twins_svt.TwinsSVT", num_classes=1000),
+    "Twins-SVT": vit("twins_svt.TwinsSVT", num_classes=1000, example=image()),
     "CrossFormer": vit("crossformer.CrossFormer", num_classes=1000, dim=(64, 128, 256, 512), depth=(2, 2, 2, 2), global_window_size=(8, 4, 2, 1), example=image()),
     "RegionViT": vit("regionvit.RegionViT", num_classes=1000, dim=(64, 128, 256, 512), depth=(2, 2, 2, 2), window_size=7, example=image()),
     "NesT": vit("nest.NesT", image_size=224, patch_size=4, dim=96, heads=3, num_hierarchies=3, block_repeats=(2, 2, 4), num_classes=1000, example=image()),
@@ -255,7 +259,7 @@ VIT_PYTORCH = {
         (torch.zeros(2, 3, 16, 128, 128),),
     ),
     "ViViT": lambda: (
-        of("vit_pytorch.vivit.ViT", image_size=128, frames=16, image_patch_size=16, frame_patch_size=2, num_classes=1000, dim=512, spatial_depth=2, temporal_depth=2, heads=8, mlp_dim=1024),
+        of("vit_pytorch.vivit.ViViT", image_size=128, frames=16, image_patch_size=16, frame_patch_size=2, num_classes=1000, dim=512, spatial_depth=2, temporal_depth=2, heads=8, mlp_dim=1024),
         (torch.zeros(2, 3, 16, 128, 128),),
     ),
 }  # fmt: skip
@@ -285,7 +289,9 @@ GEOMETRIC = {
 def transformer(layers: str = "Decoder", **settings: Any) -> Callable[[], Given]:
     def factory() -> Given:
         inner = of(f"x_transformers.{layers}", dim=512, depth=4, heads=8, **settings)
-        return of("x_transformers.TransformerWrapper", num_tokens=20000, max_seq_len=1024, attn_layers=inner), (tokens(),)
+        return of("x_transformers.TransformerWrapper", num_tokens=20000, max_seq_len=1024, attn_layers=inner), (
+            tokens(),
+        )
 
     return factory
 
@@ -331,7 +337,13 @@ TORCHAUDIO = "torchaudio"
 
 def without_torchaudio() -> None:
     """Both libraries of speech import torchaudio, whose builds want another torch, and their networks use none of it."""
-    for name in (TORCHAUDIO, "torchaudio.functional", "torchaudio.transforms", "torchaudio.compliance", "torchaudio.compliance.kaldi"):
+    for name in (
+        TORCHAUDIO,
+        "torchaudio.functional",
+        "torchaudio.transforms",
+        "torchaudio.compliance",
+        "torchaudio.compliance.kaldi",
+    ):
         sys.modules.setdefault(name, _Absent(name))
 
 
@@ -389,7 +401,10 @@ def causal() -> nn.Module:
 def adapted(config: str, **settings: Any) -> Callable[[], Given]:
     def factory() -> Given:
         peft = importlib.import_module("peft")
-        return peft.get_peft_model(causal(), getattr(peft, config)(task_type="CAUSAL_LM", **settings)), {"input_ids": tokens(), "use_cache": False}
+        return peft.get_peft_model(causal(), getattr(peft, config)(task_type="CAUSAL_LM", **settings)), {
+            "input_ids": tokens(),
+            "use_cache": False,
+        }
 
     return factory
 

@@ -24,7 +24,7 @@ from fxcost.drawing import drawn_sizes
 from fxcost.errors import FxcostError
 from fxcost.sources import load_source
 from fxcost.torch_counter import flops_by_torch
-from fxcost.tracing import without_memory
+from fxcost.tracing import untouched, without_memory
 
 LONGEST_SECONDS = 300
 HELD_OUT = 3
@@ -35,12 +35,26 @@ def walk(listed: Listed, group: str) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         try:
             source = load_source(listed.reference(Path(folder)))
+            assert source.module is not None
+            held = _held(source.module)
             start = time.perf_counter()
-            costs = trace_source(source, Request(sizes=listed.at), warn=lambda _: None)
+            with untouched(source.module):
+                costs = trace_source(source, Request(sizes=listed.at), warn=lambda _: None)
         except FxcostError as error:
             return Row(listed=group, model=listed.name, failure=str(error).replace(folder, listed.name))
     found = _of_costs(costs, time.perf_counter() - start)
-    return Row(listed=group, model=listed.name, **found, **_compared(source, costs, listed.name))
+    changed = [name for name, each in _held(source.module).items() if held.get(name) != each]
+    return Row(listed=group, model=listed.name, changed=changed, **found, **_compared(source, costs, listed.name))
+
+
+def _held(model: torch.nn.Module) -> dict[str, Any]:
+    """What each module has, by its path and name: tensors as themselves and their versions, others by what they show."""
+    return {
+        f"{path}.{name}": (id(value), value._version if isinstance(value, torch.Tensor) else repr(value))  # pyright: ignore[reportPrivateUsage]
+        for path, module in model.named_modules()
+        for table in (vars(module), module._parameters, module._buffers)  # pyright: ignore[reportPrivateUsage]
+        for name, value in table.items()
+    }
 
 
 def _of_costs(costs: CostModel, seconds: float) -> dict[str, Any]:

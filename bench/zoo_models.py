@@ -80,6 +80,15 @@ def transformers_models() -> Iterator[Listed]:
         yield Listed(kind, "hf:{config}", {"model_type": kind, **changes}, at)
 
 
+def wild_models() -> Iterator[Listed]:
+    """Models of libraries beyond these, which the extra ``wild`` installs."""
+    from bench.wild import LIBRARIES, SIZES
+
+    for library, models in LIBRARIES.items():
+        for name in models:
+            yield Listed(f"{library}: {name}", f"bench.wild:{library}/{name}", at=SIZES.get(library, {}))
+
+
 class Library(StrEnum):
     """Lists of models to walk."""
 
@@ -87,6 +96,7 @@ class Library(StrEnum):
     timm = "timm"
     timm_all = "timm-all"
     transformers = "transformers"
+    wild = "wild"
 
 
 LISTS: Mapping[str, Callable[[], Iterator[Listed]]] = {
@@ -94,4 +104,5 @@ LISTS: Mapping[str, Callable[[], Iterator[Listed]]] = {
     Library.timm: timm_families,
     Library.timm_all: timm_models,
     Library.transformers: transformers_models,
+    Library.wild: wild_models,
 }

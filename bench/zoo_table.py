@@ -9,6 +9,10 @@ from pydantic import BaseModel
 
 RUNGS = ("exact", "replayed", "fixed")
 LIBRARIES = ("torch", "torchvision", "timm", "transformers")
+WILD = (
+    "diffusers", "ultralytics", "segmentation-models-pytorch", "monai", "vit-pytorch", "torch-geometric", "x-transformers",
+    "open_clip_torch", "encodec", "speechbrain", "peft", "torchao",
+)  # fmt: skip
 
 
 class Row(BaseModel, frozen=True):
@@ -30,6 +34,8 @@ class Row(BaseModel, frozen=True):
     """At the usual sizes."""
     compared: Sequence[tuple[Mapping[str, int], int, int]] = ()
     """Sizes held out, with the FLOPs of our multiply-adds and of torch's counter."""
+    changed: Sequence[str] = ()
+    """What the model has otherwise after the trace than before."""
     failure: str = ""
     """Why there are no costs, or no comparison."""
 
@@ -42,7 +48,8 @@ class Row(BaseModel, frozen=True):
 def document(rows: Sequence[Row], command: str) -> str:
     """The numbers of models by rung, then a table for each list."""
     lists = list(dict.fromkeys(row.listed for row in rows))
-    installed = ", ".join(f"{name} {version(name).partition('+')[0]}" for name in LIBRARIES)
+    libraries = (*LIBRARIES, *(WILD if "wild" in lists else ()))
+    installed = ", ".join(f"{name} {version(name).partition('+')[0]}" for name in libraries)
     lines = [
         "# Coverage",
         "",
@@ -51,6 +58,7 @@ def document(rows: Sequence[Row], command: str) -> str:
         "Each model is built and traced as `fxcost trace` does it, every size of its inputs symbolic. Then torch's own",
         "`FlopCounterMode` runs it at up to three other sizes, batch 1 among them, and its count is compared with our",
         "multiply-adds, two FLOPs each. Where a size is fixed the others are drawn. What each rung means is in the README.",
+        "What a model holds before and after its trace is compared; where it differs the note says so.",
         "",
         "| list | models | " + " | ".join(RUNGS) + " | no costs | with unknown operators | equal to FlopCounterMode |",
         "|---|---" + "|---" * len(RUNGS) + "|---|---|---|",
@@ -113,6 +121,8 @@ def sizes_text(sizes: Mapping[str, int]) -> str:
 
 def _note(row: Row) -> str:
     notes = [" ".join(row.failure.split()).replace("|", "\\|")] if row.failure else []
+    if row.changed:
+        notes.append(f"changed: {', '.join(row.changed)}")
     if "fxcost.leaf.default" in row.unknown:
         notes.append("what follows its heads is decided by data")
     if row.conditions:

@@ -71,6 +71,9 @@ COUNTED: dict[str, Callable[[Any, Any], Any]] = {
     "vmap over rows": lambda m, x: vmap(m.linear)(x),
     "vmap in vmap": lambda m, x: vmap(lambda weight: vmap(lambda row: row @ weight)(x))(m.stack),
     "compiled": lambda m, x: torch.compile(m.linear)(x),
+    "a filling of data": lambda m, x: (
+        m.linear(x) + torch.full((WIDTH,), x[0, 0]) + x.new_full((WIDTH,), fill_value=x.sum())
+    ),
     "attributes": lambda m, x: m.linear(x) @ m.stack[: m.stack.count],
 }
 

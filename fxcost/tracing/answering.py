@@ -88,6 +88,9 @@ class Surroundings(TorchFunctionMode):
         if func in _INDEXES:
             args = (args[0], self._with_places(_with_ends(args[1])), *args[2:])
         args = numbers.without_idle_length(func, args)
+        if func in _FILLING:
+            # What a tensor is filled with is no size, and need not be read.
+            args, kwargs = (_filled_with_nothing(each) for each in (args, kwargs))
         if func not in self.makes:
             result = func(*args, **kwargs)
             if numbers.writes(func):
@@ -139,6 +142,13 @@ class Surroundings(TorchFunctionMode):
     def miss(self, error: Exception) -> None:
         """Keep the first error of missing data."""
         self.missing = self.missing or error
+
+
+def _filled_with_nothing(given: Any) -> Any:
+    """Arguments with a number in the place of a tensor that is one."""
+    if isinstance(given, dict):
+        return {**given, **({"fill_value": 0} if isinstance(given.get("fill_value"), torch.Tensor) else {})}
+    return *given[:1], *(0 if isinstance(each, torch.Tensor) else each for each in given[1:])
 
 
 def _with_ends(index: Any) -> Any:
@@ -193,6 +203,8 @@ def storages_on_the_cpu() -> Generator[None]:
 
 _INDEXES = frozenset({_Property.__getitem__, _Property.__setitem__})
 _OF_VALUES = frozenset({torch.tensor, torch.as_tensor, torch.asarray})
+
+_FILLING = frozenset({torch.full, torch.full_like, _Property.new_full})
 
 _READS = frozenset(
     {_Property.item, _Property.tolist, _Property.numpy, _Property.__array__, _Property.__repr__, _Property.__format__}
