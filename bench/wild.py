@@ -4,6 +4,7 @@
 # The libraries of the extra `wild` are typed in part, or not at all, and are not installed for tests.
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -49,7 +50,9 @@ STEP = torch.zeros(2)
 
 def diffusers(name: str, settings: Mapping[str, Any], **inputs: Any) -> Callable[[], Given]:
     def factory() -> Given:
-        return of(f"diffusers.{name}", **settings), {**inputs, "return_dict": False}
+        model = of(f"diffusers.{name}", **settings)
+        plain = {"return_dict": False} if "return_dict" in inspect.signature(model.forward).parameters else {}
+        return model, {**inputs, **plain}
 
     return factory
 
@@ -348,8 +351,7 @@ def without_torchaudio() -> None:
 
 
 class _Absent(ModuleType):
-    __version__ = "2.0"
-    __path__: list[str] = []
+    __version__, __path__ = "2.0", ()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

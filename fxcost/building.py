@@ -64,12 +64,21 @@ def build_source(factory: Callable[..., Any], settings: Mapping[str, Any], ref: 
     kwargs: dict[str, Any] = {}
     rest = cast("list[Any]", list(made[1:]))  # pyright: ignore[reportUnknownArgumentType]  # whatever a factory gives
     for given in rest:
-        if type(given) is dict and given.keys() <= inspect.signature(module.forward).parameters.keys():
+        if type(given) is dict and _is_by_name(module, cast("dict[Any, Any]", given)):
             kwargs.update(cast("dict[str, Any]", given))
         else:
             args += given if type(given) in (tuple, list) else (given,)  # pyright: ignore[reportUnknownArgumentType]
     arguments, sizes = arguments_like(module, args, kwargs)
     return Source(ref, module, arguments, sizes)
+
+
+def _is_by_name(module: torch.nn.Module, given: Mapping[Any, Any]) -> bool:
+    """Whether what a dictionary holds are arguments of a model, rather than one of them."""
+    try:
+        inspect.signature(module.forward).bind_partial(**given)
+    except TypeError:
+        return False
+    return True
 
 
 def _called(factory: Callable[..., Any], settings: Mapping[str, Any], ref: str) -> Any:

@@ -89,6 +89,7 @@ def test_contractions_are_those_that_torch_counts(name: str) -> None:
     torch.compiler.set_stance("default")
     assert 2 * costs.at(B=3).total.macs == counter.get_total_flops() > 0
     assert not costs.unknown
+    assert costs.rung == "replayed"
     assert (NO_AUTOCAST in costs.assumptions) == (name == "autocast")
 
 
