@@ -187,7 +187,11 @@ def monai(name: str, example: torch.Tensor, **settings: Any) -> Callable[[], Giv
 
 
 THREE = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2}
+VOLUME: Any = "x: float32[B,1,D,H,W]"
 MONAI = {
+    "SegResNet, sizes free": monai("SegResNet", VOLUME, **THREE),
+    "DynUNet, sizes free": monai("DynUNet", VOLUME, **THREE, kernel_size=[3, 3, 3], strides=[1, 2, 2], upsample_kernel_size=[2, 2]),
+    "UNet, sizes free": monai("UNet", VOLUME, **THREE, channels=(16, 32, 64, 128), strides=(2, 2, 2), num_res_units=2),
     "UNet": monai("UNet", volume(), **THREE, channels=(16, 32, 64, 128), strides=(2, 2, 2), num_res_units=2),
     "BasicUNet": monai("BasicUNet", volume(), **THREE),
     "BasicUNetPlusPlus": monai("BasicUNetPlusPlus", volume(32), **THREE),
@@ -351,12 +355,13 @@ def without_torchaudio() -> None:
 
 
 class _Absent(ModuleType):
-    __version__, __path__ = "2.0", ()
+    """Has whatever is asked of it, as far as an import goes."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        known = {"__version__": "2.0", "__path__": []}
+        if name.startswith("__") and name not in known:
             raise AttributeError(name)
-        return _Absent(f"{self.__name__}.{name}")
+        return known.get(name) or _Absent(f"{self.__name__}.{name}")
 
 
 def speech(place: str, example: Any, **settings: Any) -> Callable[[], Given]:
@@ -444,7 +449,13 @@ LIBRARIES: Mapping[str, Mapping[str, Callable[[], Given]]] = {
     "peft": PEFT,
     "torchao": TORCHAO,
 }
-SIZES: Mapping[str, Mapping[str, int]] = {"torch-geometric": {"N": 100, "E": 400}}
+
+
+def sizes_of(library: str, model: str) -> Mapping[str, int]:
+    """The sizes of a model whose inputs are given by symbols."""
+    if library == "torch-geometric":
+        return {"N": 100, "E": 400}
+    return dict.fromkeys("DHW", 64) if "sizes free" in model else {}
 
 
 def __getattr__(name: str) -> Callable[[], Given]:

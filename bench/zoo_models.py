@@ -82,11 +82,11 @@ def transformers_models() -> Iterator[Listed]:
 
 def wild_models() -> Iterator[Listed]:
     """Models of libraries beyond these, which the extra ``wild`` installs."""
-    from bench.wild import LIBRARIES, SIZES
+    from bench.wild import LIBRARIES, sizes_of
 
     for library, models in LIBRARIES.items():
         for name in models:
-            yield Listed(f"{library}: {name}", f"bench.wild:{library}/{name}", at=SIZES.get(library, {}))
+            yield Listed(f"{library}: {name}", f"bench.wild:{library}/{name}", at=sizes_of(library, name))
 
 
 class Library(StrEnum):
