@@ -1,6 +1,7 @@
 """What runs is counted, or refused by name: parts of torch's library that look at data, change dtypes or compile."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from torch.nn.utils import rnn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost.analysis import trace
-from fxcost.tracing import Refusal
+from fxcost.tracing import Refusal, TraceError
+from fxcost.tracing.answering import NO_SELF_LOOPS
 from fxcost.tracing.libraries import FLEX, NO_AUTOCAST, NOT_VALIDATED
 
 WIDTH = 8
@@ -227,5 +229,34 @@ def test_numbers_that_are_written_over_are_known_no_longer() -> None:
         part += 1
         return m.linear(x[:, : lengths.max().item()])
 
-    with pytest.raises(Refusal.__base__, match="decides by the values of its data"):  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TraceError, match="decides by the values of its data"):
         trace(Runs(run), inputs=(f"x: float32[B,16,{WIDTH}]",), kwargs={"lengths": "lengths: int64[B] = 5"})
+
+
+LOOPS = """
+def without_loops(edges, weights):
+    mask = edges[0] != edges[1]
+    others = weights.new_zeros(weights.shape[0])
+    others[edges[0][~mask]] = weights[~mask]
+    return edges[:, mask], weights[mask] + others[mask]
+"""
+
+
+def test_graphs_of_torch_geometric_have_no_loops_of_their_own_and_it_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "torch_geometric" / "utils" / "loop.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(LOOPS)
+    names: dict[str, Any] = {}
+    exec(compile(LOOPS, str(file), "exec"), names)  # noqa: S102  # as the library's own file
+
+    def run(m: Any, x: Any, edges: Any) -> Any:
+        kept, weights = names["without_loops"](edges, x[:, 0])
+        return m.linear(x[kept[1]]) * weights[:, None]
+
+    edges = {"edges": "edges: int64[2,E]"}
+    costs = trace(Runs(run), inputs=(f"x: float32[E,{WIDTH}]",), kwargs=edges, at={"E": 30})
+    assert costs.at(E=5).total.macs == 5 * WIDTH**2
+    assert NO_SELF_LOOPS in costs.assumptions
+    exec(compile(LOOPS, "elsewhere.py", "exec"), names)  # noqa: S102
+    with pytest.raises(TraceError, match="decides by the values of its data"):
+        trace(Runs(run), inputs=(f"x: float32[E,{WIDTH}]",), kwargs=edges, at={"E": 30})

@@ -29,6 +29,9 @@ AS_EXPORTED = (
 )
 NO_FAST_PATH = "torch's multi-head attention and encoder layers run without their fast path, operator by operator"
 
+SELF_LOOPS = "torch_geometric/utils/loop.py"
+NO_SELF_LOOPS = "no edge of a graph leads from a node to itself, but those that the model adds"
+
 _Property: Any = torch.Tensor
 _ANSWERS = {
     _Property.device.__get__: CPU,
@@ -44,8 +47,9 @@ class Surroundings(TorchFunctionMode):
     ``missing`` is the first error of a question for data that there is none of, also where the model swallows it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, assume: Callable[[str], None]) -> None:
         super().__init__()
+        self.assume = assume
         self.missing: Exception | None = None
         self.asks_layout = False
         """Whether code of the model asked how a tensor lies in memory, which differs at sizes of 1."""
@@ -97,6 +101,9 @@ class Surroundings(TorchFunctionMode):
                 self.written_over |= any(map(numbers.known_of, [*tensors_in(args), *tensors_in(kwargs)]))
             else:
                 numbers.follow(func, args, kwargs, result)
+            if getattr(func, "__name__", "") in ("ne", "__ne__") and _called_from(SELF_LOOPS):
+                self.assume(NO_SELF_LOOPS)
+                numbers.keep(result, numbers.Known(True))
             return result
         if func not in _OF_VALUES:
             args = numbers.plain_sizes(args)
@@ -144,6 +151,14 @@ class Surroundings(TorchFunctionMode):
         self.missing = self.missing or error
 
 
+def _called_from(file: str) -> bool:
+    """Whether the code of a model's that calls one of torch's functions is of a file."""
+    frame = sys._getframe(3)  # past what answers it here
+    while frame.f_back and frame.f_code.co_filename in TorchFiles():
+        frame = frame.f_back
+    return frame.f_code.co_filename.endswith(file)
+
+
 def _filled_with_nothing(given: Any) -> Any:
     """Arguments with a number in the place of a tensor that is one."""
     if isinstance(given, dict):
@@ -152,12 +167,16 @@ def _filled_with_nothing(given: Any) -> Any:
 
 
 def _with_ends(index: Any) -> Any:
-    """An index with numbers in the place of tensors that slices end at."""
-    parts = index if isinstance(index, tuple) else (index,)
-    if not any(isinstance(part, slice) for part in parts):
-        return index
-    plain = tuple(numbers.plain_sizes((part,))[0] if isinstance(part, slice) else part for part in parts)
-    return plain if isinstance(index, tuple) else plain[0]
+    """An index with numbers in the place of tensors that slices end at, and slices in the place of masks that are alike everywhere."""
+    if isinstance(index, tuple):
+        return tuple(map(_with_ends, index))
+    if isinstance(index, slice):
+        return numbers.plain_sizes((index,))[0]
+    if isinstance(index, torch.Tensor) and index.dtype == torch.bool and index.dim() == 1:
+        known = numbers.known_of(index)
+        if known is not None and known.each is None:
+            return slice(None) if known.every else slice(0, 0)
+    return index
 
 
 def reads_data(func: Any) -> bool:

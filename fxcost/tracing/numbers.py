@@ -115,21 +115,29 @@ def follow(func: Any, args: Any, kwargs: Mapping[str, Any], result: Any) -> None
         return
     if all(each is not None and each.each is not None for each in known.values()):
         _worked_out(func, args, kwargs, results)
-    elif name in _RESHAPED:
-        number = known[id(given[0])]
-        # Of values and places, as a sort gives them, the first are the numbers.
-        for each in results[:1] if name in _WITH_PLACES else results:
-            if number is not None and not each.is_floating_point():
-                keep(each, number)
-    elif (
-        name in _ARITHMETIC and len(args) == 2 and not any(each.is_floating_point() for each in results)
-    ):  # two operands
-        if kwargs.get("rounding_mode", "floor") != "floor":
-            return
-        sides = [known[id(each)].every if isinstance(each, torch.Tensor) else each for each in args]  # pyright: ignore[reportOptionalMemberAccess]
-        if all(isinstance(side, (int, torch.SymInt)) for side in sides):
-            for each in results:
-                keep(each, Known(_ARITHMETIC[name](*sides)))
+        return
+    number = _alike(name, args, kwargs)
+    # Of values and places, as a sort gives them, the first are the numbers.
+    for each in results[:1] if name in _WITH_PLACES else results:
+        if number is not None and not each.is_floating_point():
+            keep(each, number)
+
+
+def _alike(name: str, args: Any, kwargs: Mapping[str, Any]) -> Known | None:
+    """The one number of a result, of tensors of which each has one number everywhere."""
+    sides = [getattr(known_of(each), "every", None) if isinstance(each, torch.Tensor) else each for each in args]
+    if name in _RESHAPED:
+        return Known(sides[0]) if sides and sides[0] is not None else None
+    if name in _NEGATIONS and args[0].dtype == torch.bool:
+        return Known(not sides[0])
+    rounds_down = kwargs.get("rounding_mode", "floor") == "floor"
+    if (
+        name in _ARITHMETIC
+        and rounds_down
+        and [type(side) in (int, bool, torch.SymInt) for side in sides] == [True] * 2
+    ):
+        return Known(_ARITHMETIC[name](*sides))
+    return None
 
 
 def _reach(lengths: Known, args: Any) -> Known:
@@ -219,6 +227,8 @@ _RESHAPED = frozenset(
 )
 """Functions whose results have the one number of their input everywhere."""
 _WITH_PLACES = frozenset({"max", "min", "sort"})
+_NEGATIONS = frozenset({"__invert__", "bitwise_not", "logical_not"})
+"""Functions of truths, which turn them; of numbers `bitwise_not` is another one, and is not followed."""
 _ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
     **dict.fromkeys(("add", "__add__", "__radd__"), operator.add),
     **dict.fromkeys(("sub", "__sub__"), operator.sub),

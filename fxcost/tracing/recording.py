@@ -210,7 +210,7 @@ def record(
     recording = Recording()
     paths = dict(model.named_modules())
     stack = _Modules(model, recording.modules)
-    surroundings = Surroundings()
+    surroundings = Surroundings(recording.assume)
     recorder = _Recorder(recording, sizes, stack, surroundings)
     sizes.place = _place_in_model
     with ExitStack() as settings:
