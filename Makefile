@@ -4,6 +4,7 @@
 # make bench   the time to trace, beside other counters
 # make zoo     all of torchvision, timm's families and a list of transformers against torch's own counter (an hour)
 # make zoo-all every name of timm (an hour or two)
+# make zoo-wild models of eleven libraries beyond those (twenty minutes)
 # make ranges  2,000 drawn networks that depend on their sizes, run for real where formulas are said to hold (minutes)
 # make test TORCH=2.14.1   the same against another torch, in an environment of its own
 # make goldens write the golden files of the formulas anew; read the difference before committing it
@@ -14,7 +15,7 @@ TORCH ?=
 VENV := .venv$(TORCH:%=-%)
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types unit wheel bench zoo zoo-all ranges goldens
+.PHONY: setup demo test lint types unit wheel bench zoo zoo-all zoo-wild ranges goldens
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/ready
@@ -61,6 +62,11 @@ zoo: setup
 
 zoo-all: setup
 	$(BIN)/python -m bench.zoo timm-all -o docs/coverage-timm.md
+
+zoo-wild: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[wild]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps encodec speechbrain
+	$(BIN)/python -m bench.zoo wild -o docs/coverage-wild.md
 
 ranges: setup
 	$(BIN)/pytest -n 2 -m ranges tests/test_ranges.py

@@ -389,7 +389,7 @@ SPEECH = {
     "EnCodec, 48 kHz": encodec("encodec_model_48khz"),
     "ECAPA-TDNN": speech("speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN", MELS, input_size=80),
     "Xvector": speech("speechbrain.lobes.models.Xvector.Xvector", MELS, in_channels=80),
-    "ResNet": speech("speechbrain.lobes.models.ResNet.ResNet", MELS, in_channels=80),
+    "ResNet": speech("speechbrain.lobes.models.ResNet.ResNet", MELS, input_size=80),
     "CRDNN": speech("speechbrain.lobes.models.CRDNN.CRDNN", MELS, input_size=80),
     "DPRNN block": speech("speechbrain.lobes.models.dual_path.Dual_Path_Model", torch.zeros(2, 64, 400), in_channels=64, out_channels=64, intra_model=nn.Identity(), inter_model=nn.Identity(), num_layers=1, K=50),
     "conformer": speech("speechbrain.lobes.models.transformer.Conformer.ConformerEncoder", rows(200, 144), num_layers=2, d_model=144, d_ffn=576, nhead=4, attention_type="regularMHA"),
