@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import sympy
 
@@ -84,10 +85,18 @@ def _of_equality(old: SymbolRange, condition: Condition, name: str) -> SymbolRan
         bounds = [int(str(bound)) for bound in right.args if bound.is_Integer]
         highs = [*bounds, *([] if old.high is None else [old.high])]
         return SymbolRange(old.low, min(highs), old.multiple_of) if len(bounds) == len(right.args) - 1 else None
-    if left == 0 and isinstance(right, sympy.Mod) and str(right.args[0]) == name and right.args[1].is_Integer:
-        together = int(sympy.ilcm(old.multiple_of, int(right.args[1])))  # pyright: ignore[reportArgumentType]
-        return SymbolRange(-(-old.low // together) * together, old.high, together)
+    if left == 0 and isinstance(right, sympy.Mod) and (times := _times(right.args[0], name)) is not None:
+        # c·x is a multiple of n where x is one of the numerator of n/c in its lowest terms.
+        step: Any = right.args[1] / times
+        together = int(sympy.ilcm(old.multiple_of, step.p)) if step.is_Rational else 0  # pyright: ignore[reportArgumentType]
+        return SymbolRange(-(-old.low // together) * together, old.high, together) if together else None
     return _between_equals(old, left - right, name)
+
+
+def _times(product: Any, name: str) -> Any:
+    """How many times a symbol a product is; None where it is something else."""
+    times, size = product.as_coeff_Mul()
+    return times if str(size) == name and times.is_Rational and times > 0 else None
 
 
 def _between_equals(old: SymbolRange, difference: sympy.Expr, name: str) -> SymbolRange | None:

@@ -162,6 +162,21 @@ def test_too_many_ways_are_told_by_the_first_two_and_what_to_try(monkeypatch: py
     )
 
 
+def test_windows_of_which_there_is_one_keep_their_number_within_an_einsum() -> None:
+    """A multiple of 4 that is one of 28: the number of windows is 1 here and free elsewhere, and torch views them on its way."""
+
+    def run(x: Any, layer: Any) -> Any:
+        batch, channels, height, width = x.shape
+        windows = x.view(batch, channels, height // 28, 28, width // 28, 28)
+        return torch.einsum("bcxpyq,dc->bxypqd", windows, layer.weight)
+
+    model = Runs(run, nn.Linear(8, 8))
+    costs = trace(model, "B,H%4,W%4", inputs=("x: float32[B,8,H,W]",), at={"H": 28, "W": 28})
+    assert str(costs.symbols["H"]) == "28 or more, a multiple of 28"
+    assert costs.conditions == ()
+    _agrees(costs, model, ("B", 8, "H", "W"), B=2, H=56, W=84)
+
+
 # What is left where nothing symbolic holds
 
 

@@ -45,6 +45,7 @@ from fxcost.tracing.shapes import SHAPES
 from fxcost.tracing.sizes import Refusal, TorchFiles, TraceError, line_of
 from fxcost.tracing.steps import LEAF, UNREACHED, Recording, Step, called, every_tensor_in, leaves_of, tensors_in
 from fxcost.tracing.values import ends_of, keep_ends
+from fxcost.tracing.views import views_within
 from fxcost.tracing.whole import Globals, sizes_kept
 
 Runner = Callable[[torch.nn.Module, Callable[..., Any], Any, Any], Any]
@@ -221,6 +222,7 @@ def record(
         if sizes.atoms:
             settings.enter_context(text_told(hashing))
             settings.enter_context(sizes_kept(whole))
+            settings.enter_context(views_within())
         settings.enter_context(stack.followed(recorder.runner({paths[path] for path in leaves})))
         settings.enter_context(surroundings)
         settings.enter_context(storages_on_the_cpu())

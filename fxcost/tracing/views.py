@@ -6,14 +6,17 @@ must be the same.
 """
 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownParameterType=false
-# pyright: reportUnknownVariableType=false
+# pyright: reportUnknownVariableType=false, reportPrivateUsage=false
 # Shapes hold plain and carried sizes alike.
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
+import torch._refs
 
 from fxcost.tracing.polynomials import Polynomial, Polynomials, plus, symbols_of, times
 from fxcost.tracing.sizes import hint_of
@@ -177,6 +180,22 @@ def for_sizes(plain: Any, carried: Callable[..., Any]) -> Callable[..., Any]:
         return carried(input, *args) if any(isinstance(size, torch.SymInt) for size in sizes) else plain(input, *args)
 
     return run
+
+
+@contextmanager
+def views_within() -> Generator[None]:
+    """Views that torch's own functions make on their way, as an einsum does, are found here too."""
+
+    def view(input: torch.Tensor, *shape: Any, allow_copy: bool) -> torch.Tensor:
+        sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], (list, tuple)) else shape
+        if any(isinstance(size, torch.SymInt) for size in (*input.shape, *sizes)):
+            return (reshaped if allow_copy else viewed)(input, sizes)
+        return plain(input, *shape, allow_copy=allow_copy)
+
+    references: Any = torch._refs
+    plain = references._reshape_view_helper
+    with mock.patch.object(references, "_reshape_view_helper", view):
+        yield
 
 
 VIEWS = {
