@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from fxcost.costs import CostModel
-from fxcost.documents import Document, Record, as_json, parsed, read_file, validated, write_aside
+from fxcost.documents import Document, Record, as_json, parsed, validated
+from fxcost.files import read_file, write_file
 from fxcost.options import Asked, Mode
 from fxcost.saved import SavedModel, to_model, to_record
 
@@ -51,7 +52,7 @@ def save_lock(lock: Lock, path: Path) -> None:
     values = lock.model_dump(mode="json")
     for each, model in zip(values["models"], lock.models, strict=True):
         each["options"] = model.model_dump(mode="json", include={"options"}, exclude_defaults=True)["options"]
-    write_aside(path, as_json(values))
+    write_file(path, as_json(values))
 
 
 def load_lock(path: Path) -> Lock:

@@ -26,6 +26,7 @@ class Form(StrEnum):
     md = "md"
     csv = "csv"
     json = "json"
+    html = "html"
 
 
 class Attention(StrEnum):
@@ -80,11 +81,16 @@ Plugins = Annotated[
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 3 when the model calls operators without a rule.")]
 AttentionOption = Annotated[
-    Attention, typer.Option("--attention", help="math adds the score matrix to attention's traffic.")
+    Attention,
+    typer.Option("--attention", case_sensitive=False, help="math adds the score matrix to attention's traffic."),
 ]
 ModeOption = Annotated[
     Mode,
-    typer.Option("--mode", help="decode: one new token for each of B sequences, against a cache of P positions."),
+    typer.Option(
+        "--mode",
+        case_sensitive=False,
+        help="decode: one new token for each of B sequences, against a cache of P positions.",
+    ),
 ]
 CausalSkip = Annotated[bool, typer.Option("--causal-skip", help="Count only the pairs that a causal mask keeps.")]
 Leaves = Annotated[
@@ -98,10 +104,21 @@ Platforms = Annotated[
     ),
 ]
 Precision = Annotated[str | None, typer.Option("--precision", metavar="fp16", help="Default: the model's own dtype.")]
-Format = Annotated[Form, typer.Option("--format", "-f", help="Form of the report.")]
+Format = Annotated[
+    Form | None,
+    typer.Option(
+        "--format", "-f", case_sensitive=False, help="Form of the report; default: what --output ends in, else a table."
+    ),
+]
 Top = Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Only the N most expensive rows.")]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of the terminal.")
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write to a file (.csv, .html, .json, .md, .txt) instead of the terminal.",
+    ),
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE.svg|png", help="Draw it too (needs fxcost[plot]).")]
 

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fxcost.documents import write_aside
 from fxcost.errors import FxcostError
+from fxcost.files import write_file
 from fxcost.roofline import LayerPoint, Machine
 from fxcost.sweeps import SweepPoint
 
-FORMATS = (".svg", ".png", ".pdf")
 COLOURS = {"compute": "#0072B2", "memory": "#E69F00", "unknown": "#999999"}
 """Okabe and Ito's blue and orange, apart for every kind of colour vision; markers differ as well."""
 MARKERS = {"compute": "o", "memory": "s", "unknown": "x"}
@@ -22,13 +21,6 @@ def _matplotlib() -> Any:
     except ModuleNotFoundError as error:
         raise FxcostError("plots need matplotlib; pip install 'fxcost[plot]'") from error
     return Figure
-
-
-def checked_path(path: Path) -> Path:
-    """The path, if a plot can be written to it."""
-    if path.suffix.lower() not in FORMATS:
-        raise FxcostError(f"--plot {path}: the name must end in {', '.join(FORMATS)}")
-    return path
 
 
 def plot_sweep(
@@ -105,4 +97,4 @@ def _write(figure: Any, path: Path) -> None:
     picture = io.BytesIO()
     with rc_context({"svg.fonttype": "none"}):  # text stays text: it can be searched and read aloud
         figure.savefig(picture, format=path.suffix.lower().lstrip("."), dpi=150)
-    write_aside(path, picture.getvalue())
+    write_file(path, picture.getvalue())

@@ -9,9 +9,10 @@ from pydantic import Field
 
 from fxcost.conditions import Condition, Pinned, SymbolRange
 from fxcost.costs import Cost, CostModel, LayerCost, Rung
-from fxcost.documents import Document, Record, as_json, parsed, read_file, validated, write_aside
+from fxcost.documents import Document, Record, as_json, parsed, validated
 from fxcost.errors import FxcostError
 from fxcost.expressions import ExpressionError, parse, to_text
+from fxcost.files import read_file, write_file
 from fxcost.quantities import Mapper, Quantity, fault_of, number
 from fxcost.roles import State
 
@@ -114,7 +115,7 @@ class SavedModel(Document):
 
 def save(model: CostModel, path: str | Path) -> None:
     """Write the model; the file is complete or, when interrupted, as it was before."""
-    write_aside(Path(path), as_json(to_record(model).model_dump(mode="json")))
+    write_file(Path(path), as_json(to_record(model).model_dump(mode="json")))
 
 
 def as_text(model: CostModel) -> bytes:

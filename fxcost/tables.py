@@ -156,7 +156,7 @@ def _html(report: Report) -> str:
     before, after = (
         "".join(f"<div>{html.escape(line)}</div>" for line in lines) for lines in (report.heading, report.notes)
     )
-    return f"{before}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{after}"
+    return f'<meta charset="utf-8">{before}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{after}'
 
 
 def _html_cell(column: Column, cell: Cell) -> str:

@@ -65,7 +65,7 @@ def traces_of(model: str, asked: Asked) -> "Traces":
 
 def is_saved(text: str) -> bool:
     """Whether a text names a saved file; a configuration of transformers may end like one."""
-    return text.endswith(".json") and not text.startswith("hf:")
+    return text.lower().endswith(".json") and not text.startswith("hf:")
 
 
 def _saved_costs(path: str, asked: Asked) -> "CostModel":

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from fxcost.commands.terminal import print_report
-from fxcost.options import Form, Format
+from fxcost.commands.terminal import form_of, print_report
+from fxcost.options import Format
 
 
 def platforms(
@@ -15,7 +15,7 @@ def platforms(
         Path | None,
         typer.Option("--lint", metavar="FILE.toml", help="Check a machine of your own for slips; exit 4 if any."),
     ] = None,
-    form: Format = Form.table,
+    form: Format = None,
 ) -> None:
     """The machines fxcost knows."""
     from fxcost.platform_lint import lint as findings_of
@@ -27,6 +27,6 @@ def platforms(
         print("\n".join(findings) if findings else f"{lint}: nothing found")
         raise typer.Exit(4 if findings else 0)
     if name is not None:
-        print_report(platform_report(load_platform(name)), form, None)
+        print_report(platform_report(load_platform(name)), form_of(form, None), None)
     else:
-        print_report(platforms_report(map(load_platform, platform_names())), form, None)
+        print_report(platforms_report(map(load_platform, platform_names())), form_of(form, None), None)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fxcost.commands.models import costs_of, is_saved
-from fxcost.commands.terminal import CHECK_FAILED, print_report, say
+from fxcost.commands.terminal import CHECK_FAILED, form_of, print_report, say
 from fxcost.errors import FxcostError
-from fxcost.options import MODEL_HELP, Asked, Form, Format, Output, model_command
+from fxcost.options import MODEL_HELP, Asked, Format, Output, model_command
 
 if TYPE_CHECKING:
     from fxcost.costs import CostModel
@@ -31,8 +31,12 @@ def lock(
 
     Models that the file holds already are kept, or replaced when named again.
     """
+    from fxcost.files import checked_target
     from fxcost.locks import Lock, load_lock, locked, save_lock
 
+    if not is_saved(str(output)):
+        raise FxcostError(f"--output {output}: a lock file's name must end in .json, as {LOCK} does")
+    checked_target(output)
     known = load_lock(output) if output.exists() else Lock(models=[])
     if not models and not known.models:
         raise FxcostError(f"{output} holds no models yet; name those to lock: fxcost lock resnet50 -o {output}")
@@ -58,7 +62,7 @@ def diff(
     asked: Asked,
     old: Annotated[str, typer.Argument(metavar="OLD", help=f"{SIDE_HELP}: {MODEL_HELP}.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same.")],
-    form: Format = Form.table,
+    form: Format = None,
     output: Output = None,
 ) -> None:
     """What changed between two models or lock files: each layer's formula and its size, totals, ranges."""
@@ -66,6 +70,7 @@ def diff(
     from fxcost.inputs import parse_sizes
     from fxcost.reports.differences import differences_report
 
+    form = form_of(form, output)
     sides = _side(old, asked), _side(new, asked)
     if len(sides[0]) == len(sides[1]) == 1:
         (title,) = sides[1]
@@ -90,7 +95,7 @@ def _side(text: str, asked: Asked) -> "dict[str, CostModel]":
     if is_revision(text) and not Path(text).exists():
         return read_models(file_at(text), text)
     if is_saved(text):
-        from fxcost.documents import read_file
+        from fxcost.files import read_file
 
         return read_models(read_file(Path(text), "lock file or saved model"), text)
     return {text: costs_of(text, asked)}
@@ -101,7 +106,7 @@ def check(
     tolerance: Annotated[
         str, typer.Option("--tolerance", metavar="0.5%", help="How far totals may move; default: not at all.")
     ] = "0",
-    form: Format = Form.table,
+    form: Format = None,
     output: Output = None,
 ) -> None:
     """Trace each model of a lock again; exit 4 when a total moved at any size, naming the layers that did.
@@ -112,7 +117,7 @@ def check(
     from fxcost.reports.change_lines import move_text
     from fxcost.reports.differences import differences_report
 
-    allowed = _tolerance(tolerance)
+    form, allowed = form_of(form, output), _tolerance(tolerance)
     found: dict[str, Difference] = {}
     refused: list[str] = []
     for each in load_lock(lock).models:
