@@ -1,11 +1,13 @@
 """The command line: its commands in their order, and the border where errors are told."""
 
 import sys
+from collections import Counter
 from contextvars import ContextVar
 from io import TextIOWrapper
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from fxcost.commands.platforms import platforms
 from fxcost.commands.regression import check, diff, lock
@@ -13,9 +15,22 @@ from fxcost.commands.roofline import crossover, roofline, sweep
 from fxcost.commands.terminal import say
 from fxcost.commands.trace import explain, trace
 from fxcost.commands.verify import verify
-from fxcost.errors import FxcostError
+from fxcost.errors import FxcostError, UsageError
 
 # Every command imports what it needs itself: `fxcost --help` is to answer at once.
+
+
+class _Command(TyperCommand):
+    """A command that lets no option take the place of one before it."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]  # as typer names it
+        if not ctx.resilient_parsing:
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+            for option, times in Counter(each for each in given if isinstance(each, TyperOption)).items():
+                if times > 1 and not (option.multiple or option.is_flag):
+                    raise UsageError(f"{ctx.info_name} takes {option.opts[0]} once, and it is given {times} times")
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,7 +51,7 @@ _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 
 
 for _command in (trace, crossover, roofline, sweep, explain, verify, lock, diff, check, platforms):
-    app.command()(_command)
+    app.command(cls=_Command)(_command)
 
 
 def main() -> None:

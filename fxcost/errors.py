@@ -16,6 +16,12 @@ class UnknownOperatorsError(FxcostError):
     exit_code = 3
 
 
+class UsageError(FxcostError):
+    """The options do not go together."""
+
+    exit_code = 2
+
+
 MOST_MATCHES = 6
 
 

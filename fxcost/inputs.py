@@ -211,6 +211,8 @@ def parse_sizes(text: str, option: str = "--at") -> dict[str, int]:
         name, _, value = (p.strip() for p in part.partition("="))
         if not NAME.match(name) or not value.isdecimal() or int(value) < 1:
             raise FxcostError(f"{option} {part!r} is not a size such as B=8 (a positive integer)")
+        if name in sizes:
+            raise FxcostError(f"{option} gives {name} twice, {sizes[name]} and {value}; give it one size")
         sizes[name] = int(value)
     return sizes
 

@@ -64,8 +64,10 @@ Inputs = Annotated[
     ),
 ]
 At = Annotated[
-    str | None,
-    typer.Option("--at", metavar="B=8,H=224", help="Sizes to evaluate at; others take the model's usual ones."),
+    list[str] | None,
+    typer.Option(
+        "--at", metavar="B=8,H=224", help="Sizes to evaluate at, others take the model's usual ones; repeat for more."
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -132,7 +134,7 @@ class Asked:
 
     symbolic: Symbolic = None
     inputs: Inputs = None
-    at: At = None
+    at: str | None = None
     settings: Settings = None
     budget: Budget = 60.0
     plugins: Plugins = None
@@ -147,7 +149,7 @@ def model_command(command: Callable[..., None]) -> Callable[..., None]:
     """Make a command of a function whose parameter ``asked`` stands for all options of `Asked`."""
     own = [p for name, p in inspect.signature(command).parameters.items() if name != "asked"]
     names = [field.name for field in fields(Asked)]
-    hints = get_type_hints(Asked, include_extras=True)
+    hints = get_type_hints(Asked, include_extras=True) | {"at": At}
     shared = [
         inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
         for f in fields(Asked)
@@ -155,6 +157,7 @@ def model_command(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(**values: Any) -> None:
+        values["at"] = ",".join(values["at"]) if values["at"] else None  # as lock files keep it
         command(asked=Asked(**{name: values.pop(name) for name in names}), **values)
 
     kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]

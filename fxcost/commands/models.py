@@ -109,6 +109,8 @@ def machines_of(costs: "CostModel", names: list[str], precision: str | None) -> 
     from fxcost.platforms import load_platform
     from fxcost.roofline import machine_for
 
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise FxcostError(f"--platform names {', '.join(twice)} twice; name each machine once")
     return [machine_for(costs, load_platform(name), precision) for name in names]
 
 
@@ -119,6 +121,8 @@ def settings_of(texts: list[str] | None) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise FxcostError(f"--set {text!r} is not of the form key=value")
+        if name in settings:
+            raise FxcostError(f"--set gives {name} twice, {settings[name]!r} and {value!r}; give it one value")
         settings[name] = value
         with suppress(ValueError):
             settings[name] = json.loads(value.lower() if value in ("True", "False") else value)
