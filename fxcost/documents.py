@@ -31,7 +31,9 @@ def parsed(content: bytes, kind: str, place: str) -> dict[str, Any]:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise FxcostError(f"{place} is not a {kind}: {str(error)[:120] or type(error).__name__}") from error
+        raise FxcostError(
+            f"{place} is not a {kind}: {str(error).partition('; use sys.')[0][:120] or type(error).__name__}"
+        ) from error
     return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
 
 

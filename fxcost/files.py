@@ -13,8 +13,8 @@ LARGEST_FILE = 64 * 2**20
 """Bytes; a 126-layer model takes about 10 MB."""
 
 
-def checked_file(path: Path, kind: str, largest: int = LARGEST_FILE) -> Path:
-    """The path of a regular file. Raises `FxcostError` where it is none, a device or a pipe, or larger than any ``kind``."""
+def checked_file(path: Path, kind: str, largest: int | None = LARGEST_FILE) -> Path:
+    """The path of a regular file. Raises `FxcostError` for anything else, which might never end, and for more bytes than any ``kind`` has."""
     try:
         found = path.stat()
     except (OSError, ValueError) as error:
@@ -23,8 +23,8 @@ def checked_file(path: Path, kind: str, largest: int = LARGEST_FILE) -> Path:
         raise FxcostError(f"cannot read {path}: it is a directory; name a {kind}")
     if not stat.S_ISREG(found.st_mode):
         raise FxcostError(f"cannot read {path}: it is a device or a pipe; name a {kind} that is a regular file")
-    if found.st_size > largest:
-        raise FxcostError(f"{path} is larger than {largest // 2**20} MiB; no {kind} is")
+    if largest is not None and found.st_size > largest:
+        raise FxcostError(f"{path} is larger than {largest // 2**10:,} KiB; no {kind} is")
     return path
 
 

@@ -75,11 +75,13 @@ Settings = Annotated[
 ]
 Budget = Annotated[
     float,
-    typer.Option("--budget", metavar="SECONDS", min=1, help="Time a trace may take before image sizes are fixed."),
+    typer.Option(
+        "--budget", metavar="SECONDS", min=1, max=10**6, help="Time a trace may take before image sizes are fixed."
+    ),
 ]
 Plugins = Annotated[
     list[str] | None,
-    typer.Option("--plugin", metavar="MODULE", help="A module with operator rules or passes; repeat for more."),
+    typer.Option("--plugin", metavar="MODULE|FILE.py", help="Operator rules or passes; repeat for more."),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 3 when the model calls operators without a rule.")]
 AttentionOption = Annotated[
@@ -99,10 +101,23 @@ Leaves = Annotated[
     list[str] | None,
     typer.Option("--leaf", metavar="PATH", help="A submodule to count as one unknown call; repeat for more."),
 ]
+
+
+def complete_platforms(start: str) -> list[str]:
+    """The machines whose names begin so, for the completion of shells."""
+    from fxcost.platforms import platform_names
+
+    return [name for name in platform_names() if name.startswith(start.lower())]
+
+
 Platforms = Annotated[
     list[str],
     typer.Option(
-        "--platform", "-p", metavar="NAME", help="A machine of `fxcost platforms`, or a TOML file; repeat to compare."
+        "--platform",
+        "-p",
+        metavar="NAME",
+        autocompletion=complete_platforms,
+        help="A machine of `fxcost platforms`, or a TOML file; repeat to compare.",
     ),
 ]
 Precision = Annotated[str | None, typer.Option("--precision", metavar="fp16", help="Default: the model's own dtype.")]

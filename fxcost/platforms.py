@@ -13,7 +13,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, ValidationError
 
@@ -36,6 +36,7 @@ from fxcost.figures import (
     Watts,
     each_figure,
 )
+from fxcost.files import read_file
 
 Unit = Literal["matrix", "vector"]
 
@@ -52,6 +53,8 @@ BFLOAT16_PRODUCTS = (
 )
 NO_MATRIX_WORK_ON_VECTORS = ("tpu", "npu")
 """Kinds of machines whose vector unit stands beside a matrix unit that does all products, and never in its place."""
+LARGEST_SHEET, LONGEST_LINE = 2**16, 6000
+"""Bytes, several times those of any sheet here: the parser takes time with the square of a key's length."""
 NO_CROSSOVER = ": it answers no crossover, no bound and no time"
 
 
@@ -110,7 +113,9 @@ class Platform(Record):
     title: Text
     vendor: Text
     kind: Literal["gpu", "tpu", "npu", "cpu", "edge"]
-    year: int
+    year: Annotated[
+        int, Field(strict=True, ge=1950, le=2100)
+    ]  # never of 1e99999999, whose digits would fill the memory
     arch: Text | None = None
     sources: Mapping[str, Text] = {}
     peaks: Peaks = Field(alias="peak")
@@ -183,13 +188,13 @@ class Platform(Record):
 def load_platform(ref: str) -> Platform:
     """A machine by name, or by the path of its TOML file (``….toml``)."""
     if ref.endswith(".toml"):
-        return _read(Path(ref), ref)
+        return _read(read_file(Path(ref), "platform file", LARGEST_SHEET), ref)
     specs = _spec_files()
     if ref not in specs:
         raise FxcostError(
             f"unknown platform {ref!r}{near_matches(ref, specs)}; `fxcost platforms` lists all, and a path to a .toml works"
         )
-    platform = _read(specs[ref], str(specs[ref]))
+    platform = _read(specs[ref].read_bytes(), str(specs[ref]))
     if platform.name != ref:
         raise FxcostError(f"{specs[ref]}: name is {platform.name!r}, but the file is called {ref}.toml")
     return platform
@@ -222,17 +227,17 @@ def _plugin_folders() -> Iterator[Traversable]:
             raise FxcostError(f"platform plugin {point.name!r} ({point.value}) does not load: {error}") from error
 
 
-def _read(file: Traversable, shown: str) -> Platform:
+def _read(content: bytes, shown: str) -> Platform:
+    if len(max(content.splitlines(), default=b"", key=len)) > LONGEST_LINE:
+        raise FxcostError(f"{shown} has a line of more than {LONGEST_LINE} characters; no platform file has")
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"), parse_float=Decimal)
+        data = tomllib.loads(content.decode(), parse_float=Decimal)
         sources = cast("object", data.get("sources"))
         return Platform.model_validate(data, context=cast("Any", sources) if isinstance(sources, dict) else {})
-    except OSError as error:
-        raise FxcostError(f"cannot read {shown}: {error.strerror or error}") from error
     except ValidationError as error:
         raise FxcostError(_told(shown, error)) from error
     except (ValueError, ArithmeticError, RecursionError) as error:  # TOML syntax, UTF-8, 1e99999999999, [[[[…
-        raise FxcostError(f"{shown} is not a readable TOML file: {error}") from error
+        raise FxcostError(f"{shown} is not a readable TOML file: {str(error).partition('; use sys.')[0]}") from error
 
 
 def _told(shown: str, error: ValidationError) -> str:

@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
+import shlex
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,3 +142,145 @@ def test_names_that_say_no_form_or_another(
     monkeypatch.chdir(tmp_path)
     is_told(fxcost_command(*arguments.replace("SAVED", str(small_model)).split()), *words)
     assert os.listdir(tmp_path) == []
+
+
+# Read
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
+    """A folder of files that never end, fill the memory or take an age, each under several endings."""
+    folder = tmp_path_factory.mktemp("strange")
+    l4 = (Path(__file__).parents[1] / "specs" / "l4.toml").read_text()
+    for ending in ("toml", "json", "py", "pt2"):
+        (folder / f"zero.{ending}").symlink_to("/dev/zero")
+        os.mkfifo(folder / f"pipe.{ending}")
+        with (folder / f"huge.{ending}").open("wb") as huge:
+            huge.truncate(2**40)
+    (folder / "year.toml").write_text(re.sub("year = .*", "year = 1e99999999", l4))
+    (folder / "digits.toml").write_text(l4.replace("300e9", "9" * 3000))
+    (folder / "longer.toml").write_text(l4.replace("300e9", "9" * 5000))
+    (folder / "deep.toml").write_text("a = " + "[" * 3000)
+    (folder / "keys.toml").write_text(".".join(["a"] * 30_000) + " = 1")
+    (folder / "empty.toml").write_text(re.sub(r"(?s)\[peak.*?(?=\n\[memory)", "[peak]\n", l4))
+    (folder / "deep.json").write_text('{"a":' * 10**6)
+    edits: dict[str, Callable[[Any], object]] = {
+        "usual": lambda d: d["symbols"]["B"].update(usual=10**30),
+        "params": lambda d: d["layers"][0].update(params=10**4000),
+        "digits": lambda d: d["layers"][0].update(params=10**4000),
+        "flops": lambda d: d["layers"][0].update(flops="9" * 900),
+        "dtype": lambda d: d["layers"][0]["reads"]["weight"].update(float99="3"),
+        "own": lambda d: d["model"].update(dtype="float99"),
+        "role": lambda d: d["layers"][0]["reads"].update(wieght={}),
+        "none": lambda d: d.update(layers=[]),
+        "shape": lambda d: d["layers"][0]["inputs"].append(["9" * 900 + "**8"]),
+        "wide": lambda d: d["layers"][0].update(outputs=[["9" * 900 + "**8"]]),
+        "later": lambda d: d["layers"][0].update(flops="(B-1)*" + "9" * 400),
+    }
+    for name, edit in edits.items():
+        document = json.loads(small_model.read_text())
+        edit(document)
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("platforms --lint zero.toml", ["zero.toml: it is a device or a pipe"]),
+        ("platforms --lint pipe.toml", ["pipe.toml: it is a device or a pipe"]),
+        ("platforms --lint huge.toml", ["huge.toml is larger than 64 KiB"]),
+        ("roofline SAVED -p year.toml", ["year.toml: year: should be a valid integer"]),
+        ("roofline SAVED -p longer.toml", ["longer.toml is not a readable TOML file: Exceeds the limit (4300 digits)"]),
+        ("roofline SAVED -p digits.toml", ["byte_per_s: should be less than"]),
+        ("platforms --lint deep.toml", ["deep.toml is not a readable TOML file: maximum recursion"]),
+        ("platforms --lint keys.toml", ["keys.toml has a line of more than 6000 characters"]),
+        ("roofline SAVED -p empty.toml", ["l4 publishes no peak of its matrix unit"]),
+        ("trace zero.json", ["zero.json: it is a device or a pipe"]),
+        ("check pipe.json", ["pipe.json: it is a device or a pipe"]),
+        ("diff huge.json SAVED", ["huge.json is larger than"]),
+        ("trace deep.json", ["deep.json is not a saved model: maximum recursion"]),
+        ("lock any -o zero.json", ["zero.json: it is a device or a pipe"]),
+        ("trace zero.py:model", ["zero.py: it is a device or a pipe"]),
+        ("trace pipe.py:model", ["pipe.py: it is a device or a pipe"]),
+        ("trace huge.py:model", ["huge.py is larger than"]),
+        ("trace resnet18 --plugin pipe.py", ["--plugin cannot read pipe.py: it is a device or a pipe"]),
+        ("trace pipe.pt2", ["pipe.pt2: it is a device or a pipe"]),
+        ("trace hf:zero.json", ["zero.json: it is a device or a pipe"]),
+        ("trace usual.json", ["symbols.B.usual: Input should be less than"]),
+        ("trace params.json", ["layers.0.params: Input should be less than"]),
+        ("trace flops.json", ["layer 'conv'.flops is beyond 10^200"]),
+        ("trace dtype.json", ["layer 'conv'.reads.weight: unknown dtype 'float99'; near: float"]),
+        ("trace own.json", ["model: unknown dtype 'float99'"]),
+        ("trace role.json", ["layer 'conv'.reads: unknown role 'wieght'; near: weight"]),
+        ("roofline none.json -p l4", ["Small computes nothing and moves nothing"]),
+        ("sweep none.json -p l4 --over B=1,2", ["Small computes nothing"]),
+        ("explain shape.json conv", ["at most 1000 digits can be printed"]),
+        ("trace wide.json", ["a number here is too large"]),
+        ("crossover later.json -p l4", ["a number here is too large"]),
+        ("sweep SAVED -p l4 --over B=MANY", ["--over B lists 30000 values; at most 10000 are tried"]),
+        ("sweep SAVED -p l4 --over B=1:1000000000000:1", ["has more than 10000 values"]),
+        ("sweep SAVED -p l4 --over B=1:DIGITS:*2", ["--over B: 99999999999999999999… is more than 10^15"]),
+        ("sweep SAVED -p l4 --over B=DIGITS", ["--over B: 99999999999999999999… is more than 10^15"]),
+        ("trace SAVED --at B=DIGITS", ["--at B: 99999999999999999999… is more than 10^15"]),
+        ("trace resnet18 --symbolic B%DIGITS", ["--symbolic: 99999999999999999999… is more than 10^15"]),
+        ("trace resnet18 --input x:float32[DIGITS]", ["--input x: 99999999999999999999… is more than 10^15"]),
+        ("trace resnet18 --at B=1000000000000000", ["has more than 2^58 elements at B=1000000000000000"]),
+        ("check any.json --tolerance 1e-999999999", ["--tolerance '1e-999999999' is not a share"]),
+        ("check any.json --tolerance 1e999999999", ["--tolerance '1e999999999' is not a share"]),
+    ],
+)
+def test_what_would_never_end_is_told(
+    fxcost_command: Command,
+    small_model: Path,
+    strange: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: str,
+    words: list[str],
+) -> None:
+    """Without the checks these wait for a pipe, read a device for ever, or fill the memory."""
+    monkeypatch.chdir(strange)
+    stand_ins = {"SAVED": str(small_model), "MANY": ",".join(map(str, range(1, 30_001))), "DIGITS": "9" * 5000}
+    for name, text in stand_ins.items():
+        arguments = arguments.replace(name, text)
+    is_told(fxcost_command(*arguments.split()), *words)
+
+
+# Printed
+
+
+def test_names_of_a_file_do_not_speak_to_the_terminal(
+    fxcost_command: Command, small_model: Path, tmp_path: Path
+) -> None:
+    """A colour, a bell, a second line, the C1 form of a colour, text turned around, half a character."""
+    hostile = "\x1b[31mred\x07\nline\x9b32m\u202e\ud800"
+    shown = r"\x1b[31mred\x07\nline\x9b32m\u202e\ud800"
+    document = json.loads(small_model.read_text())
+    document["model"]["ref"] = document["layers"][0]["name"] = hostile
+    document["assumptions"].append(hostile)
+    document["modules"]["conv"] = hostile
+    document["layers"][0]["reason"] = document["layers"][0]["op"] = hostile
+    saved = tmp_path / "hostile.json"
+    saved.write_text(json.dumps(document))
+    for form in ("table", "md", "csv", "json", "html"):
+        code, out, err = fxcost_command("trace", saved, "-f", form)
+        assert code == 0, err
+        assert shown.replace("\\", "\\\\" if form == "json" else "\\") in out
+        assert all(each.isprintable() or each == "\n" for each in out), form
+    for arguments in (("explain", saved, "none"), ("crossover", saved, "-p", "l4", "--over", "Q")):
+        is_told(said := fxcost_command(*arguments), shown)
+        assert said[2].isprintable()
+    is_told(fxcost_command("trace", tmp_path / "\x1b[31m\udcff.json"), r"\x1b[31m\udcff.json")
+    assert fxcost_command("explain", saved, shown)[0] == 0
+
+
+# Streams that take nothing
+
+
+@pytest.mark.parametrize("arguments", ["trace SAVED", "--help", "--version", "platforms l4 -f json"])
+@pytest.mark.parametrize("stdout", ["/dev/full", "closed"])
+def test_a_report_that_nobody_gets_is_no_success(small_model: Path, arguments: str, stdout: str) -> None:
+    command = shlex.join([sys.executable, "-m", "fxcost", *arguments.replace("SAVED", str(small_model)).split()])
+    redirected = f"{command} {'>&-' if stdout == 'closed' else f'> {stdout}'}"
+    done = subprocess.run(["/bin/sh", "-c", redirected], capture_output=True, text=True, check=False)
+    is_told((done.returncode, done.stdout, done.stderr.strip()), "cannot write to stdout")

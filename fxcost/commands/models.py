@@ -124,6 +124,6 @@ def settings_of(texts: list[str] | None) -> dict[str, Any]:
         if name in settings:
             raise FxcostError(f"--set gives {name} twice, {settings[name]!r} and {value!r}; give it one value")
         settings[name] = value
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             settings[name] = json.loads(value.lower() if value in ("True", "False") else value)
     return settings

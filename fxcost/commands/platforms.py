@@ -6,11 +6,14 @@ from typing import Annotated
 import typer
 
 from fxcost.commands.terminal import form_of, print_report
-from fxcost.options import Format
+from fxcost.options import Format, complete_platforms
 
 
 def platforms(
-    name: Annotated[str | None, typer.Argument(help="One machine, with every figure and its source.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(autocompletion=complete_platforms, help="One machine, with every figure and its source."),
+    ] = None,
     lint: Annotated[
         Path | None,
         typer.Option("--lint", metavar="FILE.toml", help="Check a machine of your own for slips; exit 4 if any."),

@@ -1,5 +1,6 @@
 """Costs kept from drifting: `fxcost lock`, `fxcost diff` and `fxcost check`."""
 
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from fxcost.locks import LockedModel
 
 LOCK = Path("costs.lock.json")
+FINEST_TOLERANCE = Decimal("1e-12")
 
 
 @model_command
@@ -150,9 +152,10 @@ def _tolerance(text: str) -> Fraction:
     """Read ``0.5%`` or ``0.005``."""
     number, sign, rest = text.strip().partition("%")
     try:
-        share = Fraction(number) / (100 if sign else 1)
-    except (ValueError, ZeroDivisionError):
-        share = Fraction(-1)
-    if rest or share < 0:
-        raise FxcostError(f"--tolerance {text!r} is not a share such as 0.5% or 0.005")
-    return share
+        given = Decimal(number)
+    except ArithmeticError:
+        given = Decimal("NaN")
+    # The smallest is bounded too: an exact fraction of 1e-999999999 would fill the memory.
+    if rest or not (given == 0 or (given.is_finite() and FINEST_TOLERANCE <= given <= 100)):
+        raise FxcostError(f"--tolerance {text[:40]!r} is not a share such as 0.5% or 0.005")
+    return Fraction(given) / (100 if sign else 1)

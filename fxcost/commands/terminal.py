@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxcost.errors import FxcostError
+from fxcost.errors import FxcostError, printable
 from fxcost.options import Form
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def print_report(report: "Report", form: Form, output: Path | None) -> None:
 
 
 def say(text: str) -> None:
-    """A line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Lines on stderr."""
+    print(*map(printable, text.split("\n")), sep="\n", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -87,6 +87,7 @@ def progress(text: str) -> Generator[None]:
         yield
         return
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(file=sys.stderr).status(text):
+    with Console(file=sys.stderr).status(Text(printable(text))):
         yield
