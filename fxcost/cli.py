@@ -90,6 +90,7 @@ def main() -> None:
         _write_no_more()
         sys.exit(1)
     except OSError as error:
+        _write_no_more()
         _fail(error, f"cannot write to {error.filename or 'stdout'}: {error.strerror or error}", 1)
     except Exception as error:  # noqa: BLE001  # the last border: no traceback unless asked for
         if isinstance(error, OverflowError) or "integer string conversion" in str(
@@ -124,5 +125,4 @@ def _fail(error: Exception, text: str, code: int) -> None:
     if _debugging.get():
         raise error
     say(f"fxcost: {text}")
-    _write_no_more()
     sys.exit(code)

@@ -274,6 +274,28 @@ def test_names_of_a_file_do_not_speak_to_the_terminal(
     assert fxcost_command("explain", saved, shown)[0] == 0
 
 
+def test_names_of_a_model_do_not_speak_to_the_terminal(fxcost_command: Command, tmp_path: Path) -> None:
+    model = tmp_path / "hostile\u202e_model.py"
+    model.write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Hostile(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.parts = nn.ModuleDict({'\\x1b[31mred\\n\\x9b32m': nn.Linear(3, 4)})\n"
+        "    def forward(self, x):\n"
+        "        return next(iter(self.parts.values()))(x)\n"
+        "def hostile(): return Hostile(), torch.zeros(2, 3)\n"
+        "def failing(): raise ValueError('\\x1b[31mred')\n"
+    )
+    for form in ("table", "md", "csv", "json", "html"):
+        code, out, err = fxcost_command("trace", f"{model}:hostile", "-f", form)
+        assert code == 0, err
+        assert "[31mred" in out
+        assert all(each.isprintable() or each == "\n" for each in out), form
+    is_told(said := fxcost_command("trace", f"{model}:failing"), r"\x1b[31mred")
+    assert said[2].isprintable()
+
+
 # Streams that take nothing
 
 
@@ -282,5 +304,6 @@ def test_names_of_a_file_do_not_speak_to_the_terminal(
 def test_a_report_that_nobody_gets_is_no_success(small_model: Path, arguments: str, stdout: str) -> None:
     command = shlex.join([sys.executable, "-m", "fxcost", *arguments.replace("SAVED", str(small_model)).split()])
     redirected = f"{command} {'>&-' if stdout == 'closed' else f'> {stdout}'}"
-    done = subprocess.run(["/bin/sh", "-c", redirected], capture_output=True, text=True, check=False)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(["/bin/sh", "-c", redirected], capture_output=True, text=True, check=False, env=buffered)
     is_told((done.returncode, done.stdout, done.stderr.strip()), "cannot write to stdout")
