@@ -34,7 +34,7 @@ def lock(
     Models that the file holds already are kept, or replaced when named again.
     """
     from fxcost.files import checked_target
-    from fxcost.locks import Lock, load_lock, locked, save_lock
+    from fxcost.locks import Lock, add_to_lock, load_lock, locked
 
     if not is_saved(str(output)):
         raise FxcostError(f"--output {output}: a lock file's name must end in .json, as {LOCK} does")
@@ -46,7 +46,7 @@ def lock(
         raise FxcostError(f"options belong to models; without any, {output}'s are traced with their own options")
     wanted = [(model, asked) for model in models] if models else [(each.model, each.options) for each in known.models]
     entries = [locked(model, options, _traced(model, options)) for model, options in wanted]
-    save_lock(known.having(*entries), output)
+    add_to_lock(entries, output)
     say(f"locked {', '.join(each.title for each in entries)} in {output}")
 
 
