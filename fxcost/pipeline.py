@@ -85,8 +85,8 @@ class Pipeline:
         """
         for each in self.passes:
             with users_code(f"pass {each.name}"):
-                table = cast("Any", each.annotate(graph))  # what a user's function gives
-            if not isinstance(table, Mapping):
+                table = each.annotate(graph)
+            if not isinstance(cast("object", table), Mapping):
                 raise PipelineError(f"pass {each.name} returns a {type(table).__name__}, not a table of operations")
             missed = [node.name for node in operations(graph) if node not in table]
             if missed:

@@ -24,13 +24,10 @@ def find_layers(model: CostModel, name: str) -> tuple[LayerCost, ...]:
     named = {row_name(layers): layers for layers in rows.values()}
     found = [layer for layer in model.layers if layer.name == name] or named.get(name) or _inside(model, name)
     found = found or [layer for layer in model.layers if layer.op == name]
-    if not found:
-        paths = [path for path in _modules(model) if path.rpartition(".")[2] == name]
-        if len(paths) > 1:
-            raise FxcostError(
-                f"{model.ref} has several modules {name}: {', '.join(paths[:6])}{', …' * (len(paths) > 6)}; give the path"
-            )
-        found = _inside(model, paths[0]) if paths else []
+    if not found:  # a table of modules prints the last part of their paths
+        paths = {path for path in _modules(model) if path.rpartition(".")[2] == name}
+        inside = {layer.name for path in paths for layer in _inside(model, path)}
+        found = [layer for layer in model.layers if layer.name in inside]
     if not found:
         names = {*(layer.name for layer in model.layers), *named, *_modules(model)}
         raise FxcostError(
