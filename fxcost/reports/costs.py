@@ -339,7 +339,7 @@ def _cells(sizes: _Sizes, by: By, whole: _Whole, flop_factor: int, byte_factor: 
         Cell(line.kind),
         Cell(count, line.count),
         Cell(line.where),
-        Cell(line.first.op if line.first else ""),
+        Cell(line.first.op if line.first else line.name if by == "op" else ""),
         Cell("unknown" if line.marks else line.first.coverage if line.first else ""),
         Cell(f"{values.params:,}" if values.params else "", values.params),
         Cell(line.marks + formula(line.formulas.flops), quantity_text(line.formulas.flops)),

@@ -38,7 +38,7 @@ def find_layers(model: CostModel, name: str) -> tuple[LayerCost, ...]:
 
 def _inside(model: CostModel, path: str) -> list[LayerCost]:
     """All that runs inside the module of that path; the reference of the model stands for all of it."""
-    if path == model.ref:
+    if path in ("", model.ref):
         return list(model.layers)
     return [each for each in model.layers if any(f"{at}.".startswith(f"{path}.") for at in (each.module, each.place))]
 
