@@ -23,17 +23,12 @@ from fxcost.errors import FxcostError
 from fxcost.evaluation import substitute, total
 from fxcost.expressions import symbol
 from fxcost.piecewise import IntegerSet, Interval, coefficients
-from fxcost.platforms import NO_CROSSOVER, PRECISION_BITS, Platform
+from fxcost.platforms import NO_CROSSOVER, PRECISION_BITS, PRECISION_OF_DTYPE, Platform, precision_named
 from fxcost.quantities import Quantity, as_expr, number
 from fxcost.tightening import tighten
 
 Bound = Literal["compute", "memory", "unknown"]
 Outcome = Literal["always", "at", "never", "within", "unknown"]
-
-PRECISION_OF_DTYPE: Mapping[str, str] = {
-    "float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16",
-    "float8_e4m3fn": "fp8", "float8_e5m2": "fp8", "int8": "int8",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,7 +82,7 @@ def machine_for(model: CostModel, platform: Platform, precision: str | None) -> 
             f"{platform.name} has no {own} peak; it has: {listed}\n"
             f"{model.ref} computes in {model.dtype}; ask for another precision with --precision {nearest}"
         )
-    return Machine(platform, precision or str(own))
+    return Machine(platform, precision_named(precision) if precision else str(own))
 
 
 PREFERRED = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8", "fp64", "fp4", "int4")

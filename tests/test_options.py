@@ -1,5 +1,7 @@
 """Options of the command line: those that repeat, and what is typed in another case."""
 
+import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,3 +42,48 @@ def test_nothing_takes_the_place_of_what_was_given(
     assert said.startswith("fxcost: ")
     assert len(said.splitlines()) <= 2
     assert words in said
+
+
+@pytest.mark.parametrize("typed", ["FP16", "Fp16"])
+def test_a_precision_a_machine_and_a_form_are_known_in_any_case(
+    fxcost_command: Command, small_model: Path, typed: str
+) -> None:
+    asked = fxcost_command("crossover", small_model, "-p", "L4", "--precision", typed, "-f", "CSV")
+    assert asked == fxcost_command("crossover", small_model, "-p", "l4", "--precision", "fp16", "-f", "csv")
+    assert asked[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"), [("float16", "fp16"), ("BFloat16", "bf16"), ("torch.float32", "fp32"), ("f16", "bf16, fp16")]
+)
+def test_what_torch_calls_a_precision_is_near(
+    fxcost_command: Command, small_model: Path, typed: str, near: str
+) -> None:
+    code, out, said = fxcost_command("roofline", small_model, "-p", "l4", "--precision", typed)
+    assert (code, out) == (1, "")
+    assert f"unknown precision {typed!r}; near: {near};" in said
+
+
+def test_a_machine_without_the_precision_is_a_row_that_says_so(fxcost_command: Command, small_model: Path) -> None:
+    """A V100 multiplies nothing in bfloat16."""
+    asked = (small_model, "-p", "l4", "-p", "v100-sxm2-32gb", "--precision", "bf16")
+    why = "has no bf16 peak; it has: fp64, fp32, fp16"
+    for command, column in (
+        (("crossover", *asked), "outcome"),
+        (("roofline", *asked), "bound"),
+        (("sweep", *asked, "--over", "B=1,2"), "to_compute_bound"),
+    ):
+        code, out, said = fxcost_command(*command, "-f", "csv")
+        assert code == 0, said
+        *answers, row = csv.DictReader(io.StringIO(out))
+        assert {each["platform"] for each in answers} == {"l4"}
+        assert (row["platform"], row[column]) == ("v100-sxm2-32gb", why)
+        assert f"v100-sxm2-32gb {why}" in fxcost_command(*command)[1]
+    heading = next(line for line in fxcost_command("crossover", *asked)[1].splitlines() if line.startswith(" layer"))
+    assert heading.split()[-1] == "v100-sxm2-32gb"
+    code, out, said = fxcost_command(
+        "crossover", small_model, "-p", "t4", "-p", "v100-sxm2-32gb", "--precision", "bf16"
+    )
+    assert (code, out, len(said.splitlines())) == (1, "", 1)
+    assert "t4 has no bf16 peak" in said
+    assert f"v100-sxm2-32gb {why}" in said

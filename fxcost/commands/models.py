@@ -104,14 +104,31 @@ def point_of(costs: "CostModel", at: str | None) -> dict[str, int]:
     return sizes
 
 
-def machines_of(costs: "CostModel", names: list[str], precision: str | None) -> "list[Machine]":
-    """The machines of ``--platform`` for a model's dtype, or for ``--precision``."""
-    from fxcost.platforms import load_platform
+def machines_of(costs: "CostModel", names: list[str], precision: str | None) -> "tuple[list[Machine], dict[str, str]]":
+    """The machines of ``--platform`` for a model's dtype, or for ``--precision``, and those that have none, with why.
+
+    Raises `FxcostError` where no machine is left.
+    """
+    from fxcost.platforms import load_platform, precision_named
     from fxcost.roofline import machine_for
 
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+    precision = precision and precision_named(precision)
+    platforms = [load_platform(name) for name in names]
+    known = [platform.name for platform in platforms]
+    if twice := [name for name in dict.fromkeys(known) if known.count(name) > 1]:
         raise FxcostError(f"--platform names {', '.join(twice)} twice; name each machine once")
-    return [machine_for(costs, load_platform(name), precision) for name in names]
+    machines: list[Machine] = []
+    refused: dict[str, str] = {}
+    for platform in platforms:
+        try:
+            machines.append(machine_for(costs, platform, precision))
+        except FxcostError as error:
+            if len(platforms) == 1:
+                raise
+            refused[platform.name] = str(error).splitlines()[0].removeprefix(f"{platform.name} ")
+    if not machines:
+        raise FxcostError("; ".join(f"{name} {why}" for name, why in refused.items()))
+    return machines, refused
 
 
 def settings_of(texts: list[str] | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fxcost.commands.terminal import form_of, print_report
+from fxcost.errors import UsageError, printable
 from fxcost.options import Format, complete_platforms
 
 
@@ -22,12 +23,17 @@ def platforms(
 ) -> None:
     """The machines fxcost knows."""
     from fxcost.platform_lint import lint as findings_of
-    from fxcost.platforms import load_platform, platform_names
+    from fxcost.platforms import SheetError, load_platform, platform_names
     from fxcost.reports.platforms import platform_report, platforms_report
 
     if lint is not None:
-        findings = findings_of(load_platform(str(lint)))
-        print("\n".join(findings) if findings else f"{lint}: nothing found")
+        if name is not None or form is not None:
+            raise UsageError("--lint stands alone: it checks one file, and says its findings line by line")
+        try:
+            findings = findings_of(load_platform(str(lint)))
+        except SheetError as error:
+            findings = error.slips
+        print("\n".join(map(printable, findings)) if findings else f"{lint}: nothing found")
         raise typer.Exit(4 if findings else 0)
     if name is not None:
         print_report(platform_report(load_platform(name)), form_of(form, None), None)

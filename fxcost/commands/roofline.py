@@ -29,6 +29,7 @@ def crossover(
     """From which batch size (or resolution, or length) each layer is compute-bound: always, from a size on, or never."""
     from fxcost.inputs import parse_sweep
     from fxcost.reports.crossovers import crossover_report
+    from fxcost.reports.platforms import with_refused
     from fxcost.roofline import crossovers
     from fxcost.sweeps import crossovers_tried
 
@@ -36,7 +37,7 @@ def crossover(
     name, sizes = parse_sweep(over) if "=" in over else (over, ())
     traces = traces_of(model, asked)
     costs, point = traces.first, point_of(traces.first, asked.at)
-    machines = machines_of(costs, platform, precision)
+    machines, refused = machines_of(costs, platform, precision)
     along = traces.along(name, sizes, point, say) if sizes else {}
     if not sizes and not is_saved(model):
         point.pop(name, None)  # a size to trace at, for a symbol that may have no usual one
@@ -45,7 +46,8 @@ def crossover(
         for each in machines
     ]
     wide = form in (Form.table, Form.md)
-    print_report(crossover_report(costs, solved, name, point, wide=wide, tried=along), form, output)
+    report = crossover_report(costs, solved, name, point, wide=wide, tried=along)
+    print_report(with_refused(report, refused), form, output)
 
 
 @model_command
@@ -60,13 +62,14 @@ def roofline(
     output: Output = None,
 ) -> None:
     """Each layer on a machine at one point: intensity, bound, time."""
+    from fxcost.reports.platforms import with_refused
     from fxcost.reports.roofline import roofline_report
     from fxcost.roofline import layer_points
 
     form = form_of(form, output)
     checked_plot(plot)
     costs = costs_of(model, asked)
-    machines = machines_of(costs, platform, precision)
+    machines, refused = machines_of(costs, platform, precision)
     point = point_of(costs, asked.at)
     report = roofline_report(costs, machines, point, wide=form in (Form.table, Form.md), top=top)
     if plot is not None:
@@ -74,7 +77,7 @@ def roofline(
 
         plot_roofline(plot, report.heading[0], [(m, layer_points(costs, m, point)) for m in machines])
         say(f"drawn {plot}")
-    print_report(report, form, output)
+    print_report(with_refused(report, refused), form, output)
 
 
 @model_command
@@ -95,6 +98,7 @@ def sweep(
 ) -> None:
     """Time and throughput along batch sizes (or another symbol), and which layers change side."""
     from fxcost.inputs import parse_sweep
+    from fxcost.reports.platforms import with_refused
     from fxcost.reports.roofline import counted_in
     from fxcost.reports.sweeps import sweep_report
     from fxcost.roofline import layer_points
@@ -105,7 +109,7 @@ def sweep(
     name, sizes = parse_sweep(over)
     traces = traces_of(model, asked)
     costs, point = traces.first, point_of(traces.first, asked.at)
-    machines = machines_of(costs, platform, precision)
+    machines, refused = machines_of(costs, platform, precision)
     along = traces.along(name, sizes, point, say)
     swept = [(machine, swept_over(along, machine, name, point)) for machine in machines]
     report = sweep_report(costs, name, swept, point)
@@ -116,4 +120,4 @@ def sweep(
         roofs = [(machine, layer_points(along[last], machine, {**point, name: last})) for machine in machines]
         plot_sweep(plot, report.heading[0], name, swept, roofs, counted_in(costs))
         say(f"drawn {plot}")
-    print_report(report, form, output)
+    print_report(with_refused(report, refused), form, output)
