@@ -2,7 +2,11 @@
 
 import csv
 import io
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -87,3 +91,40 @@ def test_a_machine_without_the_precision_is_a_row_that_says_so(fxcost_command: C
     assert (code, out, len(said.splitlines())) == (1, "", 1)
     assert "t4 has no bf16 peak" in said
     assert f"v100-sxm2-32gb {why}" in said
+
+
+@pytest.mark.parametrize("command", [["fxcost"], ["python", "-m", "fxcost"]])
+def test_the_version_by_either_name(command: list[str]) -> None:
+    folder = Path(sys.executable).parent
+    done = subprocess.run([folder / command[0], *command[1:], "--version"], check=True, capture_output=True, text=True)
+    assert done.stdout == f"fxcost {version('fxcost')}\n"
+
+
+@pytest.mark.parametrize(
+    ("shell", "asked"),
+    [
+        ("bash", {"COMP_WORDS": "fxcost roofline x.json -p h100", "COMP_CWORD": "4"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "fxcost roofline x.json -p h100"}),
+        (
+            "fish",
+            {
+                "_TYPER_COMPLETE_ARGS": "fxcost roofline x.json -p h100",
+                "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+            },
+        ),
+    ],
+)
+def test_shells_complete_machines(
+    fxcost_command: Command, monkeypatch: pytest.MonkeyPatch, shell: str, asked: dict[str, str]
+) -> None:
+    """As each shell asks; what it is to be told is the names of the sheets that begin so."""
+    monkeypatch.setenv("_FXCOST_COMPLETE", f"source_{shell}")
+    code, script, _ = fxcost_command()
+    assert (code, "_FXCOST_COMPLETE" in script) == (0, True)
+    monkeypatch.setenv("_FXCOST_COMPLETE", f"complete_{shell}")
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    told = fxcost_command()[1]
+    names = {path.stem for path in (Path(__file__).parents[1] / "specs").glob("h100*.toml")}
+    assert len(names) > 1
+    assert set(re.findall(r"[a-z][0-9a-z]+-[-0-9a-z]+", told)) == names
