@@ -274,6 +274,20 @@ def test_names_of_a_file_do_not_speak_to_the_terminal(
     assert fxcost_command("explain", saved, shown)[0] == 0
 
 
+def test_a_name_is_drawn_as_it_is(fxcost_command: Command, small_model: Path, tmp_path: Path) -> None:
+    """matplotlib reads what stands between dollars as mathematics, and this as broken."""
+    document = json.loads(small_model.read_text())
+    document["model"]["ref"] = r"a$\bad$b"
+    (tmp_path / "dollars.json").write_text(json.dumps(document))
+    machine = (Path(__file__).parents[1] / "specs" / "l4.toml").read_text()
+    (tmp_path / "dollars.toml").write_text(machine.replace('name = "l4"', "name = 'l$\\bad$4'"))
+    asked = (tmp_path / "dollars.json", "-p", tmp_path / "dollars.toml", "--plot", tmp_path / "x.svg")
+    for command in (("roofline", *asked), ("sweep", *asked, "--over", "B=1,2")):
+        code, _, said = fxcost_command(*command)
+        assert code == 0, said
+        assert r"a$\bad$b" in (tmp_path / "x.svg").read_text()
+
+
 def test_names_of_a_model_do_not_speak_to_the_terminal(fxcost_command: Command, tmp_path: Path) -> None:
     model = tmp_path / "hostile\u202e_model.py"
     model.write_text(
