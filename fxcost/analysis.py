@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
+from math import prod
 from typing import Any, Literal
 
 import sympy
@@ -38,6 +39,8 @@ from fxcost.tracing import Traced, arguments_like, loaded_program, program_argum
 
 DEFAULT_BUDGET = 60.0
 """Seconds a trace may take before sizes of images are fixed."""
+MOST_ELEMENTS = 2**58
+"""Of one input: torch numbers the bytes of a tensor in 63 bits, and an element has up to 16 of them."""
 Mode = Literal["forward", "decode"]
 DECODE_INPUTS = "decoding has inputs of its own, a token for each sequence and a cache; leave the others out"
 
@@ -147,7 +150,14 @@ def _sizes(source: Source, multiples: Mapping[str, int], given: Mapping[str, int
         raise FxcostError(
             f"no usual size is known for {', '.join(missing)}; give one with --at {','.join(f'{m}=64' for m in missing)}"
         )
-    return {name: -(-sizes[name] // multiples.get(name, 1)) * multiples.get(name, 1) for name in known}
+    taken = {name: -(-sizes[name] // multiples.get(name, 1)) * multiples.get(name, 1) for name in known}
+    for spec in source.arguments.specs():
+        if prod(spec.shape(taken)) > MOST_ELEMENTS:
+            at = ", ".join(f"{name}={size}" for name, size in taken.items())
+            raise FxcostError(
+                f"the input {spec} has more than 2^58 elements at {at or 'these sizes'}; give smaller sizes with --at"
+            )
+    return taken
 
 
 def _with_usual_sizes(model: CostModel, given: Mapping[str, int]) -> CostModel:

@@ -1,7 +1,6 @@
 """A model built without memory for its weights, and what it is called with."""
 
 import inspect
-import traceback
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +12,7 @@ import torch
 
 from fxcost.errors import FxcostError
 from fxcost.inputs import Arguments
+from fxcost.loading import said, users_code
 from fxcost.tracing import arguments_like
 
 
@@ -82,33 +82,25 @@ def _is_by_name(module: torch.nn.Module, given: Mapping[Any, Any]) -> bool:
 
 
 def _called(factory: Callable[..., Any], settings: Mapping[str, Any], ref: str) -> Any:
-    try:
-        with torch.device(_device.get()):
+    with users_code(ref):
+        try:
+            with torch.device(_device.get()):
+                return factory(**settings)
+        except TypeError as error:
+            if not settings:
+                raise
+            given = ", ".join(f"--set {name}={str(value)[:40]}" for name, value in settings.items())
+            raise FxcostError(f"{ref} does not take {given}: {said(error)}") from error
+        except (NotImplementedError, RuntimeError) as error:
+            if "meta" not in str(error):
+                raise
             return factory(**settings)
-    except TypeError as error:
-        if settings:
-            raise FxcostError(
-                f"{ref} does not take {', '.join(f'--set {k}={v}' for k, v in settings.items())}: {error}"
-            ) from error
-        raise FxcostError(raised(ref, error)) from error
-    except (NotImplementedError, RuntimeError) as error:
-        if "meta" not in str(error):
-            raise FxcostError(raised(ref, error)) from error
-        return factory(**settings)
-    except Exception as error:
-        raise FxcostError(raised(ref, error)) from error
 
 
 def _as_module(module: Any, ref: str) -> torch.nn.Module:
     if not isinstance(module, torch.nn.Module):
         raise FxcostError(f"{ref} gives a {type(module).__name__}, not a torch.nn.Module")
     return _on_one_device(module)
-
-
-def raised(ref: str, error: BaseException) -> str:
-    """What the user's own code raised, and where."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{ref} raised {type(error).__name__}: {str(error)[:200]} ({Path(frame.filename).name}:{frame.lineno})"
 
 
 def _on_one_device(module: torch.nn.Module) -> torch.nn.Module:

@@ -6,6 +6,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from fractions import Fraction
 from importlib.metadata import version
 from math import prod
 from typing import Any
@@ -16,13 +17,15 @@ from torch.fx import Graph, Node
 
 from fxcost.building import Source
 from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, operator_name
+from fxcost.errors import FxcostError
 from fxcost.evaluation import total
+from fxcost.expressions import to_text
 from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, operations, placeholders
 from fxcost.ops.rules import call_of
 from fxcost.passes.flops import FLOPS
 from fxcost.passes.parameters import PARAMETERS, unused_parameters
 from fxcost.passes.traffic import TRAFFIC
-from fxcost.pipeline import Pass
+from fxcost.pipeline import Pass, PipelineError
 from fxcost.quantities import as_expr
 from fxcost.roles import State
 from fxcost.tracing import Traced
@@ -34,6 +37,7 @@ def collect(
     """The costs of a graph that all passes have run over: a row for each operation that is not free."""
     nodes = [node for node in operations(traced.graph) if FLOPS[node].coverage != "free"]
     names = _names(nodes, traced.modules)
+    _refuse_no_amounts(extra, nodes, names)
     layers = [_row(node, name, extra) for node, name in zip(nodes, names, strict=True)]
     layers += [_unused(name, count, traced.modules) for name, count in unused_parameters(traced.graph).items()]
     state = _state(source, traced.graph)
@@ -53,6 +57,27 @@ def collect(
         tool={"fxcost": version("fxcost"), "torch": torch.__version__.partition("+")[0]},
         state=state,
     )
+
+
+def _refuse_no_amounts(extra: tuple[Pass[Any], ...], nodes: list[Node], names: list[str]) -> None:
+    """Raise `PipelineError` naming every pass that found something which is no exact number or formula, and the first such layer of each."""
+    faults: list[str] = []
+    for each in extra:
+        values = ((name, each.provides[node]) for node, name in zip(nodes, names, strict=True))
+        strange = next(((name, value) for name, value in values if not _is_amount(value)), None)
+        if strange:
+            faults.append(f"pass {each.name} gives {strange[1]!r:.80} for {strange[0]}")
+    if faults:
+        raise PipelineError(f"{'; '.join(faults)}: wanted are whole numbers, fractions and formulas of sympy")
+
+
+def _is_amount(value: Any) -> bool:
+    if isinstance(value, (int, Fraction)):
+        return True
+    try:
+        return isinstance(value, sympy.Expr) and bool(to_text(value))
+    except FxcostError:
+        return False
 
 
 def _state(source: Source, graph: Graph) -> State | None:

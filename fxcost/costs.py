@@ -15,6 +15,7 @@ from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
 from fxcost.evaluation import evaluate, symbol_names
 from fxcost.quantities import (
     DTYPE_BITS,
+    LARGEST_AMOUNT,
     Counts,
     Mapper,
     Quantity,
@@ -268,7 +269,11 @@ class CostModel:
         layers = tuple(layer.map(mapper) for layer in self.layers)
         for layer in layers:
             for name, value, whole in layer.amounts():
-                fault = "" if type(value) is int and value >= 0 else fault_of(number(value), point, whole=whole)
+                fault = (
+                    ""
+                    if type(value) is int and 0 <= value < LARGEST_AMOUNT
+                    else fault_of(number(value), point, whole=whole)
+                )
                 if fault:
                     raise FxcostError(f"{_rule_and_layer(layer)}.{name} {fault}")
         state = None if self.state is None else self.state.map(mapper)

@@ -1,18 +1,11 @@
-"""JSON documents with a version: read with every part checked, written whole or not at all."""
+"""JSON documents with a version, read with every part checked."""
 
 import json
-import os
-import tempfile
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fxcost.errors import FxcostError
-
-LARGEST_FILE = 256 * 2**20
-"""Bytes; a 126-layer model takes about 10 MB."""
 
 
 class Record(BaseModel):
@@ -33,22 +26,14 @@ class Document(Record):
 D = TypeVar("D", bound=Document)
 
 
-def read_file(path: Path, kind: str) -> bytes:
-    """The content of a file. Raises `FxcostError` when it cannot be read, or is larger than any such file."""
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise FxcostError(f"{path} is larger than {LARGEST_FILE // 2**20} MiB; no {kind} is")
-        return path.read_bytes()
-    except OSError as error:
-        raise FxcostError(f"cannot read {path}: {error.strerror}") from error
-
-
 def parsed(content: bytes, kind: str, place: str) -> dict[str, Any]:
     """The JSON object of a document. Raises `FxcostError` naming the place where it is none."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise FxcostError(f"{place} is not a {kind}: {str(error)[:120] or type(error).__name__}") from error
+        raise FxcostError(
+            f"{place} is not a {kind}: {str(error).partition('; use sys.')[0][:120] or type(error).__name__}"
+        ) from error
     return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
 
 
@@ -68,31 +53,6 @@ def validated(values: dict[str, Any], form: type[D], place: str) -> D:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise FxcostError(f"{place} is not a {form.KIND}: {where}: {first['msg']}") from error
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Write a file under another name beside it, then rename it into place."""
-    try:
-        handle, aside = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
-    except OSError as error:
-        raise FxcostError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(aside).chmod(0o666 & ~_umask())
-        Path(aside).replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            Path(aside).unlink()
-        if isinstance(error, OSError):
-            raise FxcostError(f"cannot write {path}: {error.strerror}") from error
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def as_json(values: dict[str, Any]) -> bytes:

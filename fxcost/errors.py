@@ -16,6 +16,22 @@ class UnknownOperatorsError(FxcostError):
     exit_code = 3
 
 
+class UsageError(FxcostError):
+    """The options do not go together."""
+
+    exit_code = 2
+
+
+def printable(text: str) -> str:
+    r"""The text on one line and without what a terminal obeys: control characters are written as ``\x1b``.
+
+    Characters that turn the direction of text, and halves of characters, are written so too.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 MOST_MATCHES = 6
 
 

@@ -4,7 +4,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from fxcost.errors import near_matches
 
@@ -12,7 +21,7 @@ from fxcost.errors import near_matches
 def _only_numbers(value: object) -> object:
     """Let no text or truth value pass for a number, as the Decimal type alone would."""
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
-        raise ValueError(f"{value!r} is not a number")  # noqa: TRY004 (pydantic gathers ValueError only)
+        raise ValueError(f"{value!r:.80} is not a number")  # noqa: TRY004 (pydantic gathers ValueError only)
     return value
 
 
@@ -42,23 +51,35 @@ class Cited(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _cite(cls, data: Any, info: ValidationInfo) -> Any:
-        """Put the line of [sources] in the place of its label, or the formula of ``computed = "…"``."""
+    def _cite(cls, data: Any) -> Any:
+        """Put the formula of ``computed = "…"`` in the place of a source."""
         if not isinstance(data, dict):
             return data
         figure = cast("dict[str, Any]", data)
-        if "computed" in figure:
-            if "source" in figure or "basis" in figure:
-                raise ValueError("computed stands alone: give no source or basis beside it")
-            rest = {key: value for key, value in figure.items() if key != "computed"}
-            return rest | {"source": f"computed: {figure['computed']}", "basis": "computed"}
-        if "source" not in figure:
-            raise ValueError("no source: give source = a label of [sources], or computed = the formula")
+        if "computed" not in figure:
+            return figure
+        if "source" in figure or "basis" in figure:
+            raise ValueError("computed stands alone: give no source or basis beside it")
+        rest = {key: value for key, value in figure.items() if key != "computed"}
+        return rest | {"source": _Formula(f"computed: {figure['computed']}"), "basis": "computed"}
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _labelled(cls, source: Any, info: ValidationInfo) -> Any:
+        """Put the line of [sources] in the place of its label."""
+        if isinstance(source, _Formula):
+            return source
         sources: Mapping[str, str] = info.context or {}
-        label = str(figure["source"])
+        label = str(source)
         if label not in sources:
-            raise ValueError(f"source {label!r} is not in [sources]{near_matches(label, sources)}")
-        return figure | {"source": sources[label]}
+            raise ValueError(f"source {label[:80]!r} is not in [sources]{near_matches(label[:80], sources)}")
+        return sources[label]
+
+
+class _Formula(str):
+    """What a figure was computed by: no label."""
+
+    __slots__ = ()
 
 
 class Figure(Cited):

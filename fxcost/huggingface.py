@@ -11,6 +11,7 @@ from typing import Any
 
 from fxcost.building import Source, build, with_defaults
 from fxcost.errors import FxcostError, near_matches
+from fxcost.files import checked_file
 from fxcost.inputs import Arguments, InputSpec, children
 from fxcost.pictures import with_pictures
 from fxcost.zoos import BATCH, zoo_module
@@ -48,11 +49,14 @@ def huggingface_model(name: str, settings: dict[str, Any]) -> Source:
 
 def _configuration(transformers: ModuleType, name: str, settings: Mapping[str, Any]) -> Any:
     """The configuration with the user's settings in it; what transformers checks of either is the user's to mend."""
-    ref = f"hf:{name}"
+    ref, place = f"hf:{name}", Path(name)
+    file = place / "config.json" if place.is_dir() else place
+    if file.exists():
+        checked_file(file, "configuration")
     try:
         config = transformers.AutoConfig.from_pretrained(name)
     except Exception as error:
-        if not Path(name).exists():
+        if not place.exists():
             hint = "no such file or directory here, and no such model could be fetched from the hub"
             raise FxcostError(f"{ref}: {hint}: {_said(error)}") from error
         raise FxcostError(

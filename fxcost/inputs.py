@@ -116,6 +116,21 @@ def children(value: Any) -> Iterable[Any]:
     return cast("Iterable[Any]", value) if isinstance(value, (list, tuple)) else ()
 
 
+LARGEST_SIZE = 10**15
+"""No tensor has as many places along one dimension: its bytes would not be numbered by 64 bits."""
+
+
+def _size(text: str, option: str) -> int | None:
+    """The positive number that a text is, if it is one; raises `FxcostError` for one beyond any tensor's."""
+    if not text.isdecimal():
+        return None
+    if len(text) > len(str(LARGEST_SIZE)) or int(text) > LARGEST_SIZE:
+        raise FxcostError(
+            f"{option}: {text[:20]}{'…' if len(text) > 20 else ''} is more than 10^15, and no tensor is so large"
+        )
+    return int(text) or None
+
+
 def parse_input(text: str) -> InputSpec:
     """Read ``name: dtype[dims]``, ``name: dtype[dims] = value`` for whole numbers, or ``name: int = value``.
 
@@ -145,7 +160,7 @@ _PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w+|\[\w+\])*", re.ASCII)
 
 
 def _value(name: str, text: str) -> int | str:
-    return int(text) if text.isdecimal() else _dim(name, text)
+    return _dim(name, text) if text.strip("0") else 0
 
 
 def as_called(specs: Iterable[InputSpec]) -> dict[str, Any]:
@@ -184,23 +199,24 @@ def _settled(name: str, value: Any) -> Any:
 
 
 def _dim(name: str, text: str) -> int | str:
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
+    if size := _size(text, f"--input {name}"):
+        return size
     if NAME.match(text):
         return text
     raise FxcostError(f"--input {name}: {text!r} is neither a positive size nor a symbol's name")
 
 
-def parse_symbolic(text: str) -> dict[str, int]:
+def parse_symbolic(symbolic: str) -> dict[str, int]:
     """Read ``H%32,W,B`` as each symbol with the number it is a multiple of."""
     multiples: dict[str, int] = {}
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        name, _, multiple = part.partition("%")
-        if not NAME.match(name) or (multiple or "1").strip("0123456789") or int(multiple or "1") < 1:
+    for part in filter(None, (p.strip() for p in symbolic.split(","))):
+        name, _, text = part.partition("%")
+        multiple = _size(text or "1", "--symbolic")
+        if not NAME.match(name) or multiple is None:
             raise FxcostError(f"--symbolic {part!r} is not a symbol such as B, or a multiple such as H%32")
         if name in multiples:
             raise FxcostError(f"--symbolic names {name} twice")
-        multiples[name] = int(multiple or "1")
+        multiples[name] = multiple
     return multiples
 
 
@@ -209,22 +225,29 @@ def parse_sizes(text: str, option: str = "--at") -> dict[str, int]:
     sizes: dict[str, int] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         name, _, value = (p.strip() for p in part.partition("="))
-        if not NAME.match(name) or not value.isdecimal() or int(value) < 1:
+        size = _size(value, f"{option} {name}")
+        if not NAME.match(name) or size is None:
             raise FxcostError(f"{option} {part!r} is not a size such as B=8 (a positive integer)")
-        sizes[name] = int(value)
+        if name in sizes:
+            raise FxcostError(f"{option} gives {name} twice, {sizes[name]} and {value}; give it one size")
+        sizes[name] = size
     return sizes
 
 
 def parse_sweep(text: str) -> tuple[str, tuple[int, ...]]:
     """Read ``B=1:1024:*2``, ``H=224:512:32`` or ``B=1,8,64`` as a symbol and its values, ends included."""
     name, _, values = (p.strip() for p in text.partition("="))
-    plain = [v.strip() for v in values.split(",")]
+    listed = [v.strip() for v in values.split(",")]
+    if len(listed) > MOST_VALUES:
+        raise FxcostError(f"--over {name} lists {len(listed)} values; at most {MOST_VALUES} are tried")
+    plain = [_size(v, f"--over {name}") for v in listed]
     match = re.fullmatch(r"(\d+):(\d+):(\*?)(\d+)", values, re.ASCII)
-    if NAME.match(name) and all(v.isdecimal() and int(v) > 0 for v in plain):
-        return name, tuple(dict.fromkeys(map(int, plain)))
+    if NAME.match(name) and all(plain):
+        return name, tuple(dict.fromkeys(size for size in plain if size))
     if not NAME.match(name) or not match:
-        raise FxcostError(f"--over {text!r} is not of the form B=1:1024:*2, H=224:512:32 or B=1,8,64")
-    low, high, times, step = int(match[1]), int(match[2]), bool(match[3]), int(match[4])
+        raise FxcostError(f"--over {text[:60]!r} is not of the form B=1:1024:*2, H=224:512:32 or B=1,8,64")
+    low, high, step = (_size(match[place], f"--over {name}") or 0 for place in (1, 2, 4))
+    times = bool(match[3])
     if low < 1 or high < low or step < (2 if times else 1):
         raise FxcostError(f"--over {text!r} has no values: it wants 1 ≤ first ≤ last and a growing step")
     if not times and (high - low) // step >= MOST_VALUES:

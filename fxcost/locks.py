@@ -1,12 +1,21 @@
 """The lock file: several models' formulas, each beside what is needed to trace it again."""
 
+import os
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from fxcost.costs import CostModel
-from fxcost.documents import Document, Record, as_json, parsed, read_file, validated, write_aside
+from fxcost.documents import Document, Record, as_json, parsed, validated
+from fxcost.files import read_file, write_file
 from fxcost.options import Asked, Mode
 from fxcost.saved import SavedModel, to_model, to_record
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None
 
 LOCK_VERSION = 1
 """Grows with `saved.SCHEMA_VERSION` too, so that a newer saved model inside is told as a newer lock."""
@@ -51,7 +60,28 @@ def save_lock(lock: Lock, path: Path) -> None:
     values = lock.model_dump(mode="json")
     for each, model in zip(values["models"], lock.models, strict=True):
         each["options"] = model.model_dump(mode="json", include={"options"}, exclude_defaults=True)["options"]
-    write_aside(path, as_json(values))
+    write_file(path, as_json(values))
+
+
+def add_to_lock(entries: Iterable[LockedModel], path: Path) -> None:
+    """Add models to a lock file as it is now, which may be another than before they were traced."""
+    with _only_writer(path):
+        known = load_lock(path) if path.exists() else Lock(models=[])
+        save_lock(known.having(*entries), path)
+
+
+@contextmanager
+def _only_writer(path: Path) -> Generator[None]:
+    """Wait until no other process adds to a lock file in this folder; where the system has no such locks, hope so."""
+    if fcntl is None:
+        yield
+        return
+    folder = os.open(path.resolve().parent, os.O_RDONLY)  # a file of its own would be left behind
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def load_lock(path: Path) -> Lock:

@@ -26,6 +26,7 @@ class Form(StrEnum):
     md = "md"
     csv = "csv"
     json = "json"
+    html = "html"
 
 
 class Attention(StrEnum):
@@ -63,8 +64,10 @@ Inputs = Annotated[
     ),
 ]
 At = Annotated[
-    str | None,
-    typer.Option("--at", metavar="B=8,H=224", help="Sizes to evaluate at; others take the model's usual ones."),
+    list[str] | None,
+    typer.Option(
+        "--at", metavar="B=8,H=224", help="Sizes to evaluate at, others take the model's usual ones; repeat for more."
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -72,36 +75,67 @@ Settings = Annotated[
 ]
 Budget = Annotated[
     float,
-    typer.Option("--budget", metavar="SECONDS", min=1, help="Time a trace may take before image sizes are fixed."),
+    typer.Option(
+        "--budget", metavar="SECONDS", min=1, max=10**6, help="Time a trace may take before image sizes are fixed."
+    ),
 ]
 Plugins = Annotated[
     list[str] | None,
-    typer.Option("--plugin", metavar="MODULE", help="A module with operator rules or passes; repeat for more."),
+    typer.Option("--plugin", metavar="MODULE|FILE.py", help="Operator rules or passes; repeat for more."),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 3 when the model calls operators without a rule.")]
 AttentionOption = Annotated[
-    Attention, typer.Option("--attention", help="math adds the score matrix to attention's traffic.")
+    Attention,
+    typer.Option("--attention", case_sensitive=False, help="math adds the score matrix to attention's traffic."),
 ]
 ModeOption = Annotated[
     Mode,
-    typer.Option("--mode", help="decode: one new token for each of B sequences, against a cache of P positions."),
+    typer.Option(
+        "--mode",
+        case_sensitive=False,
+        help="decode: one new token for each of B sequences, against a cache of P positions.",
+    ),
 ]
 CausalSkip = Annotated[bool, typer.Option("--causal-skip", help="Count only the pairs that a causal mask keeps.")]
 Leaves = Annotated[
     list[str] | None,
     typer.Option("--leaf", metavar="PATH", help="A submodule to count as one unknown call; repeat for more."),
 ]
+
+
+def complete_platforms(start: str) -> list[str]:
+    """The machines whose names begin so, for the completion of shells."""
+    from fxcost.platforms import platform_names
+
+    return [name for name in platform_names() if name.startswith(start.lower())]
+
+
 Platforms = Annotated[
     list[str],
     typer.Option(
-        "--platform", "-p", metavar="NAME", help="A machine of `fxcost platforms`, or a TOML file; repeat to compare."
+        "--platform",
+        "-p",
+        metavar="NAME",
+        autocompletion=complete_platforms,
+        help="A machine of `fxcost platforms`, or a TOML file; repeat to compare.",
     ),
 ]
 Precision = Annotated[str | None, typer.Option("--precision", metavar="fp16", help="Default: the model's own dtype.")]
-Format = Annotated[Form, typer.Option("--format", "-f", help="Form of the report.")]
+Format = Annotated[
+    Form | None,
+    typer.Option(
+        "--format", "-f", case_sensitive=False, help="Form of the report; default: what --output ends in, else a table."
+    ),
+]
 Top = Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Only the N most expensive rows.")]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of the terminal.")
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write to a file (.csv, .html, .json, .md, .txt) instead of the terminal.",
+    ),
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE.svg|png", help="Draw it too (needs fxcost[plot]).")]
 
@@ -115,7 +149,7 @@ class Asked:
 
     symbolic: Symbolic = None
     inputs: Inputs = None
-    at: At = None
+    at: str | None = None
     settings: Settings = None
     budget: Budget = 60.0
     plugins: Plugins = None
@@ -130,7 +164,7 @@ def model_command(command: Callable[..., None]) -> Callable[..., None]:
     """Make a command of a function whose parameter ``asked`` stands for all options of `Asked`."""
     own = [p for name, p in inspect.signature(command).parameters.items() if name != "asked"]
     names = [field.name for field in fields(Asked)]
-    hints = get_type_hints(Asked, include_extras=True)
+    hints = get_type_hints(Asked, include_extras=True) | {"at": At}
     shared = [
         inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
         for f in fields(Asked)
@@ -138,6 +172,7 @@ def model_command(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(**values: Any) -> None:
+        values["at"] = ",".join(values["at"]) if values["at"] else None  # as lock files keep it
         command(asked=Asked(**{name: values.pop(name) for name in names}), **values)
 
     kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]

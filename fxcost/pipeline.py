@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from torch.fx import Graph, Node
 
 from fxcost.errors import FxcostError
 from fxcost.graph import KIND, LAYER, OUTPUTS, SIZE, WEIGHT, Key, operations
+from fxcost.loading import users_code
 
 T = TypeVar("T")
 
@@ -83,7 +84,10 @@ class Pipeline:
         Raises `PipelineError` when a table misses an operation.
         """
         for each in self.passes:
-            table = each.annotate(graph)
+            with users_code(f"pass {each.name}"):
+                table = each.annotate(graph)
+            if not isinstance(cast("object", table), Mapping):
+                raise PipelineError(f"pass {each.name} returns a {type(table).__name__}, not a table of operations")
             missed = [node.name for node in operations(graph) if node not in table]
             if missed:
                 raise PipelineError(f"pass {each.name} gives no {each.provides.name} for {_some(missed)}")

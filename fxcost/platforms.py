@@ -13,11 +13,12 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 
-from fxcost.errors import FxcostError, near_matches
+from fxcost.errors import FxcostError, near_matches, printable
 from fxcost.figures import (
     ByteRate,
     Bytes,
@@ -36,6 +37,7 @@ from fxcost.figures import (
     Watts,
     each_figure,
 )
+from fxcost.files import read_file
 
 Unit = Literal["matrix", "vector"]
 
@@ -45,6 +47,13 @@ PRECISION_BITS: Mapping[str, int] = MappingProxyType(
 )
 
 
+PRECISION_OF_DTYPE: Mapping[str, str] = MappingProxyType(
+    {
+        "float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16",
+        "float8_e4m3fn": "fp8", "float8_e5m2": "fp8", "int8": "int8",
+    }
+)  # fmt: skip
+
 BFLOAT16_PRODUCTS = (
     "float32 products run on the matrix unit of a TPU in bfloat16, the default precision of JAX and XLA there "
     "(https://docs.jax.dev/en/latest/201/precision.html, https://cloud.google.com/tpu/docs/bfloat16): "
@@ -52,6 +61,8 @@ BFLOAT16_PRODUCTS = (
 )
 NO_MATRIX_WORK_ON_VECTORS = ("tpu", "npu")
 """Kinds of machines whose vector unit stands beside a matrix unit that does all products, and never in its place."""
+LARGEST_SHEET, LONGEST_LINE = 2**16, 6000
+"""Bytes, several times those of any sheet here: the parser takes time with the square of a key's length."""
 NO_CROSSOVER = ": it answers no crossover, no bound and no time"
 
 
@@ -110,7 +121,9 @@ class Platform(Record):
     title: Text
     vendor: Text
     kind: Literal["gpu", "tpu", "npu", "cpu", "edge"]
-    year: int
+    year: Annotated[
+        int, Field(strict=True, ge=1950, le=2100)
+    ]  # never of 1e99999999, whose digits would fill the memory
     arch: Text | None = None
     sources: Mapping[str, Text] = {}
     peaks: Peaks = Field(alias="peak")
@@ -135,11 +148,7 @@ class Platform(Record):
         of up to 32 bits without one runs at the float32 rate, for that is how it is done. A precision that the machine
         does not have is an error.
         """
-        if precision not in PRECISION_BITS:
-            raise FxcostError(
-                f"unknown precision {precision!r}{near_matches(precision, PRECISION_BITS)}; known: "
-                + ", ".join(PRECISION_BITS)
-            )
+        precision = precision_named(precision)
         own = self.peaks.vector.get(precision)
         if unit == "vector":
             return own or (self.peaks.vector.fp32 if PRECISION_BITS[precision] <= 32 else None)
@@ -180,16 +189,36 @@ class Platform(Record):
         return each_figure("", self)
 
 
+def precision_named(text: str) -> str:
+    """The precision that a text names in any case; raises `FxcostError` for another, and says what torch's dtypes are called here."""
+    name = text.lower()
+    if name in PRECISION_BITS:
+        return name
+    told = PRECISION_OF_DTYPE.get(name.removeprefix("torch."))
+    near = f"; near: {told}" if told else near_matches(text, PRECISION_BITS)
+    raise FxcostError(f"unknown precision {text[:40]!r}{near}; known: {', '.join(PRECISION_BITS)}")
+
+
+class SheetError(FxcostError):
+    """A platform file that is none; its message tells the first slip, and how many more there are."""
+
+    def __init__(self, slips: tuple[str, ...]) -> None:
+        more = f" (and {len(slips) - 1} more, which `fxcost platforms --lint FILE` names)" if len(slips) > 1 else ""
+        super().__init__(f"{next(iter(slips))}{more}")
+        self.slips = slips
+
+
 def load_platform(ref: str) -> Platform:
     """A machine by name, or by the path of its TOML file (``….toml``)."""
-    if ref.endswith(".toml"):
-        return _read(Path(ref), ref)
+    if ref.lower().endswith(".toml"):
+        return _read(read_file(Path(ref), "platform file", LARGEST_SHEET), ref)
     specs = _spec_files()
+    ref = ref.lower() if ref.lower() in specs else ref
     if ref not in specs:
         raise FxcostError(
             f"unknown platform {ref!r}{near_matches(ref, specs)}; `fxcost platforms` lists all, and a path to a .toml works"
         )
-    platform = _read(specs[ref], str(specs[ref]))
+    platform = _read(specs[ref].read_bytes(), str(specs[ref]))
     if platform.name != ref:
         raise FxcostError(f"{specs[ref]}: name is {platform.name!r}, but the file is called {ref}.toml")
     return platform
@@ -222,27 +251,30 @@ def _plugin_folders() -> Iterator[Traversable]:
             raise FxcostError(f"platform plugin {point.name!r} ({point.value}) does not load: {error}") from error
 
 
-def _read(file: Traversable, shown: str) -> Platform:
+def _read(content: bytes, shown: str) -> Platform:
+    if len(max(content.splitlines(), default=b"", key=len)) > LONGEST_LINE:
+        raise FxcostError(f"{shown} has a line of more than {LONGEST_LINE} characters; no platform file has")
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"), parse_float=Decimal)
+        data = tomllib.loads(content.decode(), parse_float=Decimal)
         sources = cast("object", data.get("sources"))
         return Platform.model_validate(data, context=cast("Any", sources) if isinstance(sources, dict) else {})
-    except OSError as error:
-        raise FxcostError(f"cannot read {shown}: {error.strerror or error}") from error
     except ValidationError as error:
-        raise FxcostError(_told(shown, error)) from error
+        problems = error.errors(include_url=False, include_context=False)
+        raise SheetError(tuple(_slip(shown, problem) for problem in problems)) from error
     except (ValueError, ArithmeticError, RecursionError) as error:  # TOML syntax, UTF-8, 1e99999999999, [[[[…
-        raise FxcostError(f"{shown} is not a readable TOML file: {error}") from error
+        raise FxcostError(f"{shown} is not a readable TOML file: {str(error).partition('; use sys.')[0]}") from error
 
 
-def _told(shown: str, error: ValidationError) -> str:
-    """The first complaint, by file and key, and how many more there are."""
-    problems = error.errors(include_url=False, include_context=False)
-    first = problems[0]
-    key = ".".join(map(str, first["loc"]))
-    said = {"extra_forbidden": "unknown key", "missing": "missing"}.get(first["type"], _plain(first["msg"]))
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{shown}: {key}: {said}{more}"
+def _slip(shown: str, problem: ErrorDetails) -> str:
+    """A complaint by file and key."""
+    key = printable(".".join(map(str, problem["loc"]))).removesuffix(".source")  # a figure's, which is what has none
+    said = {"extra_forbidden": "unknown key", "missing": "missing"}.get(problem["type"], _plain(problem["msg"]))
+    if problem["type"] == "missing" and problem["loc"][-1] == "source":
+        key, said = (
+            key.removesuffix(".source"),
+            "no source: give source = a label of [sources], or computed = the formula",
+        )
+    return f"{shown}: {key}: {said}"
 
 
 def _plain(message: str) -> str:

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fxcost.documents import write_aside
-from fxcost.errors import FxcostError
+from fxcost.errors import FxcostError, printable
+from fxcost.files import write_file
 from fxcost.roofline import LayerPoint, Machine
 from fxcost.sweeps import SweepPoint
 
-FORMATS = (".svg", ".png", ".pdf")
 COLOURS = {"compute": "#0072B2", "memory": "#E69F00", "unknown": "#999999"}
 """Okabe and Ito's blue and orange, apart for every kind of colour vision; markers differ as well."""
 MARKERS = {"compute": "o", "memory": "s", "unknown": "x"}
@@ -24,11 +23,9 @@ def _matplotlib() -> Any:
     return Figure
 
 
-def checked_path(path: Path) -> Path:
-    """The path, if a plot can be written to it."""
-    if path.suffix.lower() not in FORMATS:
-        raise FxcostError(f"--plot {path}: the name must end in {', '.join(FORMATS)}")
-    return path
+def _literal(text: str) -> str:
+    """The text with nothing in it that matplotlib takes for mathematics."""
+    return printable(text).replace("$", r"\$")
 
 
 def plot_sweep(
@@ -41,13 +38,13 @@ def plot_sweep(
 ) -> None:
     """Throughput, in what is ``counted``, and time along the sizes, and below the roofline with the layers at the last size."""
     figure = _matplotlib()(figsize=(11, 8), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(_literal(title))
     grid = figure.add_gridspec(2, 2)
     throughput, time = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     for machine, points in swept:
         sizes = [p.size for p in points]
-        throughput.plot(sizes, [float(p.throughput) for p in points], marker="o", label=machine.platform.name)
-        time.plot(sizes, [float(p.seconds) * 1000 for p in points], marker="o", label=machine.platform.name)
+        throughput.plot(sizes, [float(p.throughput) for p in points], marker="o", label=_literal(machine.platform.name))
+        time.plot(sizes, [float(p.seconds) * 1000 for p in points], marker="o", label=_literal(machine.platform.name))
     for axes, label in ((throughput, f"{counted}/s, upper bound"), (time, "ms, lower bound")):
         axes.set(xlabel=over, ylabel=label, xscale="log", yscale="log")
         axes.grid(True, which="both", alpha=0.2)
@@ -60,7 +57,7 @@ def plot_roofline(path: Path, title: str, roofs: Sequence[tuple[Machine, Sequenc
     """The roofline of each machine with a mark for each layer, sized by its share of the time."""
     figure = _matplotlib()(figsize=(11, 6), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title)
+    axes.set_title(_literal(title))
     _draw_roofs(axes, roofs)
     _write(figure, path)
 
@@ -83,7 +80,7 @@ def _draw_roofs(axes: Any, roofs: Sequence[tuple[Machine, Sequence[LayerPoint]]]
                 c=COLOURS[bound],
                 marker=MARKERS[bound],
                 alpha=0.6,
-                label=f"{bound}-bound on {machine.platform.name}" if mine else None,
+                label=f"{bound}-bound on {_literal(machine.platform.name)}" if mine else None,
             )
     axes.set(xlabel="arithmetic intensity, FLOP/B", ylabel="FLOP/s attainable", xscale="log", yscale="log")
     axes.grid(True, which="both", alpha=0.2)
@@ -96,7 +93,9 @@ def _draw_roof(axes: Any, machine: Machine, unit: Any, line: str, low: float, hi
         return
     ridge = float(peak) / bandwidth
     axes.plot([low, ridge, high], [low * bandwidth, float(peak), float(peak)], line, color="#555555", linewidth=1)
-    axes.annotate(f"{machine.platform.name} {unit}\nridge {ridge:.1f}", (ridge, float(peak)), fontsize=7, va="bottom")
+    axes.annotate(
+        f"{_literal(machine.platform.name)} {unit}\nridge {ridge:.1f}", (ridge, float(peak)), fontsize=7, va="bottom"
+    )
 
 
 def _write(figure: Any, path: Path) -> None:
@@ -105,4 +104,4 @@ def _write(figure: Any, path: Path) -> None:
     picture = io.BytesIO()
     with rc_context({"svg.fonttype": "none"}):  # text stays text: it can be searched and read aloud
         figure.savefig(picture, format=path.suffix.lower().lstrip("."), dpi=150)
-    write_aside(path, picture.getvalue())
+    write_file(path, picture.getvalue())

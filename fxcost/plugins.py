@@ -1,11 +1,11 @@
-"""Operator rules and passes of third parties: by entry points, and by module name."""
+"""Operator rules and passes of third parties: by entry points, and by the name of a module or file."""
 
-import importlib
 from collections.abc import Iterable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from fxcost.errors import FxcostError
+from fxcost.loading import python_module, users_code
 from fxcost.pipeline import Pass
 
 RULES, PASSES = "fxcost.ops", "fxcost.passes"
@@ -15,15 +15,20 @@ RULES, PASSES = "fxcost.ops", "fxcost.passes"
 def load_plugins(modules: Iterable[str] = ()) -> tuple[Pass[Any], ...]:
     """Import every plugin, and return the passes found: those of entry points, then those that the modules hold."""
     for entry in entry_points(group=RULES):
-        entry.load()
-    passes = [_checked(entry.name, entry.load()) for entry in entry_points(group=PASSES)]
+        _loaded(RULES, entry)
+    passes = [_checked(entry.name, _loaded(PASSES, entry)) for entry in entry_points(group=PASSES)]
     for name in modules:
         try:
-            module = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise FxcostError(f"--plugin {name}: {error}; is it installed, or on PYTHONPATH?") from error
+            module = python_module(name)
+        except FxcostError as error:
+            raise FxcostError(f"--plugin {error}") from error
         passes += [value for value in vars(module).values() if isinstance(value, Pass)]
-    return tuple({each.provides.name: each for each in passes}.values())
+    return tuple(dict.fromkeys(passes))
+
+
+def _loaded(group: str, entry: EntryPoint) -> Any:
+    with users_code(f"plugin {entry.name} of the entry points {group}"):
+        return entry.load()
 
 
 def _checked(name: str, value: Any) -> Pass[Any]:

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import sympy
 
+from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import compile_expression, total
 
 Quantity = sympy.Expr | int | Fraction
@@ -23,12 +24,19 @@ def number(quantity: Quantity) -> Fraction:
     return quantity if isinstance(quantity, Fraction) else Fraction(int(quantity))
 
 
+LARGEST_AMOUNT = 10**200
+"""Beyond all that any model does, and far from where a float ends."""
+
+
 def fault_of(value: int | Fraction, point: Mapping[str, int], *, whole: bool) -> str:
     """Why a value that a formula has at a point is no amount of work or elements; empty where it is one."""
     at = f" at {', '.join(f'{name}={size}' for name, size in point.items())}" if point else ""
+    if abs(value) > LARGEST_AMOUNT:
+        return f"is beyond 10^200{at}, and no model does as much"
+    told = value if value.denominator < LARGEST_AMOUNT else f"about {float(value):.6g}"
     if value < 0:
-        return f"is {value}{at}, and no amount is negative"
-    return f"is {value}{at}, and no whole number" if whole and value.denominator != 1 else ""
+        return f"is {told}{at}, and no amount is negative"
+    return f"is {told}{at}, and no whole number" if whole and value.denominator != 1 else ""
 
 
 Counts = Mapping[str, Mapping[str, Quantity]]
@@ -81,7 +89,10 @@ def sum_counts(many: Iterable[Counts]) -> Counts:
 
 def bytes_of(counts: Counts, bits: Mapping[str, int]) -> Quantity:
     """Bytes of elements when one of each dtype takes so many bits."""
-    each = [(n, bits[dtype]) for by_dtype in counts.values() for dtype, n in by_dtype.items()]
+    elements = [(n, dtype) for by_dtype in counts.values() for dtype, n in by_dtype.items()]
+    if strange := sorted({dtype for _, dtype in elements} - bits.keys()):
+        raise FxcostError(f"nothing is known of the size of {', '.join(strange)}{near_matches(strange[0], bits)}")
+    each = [(n, bits[dtype]) for n, dtype in elements]
     if any(isinstance(n, sympy.Expr) for n, _ in each):
         return total(n * sympy.Rational(width, 8) for n, width in each)  # pyright: ignore[reportOperatorIssue]
     whole = sum((number(n) * width / 8 for n, width in each), Fraction(0))

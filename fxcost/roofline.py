@@ -23,17 +23,12 @@ from fxcost.errors import FxcostError
 from fxcost.evaluation import substitute, total
 from fxcost.expressions import symbol
 from fxcost.piecewise import IntegerSet, Interval, coefficients
-from fxcost.platforms import PRECISION_BITS, Platform
+from fxcost.platforms import NO_CROSSOVER, PRECISION_BITS, PRECISION_OF_DTYPE, Platform, precision_named
 from fxcost.quantities import Quantity, as_expr, number
 from fxcost.tightening import tighten
 
 Bound = Literal["compute", "memory", "unknown"]
 Outcome = Literal["always", "at", "never", "within", "unknown"]
-
-PRECISION_OF_DTYPE: Mapping[str, str] = {
-    "float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16",
-    "float8_e4m3fn": "fp8", "float8_e5m2": "fp8", "int8": "int8",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,6 +67,8 @@ class Machine:
 
 def machine_for(model: CostModel, platform: Platform, precision: str | None) -> Machine:
     """The platform at ``precision``, or at the model's own dtype when none is named."""
+    if not platform.precisions:
+        raise FxcostError(f"{platform.name} publishes no peak of its matrix unit, so it has no roofline{NO_CROSSOVER}")
     own = PRECISION_OF_DTYPE.get(model.dtype)
     if precision is None and own is None:
         raise FxcostError(
@@ -85,7 +82,7 @@ def machine_for(model: CostModel, platform: Platform, precision: str | None) -> 
             f"{platform.name} has no {own} peak; it has: {listed}\n"
             f"{model.ref} computes in {model.dtype}; ask for another precision with --precision {nearest}"
         )
-    return Machine(platform, precision or str(own))
+    return Machine(platform, precision_named(precision) if precision else str(own))
 
 
 PREFERRED = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8", "fp64", "fp4", "int4")
@@ -110,10 +107,15 @@ class LayerPoint:
 
 
 def layer_points(model: CostModel, machine: Machine, at: Mapping[str, int] | None = None) -> tuple[LayerPoint, ...]:
-    """Bound, intensity and time of each layer that runs, at sizes ``at``."""
+    """Bound, intensity and time of each layer that runs, at sizes ``at``; raises `FxcostError` where none takes time."""
     evaluated = model.at(at)
     bits = evaluated.bits(machine.bits)
-    return tuple(_point(layer, bits, machine) for layer in evaluated.layers if layer.coverage != "free")
+    points = tuple(_point(layer, bits, machine) for layer in evaluated.layers if layer.coverage != "free")
+    if not any(point.seconds for point in points):
+        raise FxcostError(
+            f"{model.ref} computes nothing and moves nothing: it takes no time on {machine.platform.name}"
+        )
+    return points
 
 
 def _point(layer: LayerCost, bits: Mapping[str, int], machine: Machine) -> LayerPoint:

@@ -1,19 +1,20 @@
 """The saved file: a `CostModel` as JSON, formulas as text that only the safe parser reads."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import sympy
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from fxcost.conditions import Condition, Pinned, SymbolRange
 from fxcost.costs import Cost, CostModel, LayerCost, Rung
-from fxcost.documents import Document, Record, as_json, parsed, read_file, validated, write_aside
-from fxcost.errors import FxcostError
+from fxcost.documents import Document, Record, as_json, parsed, validated
+from fxcost.errors import FxcostError, near_matches, printable
 from fxcost.expressions import ExpressionError, parse, to_text
-from fxcost.quantities import Mapper, Quantity, fault_of, number
-from fxcost.roles import State
+from fxcost.files import read_file, write_file
+from fxcost.quantities import DTYPE_BITS, Mapper, Quantity, fault_of, number
+from fxcost.roles import ROLES, State
 
 SCHEMA_VERSION = 1
 
@@ -22,73 +23,78 @@ Shapes = list[list[str]]
 SymbolName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
+Amount = Annotated[int, Field(ge=0, lt=10**30)]
+Line = Annotated[str, AfterValidator(printable)]
+"""What is shown as it stands, in messages too."""
+
+
 class SavedRange(Record):
-    min: int = Field(default=1, ge=1)
-    max: int | None = Field(default=None, ge=1)
-    multiple_of: int = Field(default=1, ge=1)
-    usual: int | None = Field(default=None, ge=0)  # an empty batch is usual to whom it was traced for
+    min: int = Field(default=1, ge=1, lt=2**63)
+    max: int | None = Field(default=None, ge=1, lt=2**63)
+    multiple_of: int = Field(default=1, ge=1, lt=2**63)
+    usual: int | None = Field(default=None, ge=0, lt=2**63)  # an empty batch is usual to whom it was traced for
 
 
 class SavedSymbol(SavedRange):
-    where: str = ""
+    where: Line = ""
 
 
 class SavedPin(Record):
-    value: int
-    where: str
+    value: int = Field(ge=-(2**63), lt=2**63)
+    where: Line
 
 
 class SavedCondition(Record):
     left: str
     relation: Literal["==", "!=", ">=", ">"]
     right: str
-    where: str = ""
+    where: Line = ""
 
 
 class SavedHeader(Record):
-    ref: str
-    mode: str
+    ref: Line
+    mode: Line
     rung: Rung
-    dtype: str
+    dtype: Line
 
 
 class SavedLayer(Record):
-    name: str
-    module: str
-    module_type: str
-    op: str
+    name: Line
+    module: Line
+    module_type: Line
+    op: Line
     unit: Literal["matrix", "vector"]
     coverage: Literal["counted", "free", "unknown"]
-    rule: str
-    reason: str = ""
+    rule: Line
+    reason: Line = ""
     shared: bool = False
     flops: str
     macs: str
-    params: int = Field(ge=0)
+    params: Amount
     reads: Counts = Field(default={})
     writes: Counts = Field(default={})
     inputs: Shapes = Field(default=[])
     outputs: Shapes = Field(default=[])
-    extra: dict[str, str] = Field(default={})
-    called_as: str = ""
+    extra: dict[Line, str] = Field(default={})
+    called_as: Line = ""
 
 
 class SavedTotals(Record):
     flops: str
     macs: str
-    params: int = Field(ge=0)
+    params: Amount
 
 
 class SavedCoverage(Record):
     counted: int = Field(ge=0)
     free: int = Field(ge=0)
-    unknown: list[str]
+    unknown: list[Line]
 
 
 class SavedState(Record):
     """The cache of a model that decodes: elements by dtype."""
 
-    per_token: dict[str, Annotated[int, Field(ge=0)]]
+    per_token: dict[str, Amount]
     whole: dict[str, str]
 
 
@@ -99,13 +105,13 @@ class SavedModel(Document):
     VERSION: ClassVar[tuple[str, int]] = ("schema_version", SCHEMA_VERSION)
 
     schema_version: Literal[1]
-    tool: dict[str, str]
+    tool: dict[Line, Line]
     model: SavedHeader
     symbols: dict[SymbolName, SavedSymbol]
-    fixed: dict[str, SavedPin] = Field(default={})
+    fixed: dict[SymbolName, SavedPin] = Field(default={})
     conditions: list[SavedCondition] = Field(default=[])
-    assumptions: list[str] = Field(default=[])
-    modules: dict[str, str] = Field(default={})
+    assumptions: list[Line] = Field(default=[])
+    modules: dict[Line, Line] = Field(default={})
     layers: list[SavedLayer]
     totals: SavedTotals
     coverage: SavedCoverage
@@ -114,7 +120,7 @@ class SavedModel(Document):
 
 def save(model: CostModel, path: str | Path) -> None:
     """Write the model; the file is complete or, when interrupted, as it was before."""
-    write_aside(Path(path), as_json(to_record(model).model_dump(mode="json")))
+    write_file(Path(path), as_json(to_record(model).model_dump(mode="json")))
 
 
 def as_text(model: CostModel) -> bytes:
@@ -223,6 +229,7 @@ class _Reader:
 
     def model(self) -> CostModel:
         saved = self.saved
+        self._refuse_strange("dtype", [saved.model.dtype], DTYPE_BITS, "model")
         return CostModel(
             ref=saved.model.ref,
             layers=tuple(map(self._layer, saved.layers)),
@@ -255,6 +262,7 @@ class _Reader:
     def _state(self, state: SavedState | None) -> State | None:
         if state is None:
             return None
+        self._refuse_strange("dtype", (*state.per_token, *state.whole), DTYPE_BITS, "state")
         return State(state.per_token, {d: self._parse(n, f"state.whole.{d}") for d, n in state.whole.items()})
 
     def _parse(self, text: str, place: str) -> sympy.Expr:
@@ -264,7 +272,15 @@ class _Reader:
             raise FxcostError(f"{self.path}: {place}: {error}") from error
 
     def _counts(self, counts: Counts, place: str) -> Mapping[str, Mapping[str, Quantity]]:
+        for role, by in counts.items():
+            self._refuse_strange("role", [role], ROLES, place)
+            self._refuse_strange("dtype", by, DTYPE_BITS, f"{place}.{role}")
         return {role: {d: self._parse(n, f"{place}.{role}.{d}") for d, n in by.items()} for role, by in counts.items()}
+
+    def _refuse_strange(self, what: str, names: Iterable[str], known: Iterable[str], place: str) -> None:
+        for name in names:
+            if name not in known:
+                raise FxcostError(f"{self.path}: {place}: unknown {what} {name[:40]!r}{near_matches(name[:40], known)}")
 
     def _shapes(self, shapes: Shapes, place: str) -> tuple[tuple[Quantity, ...], ...]:
         return tuple(tuple(self._parse(size, place) for size in shape) for shape in shapes)

@@ -1,20 +1,17 @@
 """From a model reference to a module and what it is called with."""
 
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from fxcost.building import Source, build_source, raised
+from fxcost.building import Source, build_source
 from fxcost.errors import FxcostError, near_matches
+from fxcost.files import checked_file
 from fxcost.huggingface import huggingface_model
 from fxcost.inputs import Arguments, InputSpec, as_called
+from fxcost.loading import python_module
 from fxcost.zoos import timm_model, torchvision_model, zoo_module
 
 FORMS = "resnet50, torchvision:NAME, timm:NAME, hf:REPO_OR_CONFIG, package.module:factory, path/to/file.py:factory, program.pt2"
@@ -94,7 +91,7 @@ def _bare(ref: str, settings: dict[str, Any]) -> Source:
 
 def _factory(place: str, name: str, settings: dict[str, Any]) -> Source:
     ref = f"{place}:{name}"
-    module = _file_module(Path(place)) if place.endswith(".py") else _package_module(place)
+    module = python_module(place)
     factory = getattr(module, name, None)
     if not callable(factory):
         known = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
@@ -102,37 +99,5 @@ def _factory(place: str, name: str, settings: dict[str, Any]) -> Source:
     return build_source(factory, settings, ref)
 
 
-class _AsWritten(SourceFileLoader):
-    """Loads a file as it is now: bytecode kept aside is taken for current when a second edit falls into one second."""
-
-    def path_stats(self, path: Any) -> Any:
-        raise OSError(f"{path} is always compiled anew")
-
-
-def _file_module(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise FxcostError(f"{path}: no such file")
-    sys.path.insert(0, str(path.resolve().parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path, loader=_AsWritten(path.stem, str(path)))
-    if spec is None or spec.loader is None:
-        raise FxcostError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise FxcostError(raised(str(path), error)) from error
-    return module
-
-
-def _package_module(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise FxcostError(f"{name}: no such module ({error}); references look like {FORMS}") from error
-
-
 def _program(ref: str) -> Source:
-    if not Path(ref).is_file():
-        raise FxcostError(f"{ref}: no such file")
-    return Source(ref, None, Arguments(), program=Path(ref))
+    return Source(ref, None, Arguments(), program=checked_file(Path(ref), "program", largest=None))

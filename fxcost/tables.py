@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from fxcost.errors import printable
+
 Format = Literal["table", "md", "csv", "json", "html"]
 Value = str | int | float | Fraction | bool | None | list[Any]
 
@@ -84,23 +86,23 @@ def show(report: Report, form: Format) -> None:
 
 def _print_table(console: Console, report: Report) -> None:
     for line in (*filter(None, [report.title]), *report.heading):
-        console.print(Text(line))
+        console.print(Text(printable(line)))
     titled = any(column.title for column in report.columns)
     table = RichTable(box=box.SIMPLE_HEAD if titled else None, pad_edge=False, show_header=titled)
     shown = [i for i, column in enumerate(report.columns) if not column.hidden]
     for column in (report.columns[i] for i in shown):
         table.add_column(
-            Text(column.title),
+            Text(printable(column.title)),
             justify="right" if column.numeric else "left",
             overflow="fold",
             no_wrap=not column.folds and console.width >= WIDE,
         )
     for row in report.rows:
-        table.add_row(*(Text(row[i].text, style=row[i].style) for i in shown))
+        table.add_row(*(Text(printable(row[i].text), style=row[i].style) for i in shown))
     if report.rows:
         console.print(table)
     for line in report.notes:
-        console.print(Text(line))
+        console.print(Text(printable(line)))
 
 
 def _trimmed(text: str) -> str:
@@ -115,16 +117,16 @@ def _markdown(report: Report) -> str:
     if report.folded:
         table = [f"<details><summary>{len(report.rows)} rows</summary>", "", *table, "", "</details>"]
     parts = [
-        [f"### {report.title}"] if report.title else [],
-        [f"{line}  " for line in report.heading],
+        [f"### {printable(report.title)}"] if report.title else [],
+        [f"{printable(line)}  " for line in report.heading],
         table if report.rows or not report.title else [],
-        [f"{line}  " for line in report.notes],
+        [f"{printable(line)}  " for line in report.notes],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
 def _pipes(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(printable(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _csv(report: Report) -> str:
@@ -138,27 +140,32 @@ def _csv(report: Report) -> str:
 def _json(report: Report) -> str:
     keys = [column.key for column in report.columns]
     rows = [dict(zip(keys, (_plain(cell.exact) for cell in row), strict=True)) for row in report.rows]
-    return json.dumps({**report.facts, "notes": [*report.notes], "rows": rows}, indent=1, ensure_ascii=False)
+    text = json.dumps({**report.facts, "notes": [*report.notes], "rows": rows}, indent=1, ensure_ascii=False)
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _plain(value: Value) -> Any:
     if isinstance(value, Fraction):
         return value.numerator if value.denominator == 1 else float(value)
-    return value
+    return printable(value) if isinstance(value, str) else value
 
 
 def _html(report: Report) -> str:
     shown = [i for i, column in enumerate(report.columns) if not column.hidden]
-    head = "".join(f"<th>{html.escape(report.columns[i].title)}</th>" for i in shown)
+    head = "".join(f"<th>{_escaped(report.columns[i].title)}</th>" for i in shown)
     body = "".join(
         "<tr>" + "".join(_html_cell(report.columns[i], row[i]) for i in shown) + "</tr>" for row in report.rows
     )
     before, after = (
-        "".join(f"<div>{html.escape(line)}</div>" for line in lines) for lines in (report.heading, report.notes)
+        "".join(f"<div>{_escaped(line)}</div>" for line in lines) for lines in (report.heading, report.notes)
     )
-    return f"{before}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{after}"
+    return f'<meta charset="utf-8">{before}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{after}'
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text))
 
 
 def _html_cell(column: Column, cell: Cell) -> str:
     align = "right" if column.numeric else "left"
-    return f'<td style="text-align:{align}">{html.escape(cell.text)}</td>'
+    return f'<td style="text-align:{align}">{_escaped(cell.text)}</td>'

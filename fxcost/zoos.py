@@ -53,7 +53,7 @@ _DECLARED = torch.library.Library("torchvision", "FRAGMENT")
 
 def torchvision_model(name: str, settings: dict[str, Any]) -> Source:
     """A model of torchvision, built as its published weights have it."""
-    models = zoo_module("torchvision.models")
+    models, name = zoo_module("torchvision.models"), name.lower()
     if name not in models.list_models():
         raise FxcostError(f"torchvision has no model {name!r}{near_matches(name, models.list_models())}")
     builder = models.get_model_builder(name)
@@ -106,6 +106,7 @@ def _torchvision_size(weights: list[Any]) -> tuple[int, int]:
 def timm_model(name: str, settings: dict[str, Any]) -> Source:
     """A model of timm at its own input size."""
     timm = zoo_module("timm")
+    name = name if timm.is_model(name) else name.lower()
     if not timm.is_model(name):
         raise FxcostError(f"timm has no model {name!r}{near_matches(name, timm.list_models())}")
     module = build(timm.create_model, {"model_name": name, "pretrained": False, **settings}, f"timm:{name}")

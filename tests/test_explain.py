@@ -1,5 +1,6 @@
 """One layer told in full."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,3 +63,59 @@ def test_what_an_unknown_operator_costs_is_not_zero(fxcost_command: Command, tmp
     assert [text for what, text in told if what == "bytes moved, float32"] == ["≥ 64·B"]
     assert [text[:6] for what, text in told if what in ("reads", "writes")] == ["≥ 8·B ", "≥ 8·B "]
     assert [text for what, text in told if what == "parameters"] == ["72"]
+
+
+REPEATING = """
+import torch
+from torch import nn
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.down(torch.relu(self.up(x)).neg()) + x.neg()
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList([Block() for _ in range(3)])
+        self.head, self.tied = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.tied.weight = self.head.weight
+        self.lost = nn.Parameter(torch.zeros(5))
+        self.deep, self.tanh = nn.ModuleList([nn.Tanh()]), nn.Tanh()
+        self.left, self.right = nn.LayerNorm(4), nn.LayerNorm(4)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.tied(self.head(self.right(self.left(self.tanh(self.deep[0](x))))))
+
+def net():
+    return Net(), torch.zeros(2, 4)
+"""
+
+
+def test_every_name_that_trace_prints_is_taken(fxcost_command: Command, tmp_path: Path) -> None:
+    model, saved = tmp_path / "repeating.py", tmp_path / "repeating.json"
+    model.write_text(REPEATING)
+    assert fxcost_command("trace", f"{model}:net", "-o", saved)[0] == 0
+    shown = {
+        by: json.loads(fxcost_command("trace", saved, "--by", by, "-f", "json")[1])["rows"]
+        for by in ("layer", "module", "op")
+    }
+    names = [row["layer"] for row in shown["layer"]]
+    assert {"blocks.0-2.up", "{left,right}", "tied (shared)", "lost (unused)"} <= {*names}
+    assert any("…" in name for name in names)  # those of different depth
+    names += [row["module"].strip() for row in shown["module"]]
+    names += [row["path"] for row in shown["module"]][1:] + [row["operator"] for row in shown["op"]]
+    for name in names:
+        code, out, err = fxcost_command("explain", saved, name)
+        assert code == 0, (name, err)
+        assert "FLOPs" in out
+    out = fxcost_command("explain", saved, "blocks.0-2.up")[1]
+    assert "×3: each of blocks.0.up, blocks.1.up, blocks.2.up" in out
+    assert out.count("operator") == 1  # layers that are alike are told once
+    assert fxcost_command("explain", saved, "blocks.1")[1].count("operator ") == 6
+    assert "×3: each of blocks.0.down, blocks.1.down, blocks.2.down" in fxcost_command("explain", saved, "down")[1]

@@ -1,6 +1,8 @@
 """The lock file: it comes back as it was, and a broken, newer or hostile one is named."""
 
+import fcntl
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,3 +109,46 @@ def test_an_interrupted_write_keeps_the_old_lock(lock_file: Path, monkeypatch: p
         save_lock(Lock(models=[]), lock_file)
     assert lock_file.read_bytes() == before
     assert [path.name for path in lock_file.parent.iterdir()] == [lock_file.name]
+
+
+TWO = """
+import torch
+def one(): return torch.nn.Linear(3, 4), torch.zeros(2, 3)
+def other(): return torch.nn.Linear(3, 5), torch.zeros(2, 3)
+"""
+
+
+def test_two_that_lock_at_once_lose_nothing(
+    fxcost_command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The second runs from its beginning to its end while the first is tracing, and nobody else writes while one does."""
+    from fxcost import locks
+    from fxcost.commands import regression
+
+    model, path = tmp_path / "two_models.py", tmp_path / "costs.lock.json"
+    model.write_text(TWO)
+    trace, save = regression._traced, locks.save_lock
+    told: list[str] = []
+
+    def traced(ref: str, options: Asked) -> Any:
+        if ref.endswith(":one"):
+            assert fxcost_command("lock", f"{model}:other", "-o", path)[0] == 0
+        return trace(ref, options)
+
+    def saved(lock: Lock, place: Path) -> None:
+        folder = os.open(tmp_path, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            told.append("free")
+        except BlockingIOError:
+            told.append("held")
+        finally:
+            os.close(folder)
+        save(lock, place)
+
+    monkeypatch.setattr(regression, "_traced", traced)
+    monkeypatch.setattr(locks, "save_lock", saved)
+    assert fxcost_command("lock", f"{model}:one", "-o", path)[0] == 0
+    assert [each.model for each in load_lock(path).models] == [f"{model}:other", f"{model}:one"]
+    assert told == ["held", "held"]
+    assert sorted(os.listdir(tmp_path)) == ["costs.lock.json", "two_models.py"]

@@ -200,3 +200,24 @@ def test_a_mark_that_exempts_nothing_is_told(edited: Edit) -> None:
         "rtx-4090", ("int8 = {op_per_s = 660.6e12", "int8 = {op_per_s = 330.3e12"), ("1321.2e12", "660.6e12")
     )
     assert lint(mended) == ("exempt: [step] finds nothing at peak.matrix.int8; remove the mark",)
+
+
+def test_every_slip_is_named_at_once(fxcost_command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """Two of one figure among them; without the lint the first is told, and how many more there are."""
+    broken = tmp_path / "broken.toml"
+    text = (SPECS / "l4.toml").read_text()
+    text = re.sub("year = .*", 'year = "soon"\ncolour = "green"', text).replace("300e9", "-300e9")
+    broken.write_text(re.sub(r"(-300e9.*?)source = \"[^\"]*\"", r'\1source = "nowhere"', text, flags=re.DOTALL))
+    code, out, err = fxcost_command("platforms", "--lint", broken)
+    assert (code, err) == (4, "")
+    assert [line.removeprefix(f"{broken}: ").split(": ")[0] for line in out.splitlines()] == [
+        "year",
+        "memory.bandwidth",
+        "memory.bandwidth.byte_per_s",
+        "colour",
+    ]
+    code, out, err = fxcost_command("platforms", "--lint", broken, "l4")
+    assert (code, out) == (2, "")
+    assert "--lint stands alone" in err
+    with pytest.raises(FxcostError, match=r"year: should be a valid integer \(and 3 more, which"):
+        load_platform(str(broken))

@@ -77,6 +77,82 @@ def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_module_is_named() -> None:
-    with pytest.raises(FxcostError, match="--plugin no_such_thing: No module named"):
+    with pytest.raises(FxcostError, match="--plugin no_such_thing: no such module"):
         plugins.load_plugins(["no_such_thing"])
     assert "no_such_thing" not in sys.modules
+
+
+FOUND = """
+import fractions, sympy, torch, fxcost
+from fxcost.graph import OUTPUTS, operations
+
+def names(graph):
+    return {node: str(node) for node in operations(graph)}
+
+def tenths(graph):
+    return {node: sum((t.elements for t in OUTPUTS[node]), sympy.Integer(0)) / 10 for node in operations(graph)}
+
+def halves(graph):
+    return {node: 0.5 for node in operations(graph)}
+
+def nothing(graph):
+    return None
+
+def failing(graph):
+    raise KeyError("mine")
+
+def made(function, name=None):
+    return fxcost.graph_pass(provides=fxcost.Key(name or function.__name__), requires=(OUTPUTS,))(function)
+
+def net():
+    return torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Linear(5, 5)), torch.zeros(2, 3)
+"""
+
+
+def test_what_a_pass_found_is_shown(
+    tmp_path: Path, fxcost_command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenth of 2·5 elements is 1, a tenth of 3·5 is 1.5."""
+    import csv
+    import io
+    import json
+
+    import fxcost
+
+    model, saved = tmp_path / "found_shown.py", tmp_path / "found.json"
+    model.write_text(f"{FOUND}\nshown = made(tenths)\n")
+    code, out, err = fxcost_command("trace", f"{model}:net", "--plugin", model, "--at", "B=3")
+    assert code == 0, err
+    header, *lines = [line.split() for line in out.splitlines() if "Linear" in line or "FLOPs each" in line]
+    assert header[-2:] == ["tenths", "each"]
+    assert [line[-1] for line in lines] == ["1.500", "1.500"]
+    assert fxcost_command("trace", f"{model}:net", "--plugin", model, "-o", saved)[0] == 0
+    rows = list(csv.DictReader(io.StringIO(fxcost_command("trace", saved, "-f", "csv", "--at", "B=2")[1])))
+    assert [(row["tenths"], row["tenths_at"]) for row in rows] == [("B/2", "1")] * 2
+    rows = json.loads(fxcost_command("trace", saved, "-f", "json", "--at", "B=3")[1])["rows"]
+    assert [(row["tenths"], row["tenths_at"]) for row in rows] == [("B/2", 1.5)] * 2
+    assert list(fxcost.load(saved).at(B=2).to_pandas()["tenths"]) == [1, 1]
+    assert "B/2" in fxcost_command("explain", saved, "1")[1]
+
+
+@pytest.mark.parametrize(
+    ("passes", "words"),
+    [
+        (
+            "a = made(names); b = made(halves)",
+            "pass names gives 'linear_default' for 0; pass halves gives 0.5 for 0: wanted are whole numbers",
+        ),
+        ("a = made(nothing)", "pass nothing returns a NoneType, not a table of operations"),
+        ("a = made(failing)", "pass failing raised KeyError: 'mine' (found_refused.py:18)"),
+        ("a = made(tenths, 'flops_at')", "a pass calls its values 'flops_at', as a column is called already"),
+        ("a = made(tenths, 'x'); b = made(halves, 'x')", "x is provided by pass tenths and by halves"),
+    ],
+)
+def test_what_a_pass_may_not_find(
+    tmp_path: Path, fxcost_command: Callable[..., tuple[int, str, str]], passes: str, words: str
+) -> None:
+    model = tmp_path / "found_refused.py"
+    model.write_text(f"{FOUND}\n{passes}\n")
+    code, out, err = fxcost_command("trace", f"{model}:net", "--plugin", model)
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert err.startswith(f"fxcost: {words}")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fxcost.documents import write_aside
 from fxcost.errors import FxcostError
+from fxcost.files import write_file
 from fxcost.saved import load, save
 
 
@@ -114,21 +114,21 @@ def test_what_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
 
 def test_an_interrupted_write_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.json"
-    write_aside(path, b"before")
+    write_file(path, b"before")
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_aside(path, b"after")
+        write_file(path, b"after")
     assert path.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["x.json"]
 
 
 def test_a_write_replaces_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    write_aside(path, b"before")
-    write_aside(path, b"after")
+    write_file(path, b"before")
+    write_file(path, b"after")
     assert path.read_bytes() == b"after"
     assert path.stat().st_mode & 0o444

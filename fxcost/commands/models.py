@@ -65,7 +65,7 @@ def traces_of(model: str, asked: Asked) -> "Traces":
 
 def is_saved(text: str) -> bool:
     """Whether a text names a saved file; a configuration of transformers may end like one."""
-    return text.endswith(".json") and not text.startswith("hf:")
+    return text.lower().endswith(".json") and not text.startswith("hf:")
 
 
 def _saved_costs(path: str, asked: Asked) -> "CostModel":
@@ -104,12 +104,31 @@ def point_of(costs: "CostModel", at: str | None) -> dict[str, int]:
     return sizes
 
 
-def machines_of(costs: "CostModel", names: list[str], precision: str | None) -> "list[Machine]":
-    """The machines of ``--platform`` for a model's dtype, or for ``--precision``."""
-    from fxcost.platforms import load_platform
+def machines_of(costs: "CostModel", names: list[str], precision: str | None) -> "tuple[list[Machine], dict[str, str]]":
+    """The machines of ``--platform`` for a model's dtype, or for ``--precision``, and those that have none, with why.
+
+    Raises `FxcostError` where no machine is left.
+    """
+    from fxcost.platforms import load_platform, precision_named
     from fxcost.roofline import machine_for
 
-    return [machine_for(costs, load_platform(name), precision) for name in names]
+    precision = precision and precision_named(precision)
+    platforms = [load_platform(name) for name in names]
+    known = [platform.name for platform in platforms]
+    if twice := [name for name in dict.fromkeys(known) if known.count(name) > 1]:
+        raise FxcostError(f"--platform names {', '.join(twice)} twice; name each machine once")
+    machines: list[Machine] = []
+    refused: dict[str, str] = {}
+    for platform in platforms:
+        try:
+            machines.append(machine_for(costs, platform, precision))
+        except FxcostError as error:
+            if len(platforms) == 1:
+                raise
+            refused[platform.name] = str(error).splitlines()[0].removeprefix(f"{platform.name} ")
+    if not machines:
+        raise FxcostError("; ".join(f"{name} {why}" for name, why in refused.items()))
+    return machines, refused
 
 
 def settings_of(texts: list[str] | None) -> dict[str, Any]:
@@ -119,7 +138,9 @@ def settings_of(texts: list[str] | None) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise FxcostError(f"--set {text!r} is not of the form key=value")
+        if name in settings:
+            raise FxcostError(f"--set gives {name} twice, {settings[name]!r} and {value!r}; give it one value")
         settings[name] = value
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             settings[name] = json.loads(value.lower() if value in ("True", "False") else value)
     return settings

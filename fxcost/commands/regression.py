@@ -1,5 +1,6 @@
 """Costs kept from drifting: `fxcost lock`, `fxcost diff` and `fxcost check`."""
 
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fxcost.commands.models import costs_of, is_saved
-from fxcost.commands.terminal import CHECK_FAILED, print_report, say
+from fxcost.commands.terminal import CHECK_FAILED, form_of, print_report, say
 from fxcost.errors import FxcostError
-from fxcost.options import MODEL_HELP, Asked, Form, Format, Output, model_command
+from fxcost.options import MODEL_HELP, Asked, Format, Output, model_command
 
 if TYPE_CHECKING:
     from fxcost.costs import CostModel
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from fxcost.locks import LockedModel
 
 LOCK = Path("costs.lock.json")
+FINEST_TOLERANCE = Decimal("1e-12")
 
 
 @model_command
@@ -31,8 +33,12 @@ def lock(
 
     Models that the file holds already are kept, or replaced when named again.
     """
-    from fxcost.locks import Lock, load_lock, locked, save_lock
+    from fxcost.files import checked_target
+    from fxcost.locks import Lock, add_to_lock, load_lock, locked
 
+    if not is_saved(str(output)):
+        raise FxcostError(f"--output {output}: a lock file's name must end in .json, as {LOCK} does")
+    checked_target(output)
     known = load_lock(output) if output.exists() else Lock(models=[])
     if not models and not known.models:
         raise FxcostError(f"{output} holds no models yet; name those to lock: fxcost lock resnet50 -o {output}")
@@ -40,7 +46,7 @@ def lock(
         raise FxcostError(f"options belong to models; without any, {output}'s are traced with their own options")
     wanted = [(model, asked) for model in models] if models else [(each.model, each.options) for each in known.models]
     entries = [locked(model, options, _traced(model, options)) for model, options in wanted]
-    save_lock(known.having(*entries), output)
+    add_to_lock(entries, output)
     say(f"locked {', '.join(each.title for each in entries)} in {output}")
 
 
@@ -58,7 +64,7 @@ def diff(
     asked: Asked,
     old: Annotated[str, typer.Argument(metavar="OLD", help=f"{SIDE_HELP}: {MODEL_HELP}.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same.")],
-    form: Format = Form.table,
+    form: Format = None,
     output: Output = None,
 ) -> None:
     """What changed between two models or lock files: each layer's formula and its size, totals, ranges."""
@@ -66,6 +72,7 @@ def diff(
     from fxcost.inputs import parse_sizes
     from fxcost.reports.differences import differences_report
 
+    form = form_of(form, output)
     sides = _side(old, asked), _side(new, asked)
     if len(sides[0]) == len(sides[1]) == 1:
         (title,) = sides[1]
@@ -90,7 +97,7 @@ def _side(text: str, asked: Asked) -> "dict[str, CostModel]":
     if is_revision(text) and not Path(text).exists():
         return read_models(file_at(text), text)
     if is_saved(text):
-        from fxcost.documents import read_file
+        from fxcost.files import read_file
 
         return read_models(read_file(Path(text), "lock file or saved model"), text)
     return {text: costs_of(text, asked)}
@@ -101,7 +108,7 @@ def check(
     tolerance: Annotated[
         str, typer.Option("--tolerance", metavar="0.5%", help="How far totals may move; default: not at all.")
     ] = "0",
-    form: Format = Form.table,
+    form: Format = None,
     output: Output = None,
 ) -> None:
     """Trace each model of a lock again; exit 4 when a total moved at any size, naming the layers that did.
@@ -112,7 +119,7 @@ def check(
     from fxcost.reports.change_lines import move_text
     from fxcost.reports.differences import differences_report
 
-    allowed = _tolerance(tolerance)
+    form, allowed = form_of(form, output), _tolerance(tolerance)
     found: dict[str, Difference] = {}
     refused: list[str] = []
     for each in load_lock(lock).models:
@@ -145,9 +152,10 @@ def _tolerance(text: str) -> Fraction:
     """Read ``0.5%`` or ``0.005``."""
     number, sign, rest = text.strip().partition("%")
     try:
-        share = Fraction(number) / (100 if sign else 1)
-    except (ValueError, ZeroDivisionError):
-        share = Fraction(-1)
-    if rest or share < 0:
-        raise FxcostError(f"--tolerance {text!r} is not a share such as 0.5% or 0.005")
-    return share
+        given = Decimal(number)
+    except ArithmeticError:
+        given = Decimal("NaN")
+    # The smallest is bounded too: an exact fraction of 1e-999999999 would fill the memory.
+    if rest or not (given == 0 or (given.is_finite() and FINEST_TOLERANCE <= given <= 100)):
+        raise FxcostError(f"--tolerance {text[:40]!r} is not a share such as 0.5% or 0.005")
+    return Fraction(given) / (100 if sign else 1)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from fxcost.commands.models import costs_of, is_saved, machines_of, point_of, traces_of
-from fxcost.commands.terminal import print_report, say
+from fxcost.commands.terminal import checked_plot, form_of, print_report, say
 from fxcost.options import Asked, Form, Format, Model, Output, Platforms, Plot, Precision, Top, model_command
 
 
@@ -23,19 +23,21 @@ def crossover(
         ),
     ] = "B",
     precision: Precision = None,
-    form: Format = Form.table,
+    form: Format = None,
     output: Output = None,
 ) -> None:
     """From which batch size (or resolution, or length) each layer is compute-bound: always, from a size on, or never."""
     from fxcost.inputs import parse_sweep
     from fxcost.reports.crossovers import crossover_report
+    from fxcost.reports.platforms import with_refused
     from fxcost.roofline import crossovers
     from fxcost.sweeps import crossovers_tried
 
+    form = form_of(form, output)
     name, sizes = parse_sweep(over) if "=" in over else (over, ())
     traces = traces_of(model, asked)
     costs, point = traces.first, point_of(traces.first, asked.at)
-    machines = machines_of(costs, platform, precision)
+    machines, refused = machines_of(costs, platform, precision)
     along = traces.along(name, sizes, point, say) if sizes else {}
     if not sizes and not is_saved(model):
         point.pop(name, None)  # a size to trace at, for a symbol that may have no usual one
@@ -44,7 +46,8 @@ def crossover(
         for each in machines
     ]
     wide = form in (Form.table, Form.md)
-    print_report(crossover_report(costs, solved, name, point, wide=wide, tried=along), form, output)
+    report = crossover_report(costs, solved, name, point, wide=wide, tried=along)
+    print_report(with_refused(report, refused), form, output)
 
 
 @model_command
@@ -55,23 +58,26 @@ def roofline(
     precision: Precision = None,
     plot: Plot = None,
     top: Top = None,
-    form: Format = Form.table,
+    form: Format = None,
     output: Output = None,
 ) -> None:
     """Each layer on a machine at one point: intensity, bound, time."""
+    from fxcost.reports.platforms import with_refused
     from fxcost.reports.roofline import roofline_report
     from fxcost.roofline import layer_points
 
+    form = form_of(form, output)
+    checked_plot(plot)
     costs = costs_of(model, asked)
-    machines = machines_of(costs, platform, precision)
+    machines, refused = machines_of(costs, platform, precision)
     point = point_of(costs, asked.at)
     report = roofline_report(costs, machines, point, wide=form in (Form.table, Form.md), top=top)
     if plot is not None:
-        from fxcost.plot import checked_path, plot_roofline
+        from fxcost.plot import plot_roofline
 
-        plot_roofline(checked_path(plot), report.heading[0], [(m, layer_points(costs, m, point)) for m in machines])
+        plot_roofline(plot, report.heading[0], [(m, layer_points(costs, m, point)) for m in machines])
         say(f"drawn {plot}")
-    print_report(report, form, output)
+    print_report(with_refused(report, refused), form, output)
 
 
 @model_command
@@ -87,28 +93,31 @@ def sweep(
     ],
     precision: Precision = None,
     plot: Plot = None,
-    form: Format = Form.table,
+    form: Format = None,
     output: Output = None,
 ) -> None:
     """Time and throughput along batch sizes (or another symbol), and which layers change side."""
     from fxcost.inputs import parse_sweep
+    from fxcost.reports.platforms import with_refused
     from fxcost.reports.roofline import counted_in
     from fxcost.reports.sweeps import sweep_report
     from fxcost.roofline import layer_points
     from fxcost.sweeps import sweep as swept_over
 
+    form = form_of(form, output)
+    checked_plot(plot)
     name, sizes = parse_sweep(over)
     traces = traces_of(model, asked)
     costs, point = traces.first, point_of(traces.first, asked.at)
-    machines = machines_of(costs, platform, precision)
+    machines, refused = machines_of(costs, platform, precision)
     along = traces.along(name, sizes, point, say)
     swept = [(machine, swept_over(along, machine, name, point)) for machine in machines]
     report = sweep_report(costs, name, swept, point)
     if plot is not None:
-        from fxcost.plot import checked_path, plot_sweep
+        from fxcost.plot import plot_sweep
 
         last = list(along)[-1]
         roofs = [(machine, layer_points(along[last], machine, {**point, name: last})) for machine in machines]
-        plot_sweep(checked_path(plot), report.heading[0], name, swept, roofs, counted_in(costs))
+        plot_sweep(plot, report.heading[0], name, swept, roofs, counted_in(costs))
         say(f"drawn {plot}")
-    print_report(report, form, output)
+    print_report(with_refused(report, refused), form, output)

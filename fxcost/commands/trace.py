@@ -1,12 +1,14 @@
 """What a model costs: `fxcost trace` and `fxcost explain`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fxcost.commands.models import costs_of, point_of
-from fxcost.commands.terminal import print_report, say
+from fxcost.commands.terminal import form_of, print_report, say
+from fxcost.errors import FxcostError
 from fxcost.options import Asked, By, Form, Format, Model, Top, model_command
 
 
@@ -14,31 +16,43 @@ from fxcost.options import Asked, By, Form, Format, Model, Top, model_command
 def trace(
     asked: Asked,
     model: Model,
-    by: Annotated[By, typer.Option("--by", help="What a row stands for.")] = By.layer,
+    by: Annotated[By, typer.Option("--by", case_sensitive=False, help="What a row stands for.")] = By.layer,
     depth: Annotated[
         int | None, typer.Option("--depth", metavar="N", min=0, help="Levels of the module tree (with --by module).")
     ] = None,
     top: Top = None,
-    form: Format = Form.table,
+    form: Format = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Save the formulas (.json), or the report (other endings)."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Save the formulas (.json), or the report (.csv, .html, .md, .txt, and .json with --format json).",
         ),
     ] = None,
 ) -> None:
     """Cost of each layer as a formula: FLOPs, MACs, parameters, memory traffic."""
     from fxcost.reports.costs import cost_report
 
+    shown = form_of(form, output)
+    saves = output is not None and form is None and shown is Form.json
+    if saves and (by is not By.layer or (depth, top) != (None, None)):
+        raise FxcostError(
+            f"--by, --depth and --top say which rows a report has, and {output} is to hold all formulas; "
+            "add --format json for the report, or leave them out"
+        )
     costs = costs_of(model, asked)
+    point = point_of(costs, asked.at)
     if depth is not None:
         by = By.module
-    report = cost_report(costs, point_of(costs, asked.at), by=by.value, depth=depth, top=top)
-    if output is not None and output.suffix == ".json" and form is not Form.json:
-        costs.save(output)
+    report = cost_report(costs, point, by=by.value, depth=depth, top=top)
+    if saves and output is not None:
+        usual = {name: size for name, size in point.items() if name in costs.symbols}
+        replace(costs, defaults={**costs.defaults, **usual}).save(output)
         say(f"saved {output}: {len(costs.layers)} operations of {costs.ref}")
         return
-    print_report(report, form, output)
+    print_report(report, shown, output)
 
 
 @model_command
@@ -46,10 +60,10 @@ def explain(
     asked: Asked,
     model: Model,
     layer: Annotated[str, typer.Argument(metavar="LAYER", help="A layer or module by its name in `fxcost trace`.")],
-    form: Format = Form.table,
+    form: Format = None,
 ) -> None:
     """One layer in full: formula, substitution step by step, rule, assumptions, valid range."""
     from fxcost.reports.explain import explain_report
 
     costs = costs_of(model, asked)
-    print_report(explain_report(costs, layer, point_of(costs, asked.at)), form, None)
+    print_report(explain_report(costs, layer, point_of(costs, asked.at)), form_of(form, None), None)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fxcost.commands.models import costs_of, is_saved, point_of, settings_of
-from fxcost.commands.terminal import CHECK_FAILED, print_report, say
+from fxcost.commands.terminal import CHECK_FAILED, form_of, print_report, say
 from fxcost.errors import FxcostError
-from fxcost.options import Asked, Form, Format, Mode, Model, Output, model_command
+from fxcost.options import Asked, Format, Mode, Model, Output, model_command
 
 if TYPE_CHECKING:
     from fxcost.building import Source
@@ -19,13 +19,14 @@ def verify(
     asked: Asked,
     model: Model,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the sizes that are drawn.")] = 0,
-    form: Format = Form.table,
+    form: Format = None,
     output: Output = None,
 ) -> None:
     """Run FlopCounterMode and the installed counters at several sizes, and explain each gap to ours.
 
     Exits 4 when FlopCounterMode disagrees, and 1 when it cannot run.
     """
+    form = form_of(form, output)
     if is_saved(model):
         raise FxcostError(f"{model} holds formulas, and other counters run the model; name the model itself")
     if asked.mode is not Mode.forward:

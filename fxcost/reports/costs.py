@@ -1,13 +1,24 @@
 """Costs by layer, by module and by operator."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from fxcost.costs import UNUSED, Cost, CostModel, LayerCost
 from fxcost.errors import FxcostError
 from fxcost.quantities import Quantity, number
-from fxcost.reports.numbers import formula, merged_name, prefix_for, scaled, shape, share, sizes_text, symbol_lines
+from fxcost.reports.numbers import (
+    decimal,
+    formula,
+    merged_name,
+    prefix_for,
+    scaled,
+    shape,
+    share,
+    sizes_text,
+    symbol_lines,
+)
 from fxcost.roles import ROLES, bytes_by_role
 from fxcost.saved import quantity_text
 from fxcost.tables import Cell, Column, Report
@@ -32,6 +43,7 @@ class _Line:
     values: Cost
     marks: str = ""
     first: LayerCost | None = None
+    extra_at: Mapping[str, Quantity] = field(default_factory=dict[str, Quantity])
 
 
 def cost_report(
@@ -143,15 +155,14 @@ def alike(layer: LayerCost) -> Alike:
     counts = (tuple((role, tuple(by.items())) for role, by in side.items()) for side in (cost.reads, cost.writes))
     return (
         *(layer.op, layer.module_type, layer.coverage, layer.shared, layer.outputs, layer.inputs),
-        *(cost.flops, cost.macs, cost.params, *counts),
+        *(cost.flops, cost.macs, cost.params, *counts, *layer.extra.items()),
     )
 
 
 def _layer_line(group: list[tuple[LayerCost, LayerCost]]) -> _Line:
     first, values = group[0]
-    marks = " (shared)" if first.shared else " (unused)" if first.op == UNUSED else ""
     return _Line(
-        merged_name([layer.name for layer, _ in group]) + marks,
+        row_name([layer for layer, _ in group]),
         first.kind,
         len(group),
         shape(values.outputs[0]) if values.outputs else "",
@@ -159,7 +170,14 @@ def _layer_line(group: list[tuple[LayerCost, LayerCost]]) -> _Line:
         values.cost,
         "≥ " if first.coverage == "unknown" else "",
         first,
+        values.extra,
     )
+
+
+def row_name(layers: Sequence[LayerCost]) -> str:
+    """What the row of layers that repeat is called."""
+    marks = " (shared)" if layers[0].shared else " (unused)" if layers[0].op == UNUSED else ""
+    return merged_name([layer.name for layer in layers]) + marks
 
 
 def _modules(model: CostModel, evaluated: CostModel, depth: int | None) -> list[_Line]:
@@ -224,8 +242,34 @@ def _table(
     sizes = [_Sizes(line, bits, many=by == "layer") for line in lines]
     flop_factor, flop_prefix = prefix_for(max((each.flops for each in sizes), default=0))
     byte_factor, byte_prefix = prefix_for(max((each.moved for each in sizes), default=0))
-    rows = tuple(_cells(each, by, whole, flop_factor, byte_factor) for each in sizes)
-    return _columns(by, point, flop_prefix, byte_prefix), rows
+    columns = _columns(by, point, flop_prefix, byte_prefix)
+    found = _found_by_passes(evaluated, {column.key for column in columns}) if by == "layer" else ()
+    rows = tuple(
+        (*_cells(each, by, whole, flop_factor, byte_factor), *_extra_cells(each.line, found)) for each in sizes
+    )
+    extra = [(Column(name, name, hidden=True), Column(f"{name} each", f"{name}_at")) for name in found]
+    return (*columns, *chain.from_iterable(extra)), rows
+
+
+def _found_by_passes(model: CostModel, taken: Collection[str]) -> tuple[str, ...]:
+    """The names of what passes of third parties found. Raises `FxcostError` for one that a column has already."""
+    names = tuple(dict.fromkeys(name for layer in model.layers for name in layer.extra))
+    for name in names:
+        if {name, f"{name}_at"} & {*taken}:
+            raise FxcostError(f"a pass calls its values {name!r}, as a column is called already; rename its key")
+    return names
+
+
+def _extra_cells(line: _Line, names: Iterable[str]) -> Iterator[Cell]:
+    """Of each pass the formula and the value, of one layer: only the pass knows whether values add up."""
+    for name in names:
+        given = line.first is not None and name in line.first.extra
+        yield Cell("", quantity_text(line.first.extra[name]) if line.first and given else "")
+        value = number(line.extra_at[name]) if given else None
+        yield Cell(
+            "" if value is None else f"{int(value):,}" if value.denominator == 1 else decimal(value, 3),
+            "" if value is None else value,
+        )
 
 
 class _Whole(NamedTuple):
@@ -295,7 +339,7 @@ def _cells(sizes: _Sizes, by: By, whole: _Whole, flop_factor: int, byte_factor: 
         Cell(line.kind),
         Cell(count, line.count),
         Cell(line.where),
-        Cell(line.first.op if line.first else ""),
+        Cell(line.first.op if line.first else line.name if by == "op" else ""),
         Cell("unknown" if line.marks else line.first.coverage if line.first else ""),
         Cell(f"{values.params:,}" if values.params else "", values.params),
         Cell(line.marks + formula(line.formulas.flops), quantity_text(line.formulas.flops)),
@@ -310,6 +354,12 @@ def _cells(sizes: _Sizes, by: By, whole: _Whole, flop_factor: int, byte_factor: 
     )
 
 
+PANDAS = {
+    *("layer", "module", "module_type", "op", "unit", "coverage"),
+    *("params", "flops", "macs", "bytes_read", "bytes_written"),
+}
+
+
 def to_pandas(model: CostModel) -> Any:
     """A pandas DataFrame with a row for each layer: formulas as sympy expressions, or numbers once evaluated."""
     try:
@@ -317,6 +367,7 @@ def to_pandas(model: CostModel) -> Any:
     except ModuleNotFoundError as error:
         raise FxcostError("pandas is not installed; pip install 'fxcost[pandas]'") from error
     bits = model.bits()
+    _found_by_passes(model, PANDAS)
     return pandas.DataFrame(
         {
             "layer": layer.name,

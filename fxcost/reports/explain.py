@@ -1,7 +1,7 @@
 """One layer's cost told in full: formula, substitution step by step, rule, assumptions, and where it holds."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import sympy
 
@@ -10,40 +10,65 @@ from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import evaluate
 from fxcost.expressions import to_pretty
 from fxcost.quantities import Quantity
+from fxcost.reports.costs import Alike, alike, row_name
 from fxcost.reports.numbers import formula, shape, sizes_text, symbol_lines
 from fxcost.roles import ROLES
 from fxcost.tables import Cell, Column, Report
 
 
 def find_layers(model: CostModel, name: str) -> tuple[LayerCost, ...]:
-    """The layer of that name, or all that run inside the module of that name."""
-    found = tuple(layer for layer in model.layers if layer.name == name)
-    found = found or tuple(layer for layer in model.layers if name in (layer.module, layer.place))
+    """The layers that a name in `fxcost trace` stands for: one, those of a merged row, of a module or of an operator."""
+    rows: dict[Alike, list[LayerCost]] = {}
+    for layer in model.layers:
+        rows.setdefault(alike(layer), []).append(layer)
+    named = {row_name(layers): layers for layers in rows.values()}
+    found = [layer for layer in model.layers if layer.name == name] or named.get(name) or _inside(model, name)
+    found = found or [layer for layer in model.layers if layer.op == name]
+    if not found:  # a table of modules prints the last part of their paths
+        paths = {path for path in _modules(model) if path.rpartition(".")[2] == name}
+        inside = {layer.name for path in paths for layer in _inside(model, path)}
+        found = [layer for layer in model.layers if layer.name in inside]
     if not found:
-        names = {layer.name for layer in model.layers}
+        names = {*(layer.name for layer in model.layers), *named, *_modules(model)}
         raise FxcostError(
             f"{model.ref} has no layer {name!r}{near_matches(name, names)}; `fxcost trace {model.ref}` lists them"
         )
-    return found
+    return tuple(found)
+
+
+def _inside(model: CostModel, path: str) -> list[LayerCost]:
+    """All that runs inside the module of that path; the reference of the model stands for all of it."""
+    if path in ("", model.ref):
+        return list(model.layers)
+    return [each for each in model.layers if any(f"{at}.".startswith(f"{path}.") for at in (each.module, each.place))]
+
+
+def _modules(model: CostModel) -> list[str]:
+    """The paths of the modules that something runs in, in their order."""
+    return [path for path in model.by_module() if path]
 
 
 def explain_report(model: CostModel, name: str, at: Mapping[str, int] | None) -> Report:
     """Each quantity of the layer as a formula, with its numbers put in, and as a value."""
     point = model.point(at)
     whole = model.with_fixed(point)
-    layers = find_layers(model, name)
-    rows = tuple(row for layer in layers for row in _told(model, layer, point))
+    rows_of: dict[Alike, list[LayerCost]] = {}
+    for layer in find_layers(model, name):
+        rows_of.setdefault(alike(layer), []).append(layer)
+    rows = tuple(row for layers in rows_of.values() for row in _told(model, layers, point))
     columns = (Column("", "what", numeric=False), Column("", "told", numeric=False, folds=True))
     notes = (*symbol_lines(model), f"assumed  {'; '.join(model.assumptions)}")
     return Report(columns, rows, (f"{model.ref} at {sizes_text(whole)}",), notes, {"model": model.ref, "at": whole})
 
 
-def _told(model: CostModel, layer: LayerCost, point: Mapping[str, int]) -> list[tuple[Cell, ...]]:
+def _told(model: CostModel, layers: Sequence[LayerCost], point: Mapping[str, int]) -> list[tuple[Cell, ...]]:
+    """The lines of a layer, and of those that are like it, which are told once."""
+    layer = layers[0]
     moved = layer.cost.bytes_moved(model.bits())
     is_unknown = layer.coverage == "unknown"
     least = "≥ " if is_unknown else ""
     lines = [
-        ("layer", f"{layer.name}{' (shared)' if layer.shared else ''}"),
+        ("layer", row_name(layers) + (f", ×{len(layers)}: each of {_listed(layers)}" if len(layers) > 1 else "")),
         ("module", f"{layer.module or model.ref}, a {layer.module_type}" if layer.module_type else layer.module),
         ("operator", layer.op),
         ("rule", f"{layer.rule or 'none'} ({layer.coverage}, {layer.unit} unit): {layer.reason}"),
@@ -60,7 +85,14 @@ def _told(model: CostModel, layer: LayerCost, point: Mapping[str, int]) -> list[
                 for dtype, n in by_dtype.items()
             ]
     lines += _steps(f"bytes moved, {model.dtype}", moved, point, least)
+    for found, value in layer.extra.items():
+        lines += _steps(found, value, point)
     return [(Cell(what), Cell(text)) for what, text in (*lines, ("", ""))]
+
+
+def _listed(layers: Sequence[LayerCost]) -> str:
+    names = [layer.name for layer in layers]
+    return ", ".join(names if len(names) <= 4 else [*names[:2], "…", names[-1]])
 
 
 def _steps(what: str, quantity: Quantity, point: Mapping[str, int], least: str = "") -> list[tuple[str, str]]:

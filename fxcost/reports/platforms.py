@@ -1,6 +1,7 @@
 """Machines as tables: all of them, or one with every figure and its source."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -135,6 +136,25 @@ def _remark(figure: Figure) -> str:
     marks += [f"printed as {figure.printed}"] if figure.printed else []
     marks += [figure.note] if figure.note else []
     return "; ".join(marks)
+
+
+TELLING = ("outcome", "bound", "to_compute_bound")
+"""The columns of a crossover, a roofline and a sweep that say what a machine answers."""
+
+
+def with_refused(report: Report, refused: Mapping[str, str]) -> Report:
+    """The report with what each machine that answers nothing says instead, by its name: in a row, or in its column."""
+    columns, rows = report.columns, report.rows
+    for name, why in refused.items():
+        if any(column.key == "platform" for column in columns):
+            columns = tuple(replace(each, hidden=each.hidden and each.key != "platform") for each in columns)
+            row = {"platform": name} | dict.fromkeys(TELLING, why)
+            rows = (*rows, tuple(Cell(row.get(each.key, ""), row.get(each.key, "")) for each in columns))
+        else:
+            columns = (*columns, Column(name, name, numeric=False))
+            rows = tuple((*row, Cell(why.partition(";")[0])) for row in rows)
+    notes = (*report.notes, *(f"{name} {why}" for name, why in refused.items()))
+    return replace(report, columns=columns, rows=rows, notes=notes)
 
 
 def machine_lines(machine: Machine) -> tuple[str, ...]:

@@ -1,0 +1,5 @@
+"""``python -m fxcost``: the command line."""
+
+from fxcost.cli import main
+
+main()
