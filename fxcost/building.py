@@ -72,10 +72,20 @@ def build_source(factory: Callable[..., Any], settings: Mapping[str, Any], ref: 
     return Source(ref, module, arguments, sizes)
 
 
+def signature_of(module: torch.nn.Module) -> inspect.Signature:
+    """What a module is called with; what TorchScript holds has no signature of Python's, and names its arguments."""
+    try:
+        return inspect.signature(module.forward)
+    except ValueError:
+        forward: Any = module.forward
+        names: list[str] = [argument.name for argument in forward.schema.arguments[1:]]
+        return inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names])
+
+
 def _is_by_name(module: torch.nn.Module, given: Mapping[Any, Any]) -> bool:
     """Whether what a dictionary holds are arguments of a model, rather than one of them."""
     try:
-        inspect.signature(module.forward).bind_partial(**given)
+        signature_of(module).bind_partial(**given)
     except TypeError:
         return False
     return True
@@ -87,6 +97,8 @@ def _called(factory: Callable[..., Any], settings: Mapping[str, Any], ref: str) 
             with torch.device(_device.get()):
                 return factory(**settings)
         except TypeError as error:
+            if "a Tensor" in str(error):  # a number was wanted, of which tensors without memory have none
+                return factory(**settings)
             if not settings:
                 raise
             given = ", ".join(f"--set {name}={str(value)[:40]}" for name, value in settings.items())

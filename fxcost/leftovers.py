@@ -3,13 +3,12 @@
 # pyright: reportUnknownMemberType=false
 # torch is typed in part.
 
-import inspect
 from collections.abc import Iterator, Mapping
 
 from torch.fx import Graph
 from torch.nn import Module
 
-from fxcost.building import Source
+from fxcost.building import Source, signature_of
 from fxcost.costs import NOT_RUN
 from fxcost.graph import operations
 from fxcost.passes.parameters import unused_parameters
@@ -64,7 +63,7 @@ def _missing(source: Source) -> str:
     """What the model takes beside what it was given."""
     if source.module is None or source.arguments.call is not None:
         return ""
-    takes = inspect.signature(source.module.forward).parameters
+    takes = signature_of(source.module).parameters
     given = {spec.name for spec in source.arguments.specs()}
     missing = [name for name in SENSES if name in takes and name not in given]
     return f"; no {' and no '.join(missing)} was given: add it with --input" if missing and given & {*SENSES} else ""

@@ -1,12 +1,11 @@
 """From a model reference to a module and what it is called with."""
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fxcost.building import Source, build_source
+from fxcost.building import Source, build_source, signature_of
 from fxcost.errors import FxcostError, near_matches
 from fxcost.files import checked_file
 from fxcost.huggingface import huggingface_model
@@ -50,7 +49,7 @@ def with_inputs(source: Source, inputs: tuple[InputSpec, ...]) -> Source:
         return source
     if source.module is None:
         return replace(source, arguments=Arguments(inputs))
-    parameters = inspect.signature(source.module.forward).parameters
+    parameters = signature_of(source.module).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     constants = {k: v for k, v in (source.arguments.kwargs or {}).items() if not Arguments((v,)).specs()}
     several = next((p.name for p in parameters.values() if p.kind is p.VAR_POSITIONAL), None)
@@ -69,13 +68,16 @@ def with_inputs(source: Source, inputs: tuple[InputSpec, ...]) -> Source:
 def _wants(source: Source) -> str:
     if source.module is None:
         return ""
-    names = [
-        p.name for p in inspect.signature(source.module.forward).parameters.values() if p.kind is not p.VAR_KEYWORD
-    ]
+    names = [p.name for p in signature_of(source.module).parameters.values() if p.kind is not p.VAR_KEYWORD]
     return f"; its forward takes {', '.join(names)}"
 
 
 def _bare(ref: str, settings: dict[str, Any]) -> Source:
+    if Path(ref).is_file() and not ref.endswith((".py", ".json")):
+        raise FxcostError(
+            f"{ref} is no file that names a model: weights are none, and TorchScript comes from a factory that loads it, "
+            "such as loads.py:model; programs of torch.export end in .pt2"
+        )
     if Path(ref).suffix in {".py", ".json", ".pt"} or "/" in ref:
         raise FxcostError(f"{ref}: no such saved file, and no model reference; references look like {FORMS}")
     models = zoo_module("torchvision.models")

@@ -14,6 +14,10 @@ from fxcost.building import Source, build, with_defaults
 from fxcost.errors import FxcostError, near_matches
 from fxcost.inputs import Arguments, InputSpec
 
+WITHOUT_HEADS = (
+    "its auxiliary heads, which run in training alone, are left out, as its published weights leave them: "
+    "--set aux_logits=true builds them"
+)
 BATCH = 1
 """The batch size taken where none is given."""
 
@@ -82,6 +86,8 @@ def torchvision_model(name: str, settings: dict[str, Any]) -> Source:
         arguments = Arguments((InputSpec("x", "float32", ("B", 3, "H", "W")),))
     defaults = {"B": BATCH, "T": 16, "H": size[0], "W": size[1]}
     source = with_defaults(f"torchvision:{name}", module, arguments, defaults)
+    if not usual.get("aux_logits", True) and "aux_logits" not in settings:
+        source = replace(source, assumptions=(WITHOUT_HEADS,))
     if not hasattr(module, "postprocess_detections"):
         return source
     # A one-stage detector's method of that name, which a module has to stand for.

@@ -149,6 +149,13 @@ def with_both():
     return Takes(), ({"x": torch.zeros(2, 6, 8)},), {"n": 3}
 def with_a_tensor():
     return nn.Linear(8, 8), torch.zeros(2, 8)
+
+def scripted():
+    return torch.jit.script(nn.Sequential(nn.Linear(8, 8), nn.ReLU()))
+def recorded():
+    return torch.jit.trace(nn.Sequential(nn.Linear(8, 8), nn.ReLU()), torch.randn(2, 8))
+def frozen():
+    return torch.jit.freeze(torch.jit.script(nn.Linear(8, 8)).eval())
 """
 
 
@@ -171,6 +178,9 @@ CALLS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "one dictionary": ("with_a_dictionary", (), "MACs = 128·B"),
     "by position and by name": ("with_both", (), "MACs = 192·B"),
     "a tensor": ("with_a_tensor", (), "MACs = 64·B"),
+    "TorchScript": ("scripted", ("input: float32[B,8]",), "MACs = 64·B"),
+    "TorchScript of a trace": ("recorded", ("input: float32[B,8]",), "MACs = 64·B"),
+    "frozen TorchScript": ("frozen", ("input: float32[B,8]",), "MACs = 64·B"),
 }
 
 
@@ -188,3 +198,29 @@ def test_a_part_of_an_input_that_there_is_none_of_is_named(file: Path, fxcost_co
     code, _, err = fxcost_command("trace", f"{file}:takes", "--input", "btch[x]: float32[B,6,8]")
     assert code == 1
     assert "has no input 'btch'; near: batch" in err
+
+
+def test_a_file_of_torchscript_is_refused_by_name_with_the_next_step(tmp_path: Path, fxcost_command: Command) -> None:
+    path = tmp_path / "saved.pt"
+    path.write_bytes(b"PK")
+    code, _, err = fxcost_command("trace", path)
+    assert code == 1
+    assert "TorchScript comes from a factory that loads it" in err.splitlines()[-1]
+
+
+def test_heads_that_are_left_out_are_told(fxcost_command: Command) -> None:
+    _, out, _ = fxcost_command("trace", "googlenet")
+    assert "its auxiliary heads, which run in training alone, are left out" in out
+    _, out, _ = fxcost_command("trace", "googlenet", "--set", "aux_logits=true")
+    assert "left out" not in out
+    assert "not run: aux2 (3,191,016 parameters), aux1 (3,188,968 parameters)" in out
+
+
+def test_a_crossover_needs_no_size_of_the_symbol_that_it_is_solved_for(file: Path, fxcost_command: Command) -> None:
+    inputs = ("--input", "batch[x]: float32[B,T,8]", "--input", "n: int = T", "-p", "h100-sxm5-80gb")
+    code, out, err = fxcost_command("crossover", f"{file}:takes", *inputs, "--over", "T")
+    assert code == 0, err
+    code, swept, err = fxcost_command("sweep", f"{file}:takes", *inputs, "--over", "T=4,8")
+    assert code == 0, err
+    assert "T" in out
+    assert "T=8" in swept or " 8 " in swept

@@ -1,7 +1,7 @@
 """From what a command is given to a model's costs, a point and machines."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,15 @@ def costs_of(model: str, asked: Asked) -> "CostModel":
     return traces_of(model, asked).first
 
 
-def traces_of(model: str, asked: Asked) -> "Traces":
-    """The costs of a model reference, traced now and again for other sizes, or of a saved file."""
+USUAL_SIZE = 64
+"""What a symbol that is solved for is traced at where no usual size is known for it: its formulas hold for others too."""
+
+
+def traces_of(model: str, asked: Asked, along: str = "", tried: Sequence[int] = ()) -> "Traces":
+    """The costs of a model reference, traced now and again for other sizes, or of a saved file.
+
+    A symbol that is solved for, or whose sizes are ``tried``, needs no usual size.
+    """
     from fxcost.traces import Traces
 
     if is_saved(model):
@@ -51,6 +58,8 @@ def traces_of(model: str, asked: Asked) -> "Traces":
             asked.mode.value,
         )
         source = load_source(model, settings_of(asked.settings), specs)
+        if along in source.arguments.symbols():
+            source = replace(source, defaults={along: max(tried, default=USUAL_SIZE), **source.defaults})
         first = trace_source(source, request, say)
     if source.program:
         return Traces(first)

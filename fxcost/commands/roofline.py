@@ -35,7 +35,7 @@ def crossover(
 
     form = form_of(form, output)
     name, sizes = parse_sweep(over) if "=" in over else (over, ())
-    traces = traces_of(model, asked)
+    traces = traces_of(model, asked, name, sizes)
     costs, point = traces.first, point_of(traces.first, asked.at)
     machines, refused = machines_of(costs, platform, precision)
     along = traces.along(name, sizes, point, say) if sizes else {}
@@ -107,7 +107,7 @@ def sweep(
     form = form_of(form, output)
     checked_plot(plot)
     name, sizes = parse_sweep(over)
-    traces = traces_of(model, asked)
+    traces = traces_of(model, asked, name, sizes)
     costs, point = traces.first, point_of(traces.first, asked.at)
     machines, refused = machines_of(costs, platform, precision)
     along = traces.along(name, sizes, point, say)
