@@ -60,6 +60,13 @@ class Report:
     title: str = ""
     folded: bool = False
     """Whether Markdown shows the table only when asked to."""
+    total: tuple[Cell, ...] | None = None
+    """What the rows come to: a last row, which JSON keeps apart under a key of its own."""
+
+    @property
+    def all_rows(self) -> tuple[tuple[Cell, ...], ...]:
+        """The rows, and the total after them."""
+        return self.rows if self.total is None or not self.rows else (*self.rows, self.total)
 
 
 def render(report: Report, form: Format) -> str:
@@ -97,7 +104,9 @@ def _print_table(console: Console, report: Report) -> None:
             overflow="fold",
             no_wrap=not column.folds and console.width >= WIDE,
         )
-    for row in report.rows:
+    for row in report.all_rows:
+        if row is report.total:
+            table.add_section()
         table.add_row(*(Text(printable(row[i].text), style=row[i].style) for i in shown))
     if report.rows:
         console.print(table)
@@ -113,7 +122,7 @@ def _markdown(report: Report) -> str:
     shown = [i for i, column in enumerate(report.columns) if not column.hidden]
     table = [_pipes([report.columns[i].title for i in shown])]
     table.append(_pipes(["---:" if report.columns[i].numeric else "---" for i in shown]))
-    table += [_pipes([row[i].text for i in shown]) for row in report.rows]
+    table += [_pipes([row[i].text for i in shown]) for row in report.all_rows]
     if report.folded:
         table = [f"<details><summary>{len(report.rows)} rows</summary>", "", *table, "", "</details>"]
     parts = [
@@ -133,20 +142,29 @@ def _csv(report: Report) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(column.key for column in report.columns)
-    writer.writerows([_plain(cell.exact) for cell in row] for row in report.rows)
+    writer.writerows([_joined(_plain(cell.exact)) for cell in row] for row in report.all_rows)
     return text.getvalue().rstrip("\n")
 
 
 def _json(report: Report) -> str:
     keys = [column.key for column in report.columns]
-    rows = [dict(zip(keys, (_plain(cell.exact) for cell in row), strict=True)) for row in report.rows]
-    text = json.dumps({**report.facts, "notes": [*report.notes], "rows": rows}, indent=1, ensure_ascii=False)
+    rows = [dict(zip(keys, (_plain(cell.exact) for cell in row), strict=True)) for row in report.all_rows]
+    total = {"total": rows.pop()} if len(rows) > len(report.rows) else {}
+    found = {**report.facts, "notes": [*report.notes], "rows": rows, **total}
+    text = json.dumps(found, indent=1, ensure_ascii=False)
     return "\n".join(map(printable, text.split("\n")))
+
+
+def _joined(value: Any) -> Any:
+    """A list as one cell."""
+    return " ".join(map(str, value)) if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
 def _plain(value: Value) -> Any:
     if isinstance(value, Fraction):
         return value.numerator if value.denominator == 1 else float(value)
+    if isinstance(value, list):
+        return [printable(each) if isinstance(each, str) else each for each in value]
     return printable(value) if isinstance(value, str) else value
 
 
@@ -154,7 +172,7 @@ def _html(report: Report) -> str:
     shown = [i for i, column in enumerate(report.columns) if not column.hidden]
     head = "".join(f"<th>{_escaped(report.columns[i].title)}</th>" for i in shown)
     body = "".join(
-        "<tr>" + "".join(_html_cell(report.columns[i], row[i]) for i in shown) + "</tr>" for row in report.rows
+        "<tr>" + "".join(_html_cell(report.columns[i], row[i]) for i in shown) + "</tr>" for row in report.all_rows
     )
     before, after = (
         "".join(f"<div>{_escaped(line)}</div>" for line in lines) for lines in (report.heading, report.notes)

@@ -121,8 +121,11 @@ def test_a_name_says_the_form(
         ("trace SAVED -o x.json -f table", ["x.json ends as json does, and --format says table"]),
         ("trace SAVED -o x.parquet", ["x.parquet does not say its form", ".csv", "--format"]),
         ("trace SAVED -o x", ["x does not say its form"]),
-        ("trace SAVED -o x.json --by op", ["--by, --depth and --top say which rows", "--format json"]),
-        ("trace SAVED -o x.json --top 3", ["--by, --depth and --top say which rows"]),
+        (
+            "trace SAVED -o x.json --by op",
+            ["--by, --depth, --top and --precision say what a report shows", "--format json"],
+        ),
+        ("trace SAVED -o x.json --top 3", ["--by, --depth, --top and --precision say what a report shows"]),
         ("crossover SAVED -p l4 -o x.png", ["x.png is a picture's name", "--plot x.png"]),
         ("sweep SAVED -p l4 --over B=1 -o x.xlsx", ["x.xlsx does not say its form"]),
         ("roofline nothing -p l4 --plot x.csv", ["--plot x.csv: the name must end in .svg"]),

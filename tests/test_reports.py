@@ -1,15 +1,22 @@
 """Tables as people read them: merged layers, the module tree, operators, shares, and forms."""
 
+import csv
+import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost.analysis import trace
 from fxcost.errors import FxcostError
+from fxcost.evaluation import evaluate
+from fxcost.parsing import parse
 from fxcost.reports.costs import cost_report, to_pandas
 from fxcost.reports.numbers import merged_name, prefix_for, scaled, share
 from fxcost.tables import Cell, Column, Report, render
@@ -117,7 +124,7 @@ def test_depth_needs_the_tree(costs: Any) -> None:
 
 
 def test_shares_add_up(costs: Any) -> None:
-    shares = [float(row[-1]) for row in rows(cost_report(costs, by="op"))]
+    shares = [float(row[-2]) for row in rows(cost_report(costs, by="op"))]
     assert sum(shares) == pytest.approx(100, abs=0.2)
 
 
@@ -181,7 +188,7 @@ def test_pandas_and_notebooks(costs: Any) -> None:
     frame = to_pandas(costs.at(B=3))
     assert frame["flops"].sum() == costs.at(B=3).total.flops
     assert list(frame["layer"])[:2] == ["0.fc", "0.relu"]
-    assert costs._repr_html_().count("<tr>") == 5
+    assert costs._repr_html_().count("<tr>") == 6  # the head, and the total
     assert "0-3.fc" in str(costs)
 
 
@@ -257,3 +264,69 @@ def test_a_machine_without_a_vector_peak_bounds_time_from_below() -> None:
     assert (relu["flops"], relu["bytes_moved"]) == ("8.000", "32.000")
     assert relu["seconds"].startswith("≥ ")
     assert "tpu-v5e: ≥ " in report.notes[0]
+
+
+class Repeats(nn.Module):
+    """Four layers alike, one that runs twice, and one by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alike = nn.Sequential(*(nn.Linear(8, 8) for _ in range(4)))
+        self.twice, self.last = nn.Linear(8, 8, bias=False), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.twice(self.twice(self.alike(x))))
+
+
+@pytest.mark.parametrize("by", ["layer", "op"])
+def test_rows_sum_to_the_whole_and_name_every_layer(by: Any) -> None:
+    """Parameters as torch has them, multiply-adds as its counter has them, and formulas too."""
+    model = Repeats()
+    costs = trace(model, inputs=("x: float32[B,8]",))
+    report = cost_report(costs, {"B": 3}, by=by)
+    found = json.loads(render(report, "json"))
+    *lines, last = csv.DictReader(io.StringIO(render(report, "csv")))
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(3, 8))
+    for told, total in ((found["rows"], found["total"]), (lines, last)):
+        assert (
+            sum(int(row["params"]) for row in told)
+            == int(total["params"])
+            == sum(p.numel() for p in model.parameters())
+        )
+        assert 2 * sum(int(row["macs_at"]) for row in told) == 2 * int(total["macs_at"]) == counter.get_total_flops()
+        for key in ("flops", "macs"):
+            formulas = [parse(row[key], ["B"]) for row in told]
+            assert sum(formulas) == parse(total[key], ["B"])
+            assert [evaluate(each, {"B": 3}) for each in formulas] == [int(row[f"{key}_at"]) for row in told]
+    named = [name for row in found["rows"] for name in row["layers"]]
+    assert sorted(named) == sorted(layer.name for layer in costs.layers)
+    assert [row["count"] for row in found["rows"]] == [len(row["layers"]) for row in found["rows"]]
+    assert lines[0]["layers"].split(" ") == found["rows"][0]["layers"]
+    assert "all its `count` layers together" in found["rows_are"]
+    assert all(
+        isinstance(found["total"][key], (int, float)) for key in found["total"] if key.endswith(("_at", "percent"))
+    )
+
+
+@pytest.mark.parametrize("form", ["table", "md", "html"])
+def test_reports_end_in_a_row_of_the_total(form: Any) -> None:
+    costs = trace(Repeats(), inputs=("x: float32[B,8]",))
+    report = cost_report(costs, {"B": 3})
+    assert render(replace(report, notes=()), form).count("total") == 1
+
+
+def test_bytes_are_those_of_the_precision_that_is_asked_for(tmp_path: Path, fxcost_command: Any) -> None:
+    """Of 16 bits half of those of 32."""
+    saved = tmp_path / "saved.json"
+    trace(Repeats(), inputs=("x: float32[B,8]",)).save(saved)
+    moved = {
+        precision: json.loads(fxcost_command("trace", saved, "-f", "json", "--precision", precision)[1])
+        for precision in ("fp32", "BF16")
+    }
+    assert moved["fp32"]["total"]["bytes_moved_at"] == 2 * moved["BF16"]["total"]["bytes_moved_at"] > 0
+    assert moved["BF16"]["bytes_in"] == "bf16"
+    assert "moved in bf16" in fxcost_command("trace", saved, "--precision", "bf16")[1]
+    code, _, said = fxcost_command("trace", saved, "--precision", "half")
+    assert code == 1
+    assert "unknown precision 'half'" in said

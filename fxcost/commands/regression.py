@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fxcost.locks import LockedModel
 
 LOCK = Path("costs.lock.json")
+LARGEST_TOLERANCE = 10**9
+"""More lets every total move."""
 FINEST_TOLERANCE = Decimal("1e-12")
 
 
@@ -156,6 +158,6 @@ def _tolerance(text: str) -> Fraction:
     except ArithmeticError:
         given = Decimal("NaN")
     # The smallest is bounded too: an exact fraction of 1e-999999999 would fill the memory.
-    if rest or not (given == 0 or (given.is_finite() and FINEST_TOLERANCE <= given <= 100)):
+    if rest or not (given == 0 or (given.is_finite() and FINEST_TOLERANCE <= given <= LARGEST_TOLERANCE)):
         raise FxcostError(f"--tolerance {text[:40]!r} is not a share such as 0.5% or 0.005")
     return Fraction(given) / (100 if sign else 1)

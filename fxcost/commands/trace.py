@@ -9,7 +9,7 @@ import typer
 from fxcost.commands.models import costs_of, point_of
 from fxcost.commands.terminal import form_of, print_report, say
 from fxcost.errors import FxcostError
-from fxcost.options import Asked, By, Form, Format, Model, Top, model_command
+from fxcost.options import Asked, By, Form, Format, Model, Precision, Top, model_command
 
 
 @model_command
@@ -21,6 +21,7 @@ def trace(
         int | None, typer.Option("--depth", metavar="N", min=0, help="Levels of the module tree (with --by module).")
     ] = None,
     top: Top = None,
+    precision: Precision = None,
     form: Format = None,
     output: Annotated[
         Path | None,
@@ -33,20 +34,22 @@ def trace(
     ] = None,
 ) -> None:
     """Cost of each layer as a formula: FLOPs, MACs, parameters, memory traffic."""
+    from fxcost.platforms import precision_named
     from fxcost.reports.costs import cost_report
 
     shown = form_of(form, output)
     saves = output is not None and form is None and shown is Form.json
-    if saves and (by is not By.layer or (depth, top) != (None, None)):
+    stored = precision and precision_named(precision)
+    if saves and (by is not By.layer or (depth, top, stored) != (None, None, None)):
         raise FxcostError(
-            f"--by, --depth and --top say which rows a report has, and {output} is to hold all formulas; "
+            f"--by, --depth, --top and --precision say what a report shows, and {output} is to hold all formulas; "
             "add --format json for the report, or leave them out"
         )
     costs = costs_of(model, asked)
     point = point_of(costs, asked.at)
     if depth is not None:
         by = By.module
-    report = cost_report(costs, point, by=by.value, depth=depth, top=top)
+    report = cost_report(costs, point, by=by.value, depth=depth, top=top, precision=stored)
     if saves and output is not None:
         usual = {name: size for name, size in point.items() if name in costs.symbols}
         replace(costs, defaults={**costs.defaults, **usual}).save(output)

@@ -64,6 +64,7 @@ def watch(model: nn.Module, run: Callable[[], Any]) -> Watched:
         _replace(torch, name, seen, running, asked)
         if name not in {"baddbmm", "einsum"}:  # of which counters replace no method
             _replace(torch.Tensor, name, seen, running, asked)
+    _keep_equations(running, asked)
     with torch.no_grad():
         run()
     return Watched(seen, results, asked)
@@ -71,8 +72,21 @@ def watch(model: nn.Module, run: Callable[[], Any]) -> Watched:
 
 ASKED: Mapping[str, Callable[..., Resize | str | None]] = {
     "interpolate": lambda _, size=None, scale_factor=None, *__, **___: Resize(_each(size), _each(scale_factor)),
-    "einsum": lambda equation, *_: equation.replace(" ", "") if isinstance(equation, str) else None,
 }
+
+
+def _keep_equations(running: Sequence[str], asked: dict[Call, list[Resize | str | None]]) -> None:
+    """Keep the equation of each einsum, also where code has the function by another name than ``torch.einsum``."""
+    functions: Any = torch._VF  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
+    original = functions.einsum
+
+    def called(equation: str, *others: Any, **named: Any) -> Any:
+        result = original(equation, *others, **named)
+        call = ("einsum", running[-1], tuple(result.shape))
+        asked.setdefault(call, []).append(equation.replace(" ", ""))
+        return result
+
+    functions.einsum = called
 
 
 def _each(given: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from fxcost.costs import UNUSED, Cost, CostModel, LayerCost
 from fxcost.errors import FxcostError
+from fxcost.platforms import PRECISION_BITS
 from fxcost.quantities import Quantity, number
 from fxcost.reports.numbers import (
     decimal,
@@ -31,6 +32,13 @@ READING = (
 )
 
 
+ROWS_ARE = (
+    "every number and formula of a row is of all its `count` layers together, which `layers` names; parameters that "
+    "several layers share are those of the first"
+)
+EACH = "params and FLOPs are of each layer of a row, other columns of all of them"
+
+
 @dataclass(frozen=True)
 class _Line:
     """One row before it is text: the same cost as formulas and as numbers."""
@@ -43,6 +51,8 @@ class _Line:
     values: Cost
     marks: str = ""
     first: LayerCost | None = None
+    layers: tuple[str, ...] = ()
+    """The names of all layers that it stands for."""
     extra_at: Mapping[str, Quantity] = field(default_factory=dict[str, Quantity])
 
 
@@ -53,26 +63,42 @@ def cost_report(
     by: By = "layer",
     depth: int | None = None,
     top: int | None = None,
+    precision: str | None = None,
 ) -> Report:
-    """The model's costs as formulas and at one point, rows by layer, module tree, or operator."""
+    """The model's costs as formulas and at one point, rows by layer, module tree, or operator.
+
+    Bytes are those of the model's own dtype, or of a ``precision`` in its place.
+    """
     evaluated = model.at(at) if model.sizes is None else model
     point = model.with_fixed(evaluated.sizes or {})
     builders = {"layer": _layers, "module": _modules, "op": _operators}
     lines = builders[by](model, evaluated, depth)
+    total = _Line(
+        "total", "", sum(line.count for line in lines), "", model.total, evaluated.total, "≥ " * bool(model.unknown)
+    )
     if top is not None:
         lines = sorted(lines, key=lambda line: number(line.values.flops) * line.count, reverse=True)[:top]
-    columns, rows = _table(lines, evaluated, point, by)
+    # The first row of the tree of modules is the whole model.
+    bits, stored = evaluated.bits(PRECISION_BITS[precision] if precision else None), precision or model.dtype
+    columns, rows, last = _table(lines, total if by != "module" else None, evaluated, bits, point, by)
     return Report(
         columns,
         rows,
+        total=last,
         heading=(f"{model.ref}  ({model.mode}, {model.dtype})", _rung_line(model), *symbol_lines(model)),
-        notes=(*total_lines(model, evaluated), READING, f"assumed: {'; '.join(model.assumptions)}"),
+        notes=(
+            *_total_lines(model, evaluated, bits, stored),
+            "; ".join([READING, *([EACH] * (by == "layer"))]),
+            f"assumed: {'; '.join(model.assumptions)}",
+        ),
         facts={
             "model": model.ref,
             "rung": model.rung,
             "at": point,
             "fixed": {n: p.value for n, p in model.fixed.items()},
-            **_state_facts(evaluated),
+            "rows_are": ROWS_ARE,
+            "bytes_in": stored,
+            **_state_facts(evaluated, bits),
         },
     )
 
@@ -88,23 +114,26 @@ def _rung_line(model: CostModel) -> str:
     return f"rung     {model.rung}: {meaning[model.rung]}"
 
 
-def _state_facts(evaluated: CostModel) -> dict[str, Any]:
-    state, bits = evaluated.state, evaluated.bits()
+def _state_facts(evaluated: CostModel, bits: Mapping[str, int]) -> dict[str, Any]:
+    state = evaluated.state
     if state is None:
         return {}
     return {"cache_bytes_per_token": state.bytes_per_token(bits), "cache_bytes": state.bytes_held(bits)}
 
 
-def total_lines(model: CostModel, evaluated: CostModel) -> tuple[str, ...]:
+def _total_lines(model: CostModel, evaluated: CostModel, bits: Mapping[str, int], stored: str) -> tuple[str, ...]:
     """The totals, as formulas and at the point, and what is missing from them."""
     sums, values = model.total, evaluated.total
     least = "≥ " if model.unknown else ""
-    moved = values.bytes_moved(evaluated.bits())
+    moved = values.bytes_moved(bits)
     figures = (
         f"{least}{_si(values.flops)}FLOPs, {least}{_si(values.macs)}MACs, "
-        f"{least}{_si(moved)}B moved in {model.dtype}, {values.params:,} parameters"
+        f"{least}{_si(moved)}B moved in {stored}, {values.params:,} parameters"
     )
-    lines = [f"total at {sizes_text(model.with_fixed(evaluated.sizes or {}))}: {figures}", *_state_lines(evaluated)]
+    lines = [
+        f"total at {sizes_text(model.with_fixed(evaluated.sizes or {}))}: {figures}",
+        *_state_lines(evaluated, bits),
+    ]
     if model.sizes is None and model.symbols:
         lines += [f"FLOPs = {least}{formula(sums.flops)}", f"MACs = {least}{formula(sums.macs)}"]
     counts = model.coverage
@@ -116,9 +145,9 @@ def total_lines(model: CostModel, evaluated: CostModel) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _state_lines(evaluated: CostModel) -> tuple[str, ...]:
+def _state_lines(evaluated: CostModel, bits: Mapping[str, int]) -> tuple[str, ...]:
     """How large the cache of a model that decodes is, and its share of the bytes moved."""
-    state, bits = evaluated.state, evaluated.bits()
+    state = evaluated.state
     if state is None:
         return ()
     per_token, held = state.bytes_per_token(bits), state.bytes_held(bits)
@@ -170,6 +199,7 @@ def _layer_line(group: list[tuple[LayerCost, LayerCost]]) -> _Line:
         values.cost,
         "≥ " if first.coverage == "unknown" else "",
         first,
+        tuple(layer.name for layer, _ in group),
         values.extra,
     )
 
@@ -223,6 +253,7 @@ def _operators(model: CostModel, evaluated: CostModel, depth: int | None) -> lis
             sums[op],
             values[op],
             "≥ " if op in model.unknown else "",
+            layers=tuple(layer.name for layer in calls[op]),
         )
         for op in sums
     ]
@@ -236,9 +267,15 @@ TITLES: Mapping[By, tuple[str, str, str]] = {
 
 
 def _table(
-    lines: list[_Line], evaluated: CostModel, point: Mapping[str, int], by: By
-) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
-    bits, whole = evaluated.bits(), _Whole(evaluated.total.flops, bool(evaluated.unknown))
+    lines: list[_Line],
+    total: _Line | None,
+    evaluated: CostModel,
+    bits: Mapping[str, int],
+    point: Mapping[str, int],
+    by: By,
+) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...], tuple[Cell, ...] | None]:
+    """Columns, rows, and the row of what they come to."""
+    whole = _Whole(evaluated.total.flops, bool(evaluated.unknown))
     sizes = [_Sizes(line, bits, many=by == "layer") for line in lines]
     flop_factor, flop_prefix = prefix_for(max((each.flops for each in sizes), default=0))
     byte_factor, byte_prefix = prefix_for(max((each.moved for each in sizes), default=0))
@@ -248,7 +285,16 @@ def _table(
         (*_cells(each, by, whole, flop_factor, byte_factor), *_extra_cells(each.line, found)) for each in sizes
     )
     extra = [(Column(name, name, hidden=True), Column(f"{name} each", f"{name}_at")) for name in found]
-    return (*columns, *chain.from_iterable(extra)), rows
+    last = None
+    if total is not None:
+        whole_row = _cells(_Sizes(total, bits, many=False), by, whole, flop_factor, byte_factor)
+        blank = {"flops", "macs"}  # the notes have them, in a line of their own
+        shown = (
+            Cell("", cell.value) if column.key in blank else cell
+            for column, cell in zip(columns, whole_row, strict=True)
+        )
+        last = (*shown, *(Cell("") for _ in chain.from_iterable(extra)))
+    return (*columns, *chain.from_iterable(extra)), rows, last
 
 
 def _found_by_passes(model: CostModel, taken: Collection[str]) -> tuple[str, ...]:
@@ -328,6 +374,7 @@ def _columns(by: By, point: Mapping[str, int], flop_prefix: str, byte_prefix: st
         *(Column(f"{role} bytes", f"{role}_bytes_at", hidden=True) for role in ROLES),
         Column(f"{byte_prefix}B moved", "bytes_moved_at"),
         Column("% FLOPs", "flops_share_percent"),
+        Column("layers", "layers", numeric=False, hidden=True),
     )
 
 
@@ -341,17 +388,23 @@ def _cells(sizes: _Sizes, by: By, whole: _Whole, flop_factor: int, byte_factor: 
         Cell(line.where),
         Cell(line.first.op if line.first else line.name if by == "op" else ""),
         Cell("unknown" if line.marks else line.first.coverage if line.first else ""),
-        Cell(f"{values.params:,}" if values.params else "", values.params),
-        Cell(line.marks + formula(line.formulas.flops), quantity_text(line.formulas.flops)),
-        Cell(line.marks + formula(line.formulas.macs), quantity_text(line.formulas.macs)),
+        Cell(f"{values.params:,}" if values.params else "", sizes.all(values.params)),
+        Cell(line.marks + formula(line.formulas.flops), quantity_text(sizes.all(line.formulas.flops))),
+        Cell(line.marks + formula(line.formulas.macs), quantity_text(sizes.all(line.formulas.macs))),
         Cell(sizes.text(sizes.flops, flop_factor), sizes.flops),
         Cell(sizes.text(macs, flop_factor), macs),
         Cell("", sizes.all(values.bytes_read(sizes.bits))),
         Cell("", sizes.all(values.bytes_written(sizes.bits))),
         *(Cell("", sizes.all(moved)) for moved in bytes_by_role(values, sizes.bits).values()),
         Cell(sizes.text(sizes.moved, byte_factor), sizes.moved),
-        Cell(sizes.share(whole)),
+        Cell(sizes.share(whole), None if line.marks else percent(sizes.flops, whole.flops)),
+        Cell("", list(line.layers)),
     )
+
+
+def percent(part: Quantity, whole: Quantity) -> float | None:
+    """The share as CSV and JSON carry it; None of nothing."""
+    return round(float(100 * number(part) / number(whole)), 4) if number(whole) else None
 
 
 PANDAS = {

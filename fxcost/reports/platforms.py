@@ -154,7 +154,8 @@ def with_refused(report: Report, refused: Mapping[str, str]) -> Report:
             columns = (*columns, Column(name, name, numeric=False))
             rows = tuple((*row, Cell(why.partition(";")[0])) for row in rows)
     notes = (*report.notes, *(f"{name} {why}" for name, why in refused.items()))
-    return replace(report, columns=columns, rows=rows, notes=notes)
+    # A total beside machines that answer nothing would stand for all of them.
+    return replace(report, columns=columns, rows=rows, notes=notes, total=None if refused else report.total)
 
 
 def machine_lines(machine: Machine) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from fxcost.costs import CostModel
-from fxcost.reports.costs import Alike, alike
+from fxcost.reports.costs import Alike, alike, percent
 from fxcost.reports.numbers import decimal, merged_name, scaled, share, sizes_text
 from fxcost.reports.platforms import machine_lines
 from fxcost.roofline import LayerPoint, Machine, layer_points
@@ -22,6 +22,8 @@ def roofline_report(
     whole = model.with_fixed(point)
     rows: list[tuple[Cell, ...]] = []
     notes: list[str] = []
+    points: Sequence[LayerPoint] = ()
+    seconds = Fraction(0)
     for machine in machines:
         points = layer_points(model, machine, at)
         seconds = sum((p.seconds for p in points), Fraction(0))
@@ -46,7 +48,9 @@ def roofline_report(
         Column("% time", "time_share_percent"),
     )
     heading = (f"{model.ref} at {sizes_text(whole)}", *(line for m in machines for line in machine_lines(m)))
-    return Report(columns, tuple(rows), heading, tuple(notes), {"model": model.ref, "at": whole})
+    # Of several machines the notes have a line for each.
+    last = _total_row(machines[0], points, seconds) if len(machines) == 1 else None
+    return Report(columns, tuple(rows), heading, tuple(notes), {"model": model.ref, "at": whole}, total=last)
 
 
 def _grouped_points(points: Iterable[LayerPoint]) -> list[list[LayerPoint]]:
@@ -74,7 +78,29 @@ def _point_row(machine: Machine, group: list[LayerPoint], whole: Fraction, *, do
         Cell(decimal(machine.ridge(first.layer.unit)), machine.ridge(first.layer.unit)),
         Cell(first.bound, style=STYLES.get(first.bound, "")),
         Cell(f"{least}{float(seconds * 10**6):,.3f}", float(seconds)),
-        Cell("–" if first.bound == "unknown" else f"≤ {taken}" if doubt else taken),
+        Cell(
+            "–" if first.bound == "unknown" else f"≤ {taken}" if doubt else taken,
+            None if first.bound == "unknown" else percent(seconds, whole),
+        ),
+    )
+
+
+def _total_row(machine: Machine, points: Sequence[LayerPoint], seconds: Fraction) -> tuple[Cell, ...]:
+    """What all operations come to."""
+    flops, moved = sum((p.flops for p in points), Fraction(0)), sum((p.bytes_moved for p in points), Fraction(0))
+    uncounted = any(p.layer.coverage == "unknown" for p in points)
+    least = "≥ " if any(p.bound == "unknown" for p in points) else ""
+    return (
+        Cell(machine.platform.name),
+        Cell("total"),
+        Cell(""),
+        Cell("", len(points)),
+        Cell(""),
+        Cell(_at_least(flops, uncounted), flops),
+        Cell(_at_least(moved, uncounted), moved),
+        *(Cell(""), Cell(""), Cell("")),
+        Cell(f"{least}{float(seconds * 10**6):,.3f}", float(seconds)),
+        Cell("100.0", 100.0),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from fxcost.costs import BATCH_SIZE, CostModel
+from fxcost.reports.costs import percent
 from fxcost.reports.crossovers import LONGEST_LIST, NO_BEST_BATCH, others_of
 from fxcost.reports.numbers import share, sizes_text
 from fxcost.reports.platforms import machine_lines
@@ -32,7 +33,7 @@ def sweep_report(
             Cell(f"{p.size:,}", p.size),
             Cell(f"{'≥ ' if p.unknown else ''}{float(p.seconds * 1000):,.4g}", float(p.seconds)),
             Cell(f"{'≤ ' if p.unknown else ''}{float(p.throughput):,.5g}", float(p.throughput)),
-            Cell(share(p.compute_seconds, p.known_seconds)),
+            Cell(share(p.compute_seconds, p.known_seconds), percent(p.compute_seconds, p.known_seconds)),
             Cell(_changed(p.to_compute), " ".join(p.to_compute)),
             Cell(_changed(p.to_memory), " ".join(p.to_memory)),
         )

@@ -27,7 +27,8 @@ def net(width=32):
 
     return Net()
 """
-TRACED = ("--input", "x: float32[B,8]", "--at", "B=4")
+INPUT = ("--input", "x: float32[B,8]")
+TRACED = (*INPUT, "--at", "B=4")
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_without_git_a_revision_is_refused(
 
 def test_models_and_files_are_compared(project: Path, fxcost_command: Command) -> None:
     edit(project, "width=32", "width=40")
-    code, out, err = fxcost_command("diff", "costs.lock.json", "nets.py:net", *TRACED, "--at", "B=2", "-f", "json")
+    code, out, err = fxcost_command("diff", "costs.lock.json", "nets.py:net", *INPUT, "--at", "B=2", "-f", "json")
     assert code == 0, err
     total = json.loads(out)["rows"][-1]
     assert (total["flops_at_old"], total["flops_at_new"], total["flops_change_percent"]) == (2112, 2640, 25.0)
@@ -182,7 +183,7 @@ def test_an_operator_that_lost_its_rule_fails(project: Path, fxcost_command: Com
         "    torch.library.register_fake('regression_test::opaque', lambda x: x.clone())\n",
     )
     code, out, err = fxcost_command("check", "--tolerance", "10000%")
-    assert code == 4
+    assert code == 4, err
     assert "now without a rule: regression_test.opaque.default in opaque" in out
     assert "moved" in err
     code, _, err = fxcost_command("check", "--tolerance", "1000%")

@@ -62,8 +62,10 @@ def test_trace_prints_the_cache(saved: Path, fxcost_command: Command) -> None:
 
 def test_roles_in_csv_and_json(saved: Path, fxcost_command: Command) -> None:
     _, text, _ = fxcost_command("trace", saved, "--at", "B=3,P=20", "-f", "csv")
-    rows = list(csv.DictReader(io.StringIO("\n".join(line for line in text.splitlines() if not line.startswith("#")))))
-    assert sum(int(row["state_bytes_at"]) for row in rows) == HELD + 3 * OF_A_TOKEN
+    *rows, total = csv.DictReader(
+        io.StringIO("\n".join(line for line in text.splitlines() if not line.startswith("#")))
+    )
+    assert sum(int(row["state_bytes_at"]) for row in rows) == int(total["state_bytes_at"]) == HELD + 3 * OF_A_TOKEN
     for row in rows:
         roles = sum(int(row[f"{role}_bytes_at"]) for role in ("weight", "state", "activation"))
         assert roles == int(row["bytes_moved_at"]) == int(row["bytes_read_at"]) + int(row["bytes_written_at"])
