@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ import typer
 from bench.zoo_models import LISTS, Library, Listed
 from bench.zoo_table import Row, document, sizes_text
 from fxcost.analysis import Request, trace_source
-from fxcost.building import Source
+from fxcost.building import Source, built_on
 from fxcost.costs import CostModel
 from fxcost.counters import apart, shortly
 from fxcost.drawing import drawn_sizes
@@ -42,8 +43,18 @@ def walk(listed: Listed, group: str) -> Row:
                 costs = trace_source(source, Request(sizes=listed.at), warn=lambda _: None)
         except FxcostError as error:
             return Row(listed=group, model=listed.name, failure=str(error).replace(folder, listed.name))
-    found = _of_costs(costs, time.perf_counter() - start)
-    changed = [name for name, each in _held(source.module).items() if held.get(name) != each]
+        found = _of_costs(costs, time.perf_counter() - start)
+        changed = [name for name, each in _held(source.module).items() if held.get(name) != each]
+        if costs.total.params < MOST_PARAMETERS and not _counts(source, costs):
+            with built_on("cpu"):
+                source = load_source(listed.reference(Path(folder)))
+            return Row(
+                listed=group,
+                model=listed.name,
+                changed=changed,
+                **found,
+                **_compared(source, costs, listed.name, "cpu"),
+            )
     return Row(listed=group, model=listed.name, changed=changed, **found, **_compared(source, costs, listed.name))
 
 
@@ -71,15 +82,30 @@ def _of_costs(costs: CostModel, seconds: float) -> dict[str, Any]:
     }
 
 
-def _compared(source: Source, costs: CostModel, seed: str) -> dict[str, Any]:
+MOST_PARAMETERS = 300_000_000
+"""Of models that torch's counter is given with weights, where they read values that tensors without memory lack."""
+
+
+def _counts(source: Source, costs: CostModel) -> bool:
+    """Whether torch's counter runs the model without memory."""
+    assert source.module is not None
+    with suppress(Exception), untouched(source.module):
+        without_memory(source.module)
+        flops_by_torch(source, costs.with_fixed(costs.defaults))
+        return True
+    return False
+
+
+def _compared(source: Source, costs: CostModel, seed: str, device: str = "meta") -> dict[str, Any]:
     """Torch's count beside ours at sizes other than those of the trace; the module is not fit for use afterwards."""
     assert source.module is not None
-    without_memory(source.module)
+    if device == "meta":
+        without_memory(source.module)
     held = {name: pin.value for name, pin in costs.fixed.items()}
     compared: list[tuple[dict[str, int], int, int]] = []
     for point in drawn_sizes(costs, seed, HELD_OUT):
         try:
-            theirs = flops_by_torch(source, {**held, **point})
+            theirs = flops_by_torch(source, {**held, **point}, device)
         except Exception as error:
             return {"compared": compared, "failure": f"FlopCounterMode at {sizes_text(point)}: {shortly(error)}"}
         compared.append((point, 2 * int(costs.at(point).total.macs), theirs))

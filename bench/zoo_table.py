@@ -109,10 +109,15 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _compared(row: Row) -> str:
     told = [
-        ("= at " if ours == theirs else f"{ours / theirs - 1:+.2%} at ") + (sizes_text(sizes) or "its one size")
-        for sizes, ours, theirs in row.compared
+        f"{_difference(ours, theirs)} at {sizes_text(sizes) or 'its one size'}" for sizes, ours, theirs in row.compared
     ]
     return f"= at {'; '.join(each.removeprefix('= at ') for each in told)}" if row.agrees else "; ".join(told)
+
+
+def _difference(ours: int, theirs: int) -> str:
+    if ours == theirs:
+        return "="
+    return f"{ours / theirs - 1:+.2%}" if theirs else f"{ours:,} beside 0"
 
 
 def sizes_text(sizes: Mapping[str, int]) -> str:

@@ -18,20 +18,20 @@ from fxcost.masks import nothing_hidden
 from fxcost.tracing import as_exported, lacks_data
 
 
-def flops_by_torch(source: Source, sizes: Mapping[str, int]) -> int:
-    """FLOPs of one call of a source's module at these sizes, on tensors without memory.
+def flops_by_torch(source: Source, sizes: Mapping[str, int], device: str = "meta") -> int:
+    """FLOPs of one call of a source's module at these sizes, on tensors without memory unless another device is named.
 
     Raises whatever the model raises when it is called so.
     """
     module: Any = source.module
 
     def given(leaf: Any) -> Any:
-        return _given(leaf, sizes) if isinstance(leaf, InputSpec) else leaf
+        return _given(leaf, sizes, device) if isinstance(leaf, InputSpec) else leaf
 
     arguments, keywords = pytree.tree_map(given, (source.arguments.args, dict(source.arguments.kwargs or {})))
 
     def counted(answers: AbstractContextManager[None]) -> int:
-        with _as_plain_products(module), nothing_hidden(), answers, FlopCounterMode(display=False) as counter:
+        with _as_plain_products(module, device), nothing_hidden(), answers, FlopCounterMode(display=False) as counter:
             source.arguments.caller(module, sizes)(*arguments, **keywords)
         return counter.get_total_flops()
 
@@ -43,21 +43,21 @@ def flops_by_torch(source: Source, sizes: Mapping[str, int]) -> int:
         return counted(as_exported())
 
 
-def _given(spec: InputSpec, sizes: Mapping[str, int]) -> Any:
+def _given(spec: InputSpec, sizes: Mapping[str, int], device: str) -> Any:
     if spec.dtype == NUMBER:
         return spec.number(sizes)
-    return torch.ones(spec.shape(sizes), dtype=getattr(torch, spec.dtype), device="meta")
+    return torch.ones(spec.shape(sizes), dtype=getattr(torch, spec.dtype), device=device)
 
 
 @contextmanager
-def _as_plain_products(module: Any) -> Generator[None]:
+def _as_plain_products(module: Any, device: str) -> Generator[None]:
     """The counter sees matrix products only: fused attention, the encoder's fast path and grouped experts are opaque to it."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     with ExitStack() as stack:
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
         stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.device("meta"))
+        stack.enter_context(torch.device(device))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         for parameter in module.parameters():
             # It follows modules by hooks on gradients, which a parameter that is passed to a module breaks.

@@ -95,6 +95,13 @@ def test_contractions_are_those_that_torch_counts(name: str) -> None:
     assert (NO_AUTOCAST in costs.assumptions) == (name == "autocast")
 
 
+def test_a_convolution_under_vmap_is_counted_at_the_batch_that_is_asked_for() -> None:
+    """Its batching rule takes the batch for a number: 3 rows of 6 places and 3 weights."""
+    model = Runs(lambda m, x: vmap(lambda row: torch.conv1d(row[None, None], m.stack[:1, :1, :3]))(x))
+    costs = trace(model, inputs=(INPUT,), at={"B": 3}, warn=lambda _: None)
+    assert costs.total.macs == 3 * 6 * 3
+
+
 def _gradient(m: Any, x: Any) -> Any:
     with torch.enable_grad():
         inner = x.detach().requires_grad_()
@@ -113,6 +120,15 @@ REFUSED: dict[str, Callable[[Any, Any], Any]] = {
 def test_gradients_within_a_forward_are_refused_by_name(name: str) -> None:
     with pytest.raises(Refusal, match="computes gradients in its forward"):
         trace(Runs(REFUSED[name]), inputs=(INPUT,))
+
+
+def test_dtypes_that_are_left_to_autocast_are_refused_as_such() -> None:
+    def run(m: Any, x: Any) -> Any:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return m.linear(x.bfloat16())
+
+    with pytest.raises(Refusal, match="leaves it to autocast, which is not followed"):
+        trace(Runs(run), inputs=(INPUT,))
 
 
 def test_weights_with_operators_of_their_own_are_refused_by_name() -> None:
@@ -146,6 +162,12 @@ def test_flex_attention_is_attention_over_all_pairs(masked: bool) -> None:
     costs = trace(Attends(masked), inputs=("x: float32[B,S,32]",), at={"S": 128})
     assert 2 * costs.at(B=2, S=64).total.macs == 2 * 2 * 64 * 32 * 96 + 4 * 2 * 4 * 64**2 * 8
     assert FLEX in costs.assumptions
+
+
+def test_draws_of_gammas_are_as_many_as_their_parameters() -> None:
+    costs = trace(Runs(lambda m, x: m.linear(d.Dirichlet(x.exp()).rsample())), inputs=(INPUT,))
+    assert costs.at(B=3).total.macs == 3 * WIDTH**2
+    assert list(costs.unknown) == ["aten._sample_dirichlet.default"]
 
 
 # Whole numbers whose values are given, or that code holds
@@ -221,6 +243,17 @@ def test_numbers_that_are_known_are_read(name: str) -> None:
     costs = trace(model, inputs=tuple(inputs.values())[:1], kwargs={"lengths": inputs["lengths"]}, at={"S": 16, "B": 2})
     sizes: Any = {each: {"B": 2, "S": 9}[each] for each in costs.symbols}
     assert costs.at(**sizes).total.macs == 2 * rows * WIDTH**2
+
+
+@pytest.mark.parametrize(("dim", "rows"), [(0, 2 * 5), (None, 2 * WIDTH * 5 // WIDTH)])
+def test_rows_are_repeated_as_often_as_numbers_say(dim: int | None, rows: int) -> None:
+    def run(m: Any, x: Any, times: Any) -> Any:
+        repeated = x.repeat_interleave(times, dim) if dim is not None else x.repeat_interleave(times[:1])
+        return m.linear(repeated.reshape(-1, WIDTH))
+
+    costs = trace(Runs(run), inputs=(INPUT,), kwargs={"times": "times: int64[B] = 5"}, at={"B": 2})
+    point: dict[str, int] = dict.fromkeys(costs.symbols, 2)
+    assert costs.at(point).total.macs == rows * WIDTH**2
 
 
 def test_numbers_that_are_written_over_are_known_no_longer() -> None:

@@ -73,7 +73,10 @@ def trace_module(
 
     with _as_found(module), _export_settings():
         program = _within(budget_seconds, doing, example, export)
-    return read_program(program, arguments.specs(), sizes, tuple(symbolic), prefix="model", bounds={}, guards=[])
+    try:
+        return read_program(program, arguments.specs(), sizes, tuple(symbolic), prefix="model", bounds={}, guards=[])
+    except NotImplementedError as error:  # a tensor of a function transform, which has no storage
+        raise TraceError(f"the model runs under a function transform that is not followed: {error}") from error
 
 
 def record_module(

@@ -35,13 +35,21 @@ OF_ONE_DTYPE: Mapping[Any, int | None] = {
 """Operators that refuse tensors of unlike dtypes, and how many of their tensors, from the first on, that is about."""
 
 
-def refuse_unlike_dtypes(func: Any, args: Any, layer: Layer) -> None:
-    """Raise `Refusal` for a call that a kernel with memory refuses, for the dtypes that it is given."""
+def refuse_unlike_dtypes(func: Any, args: Any, layer: Layer, *, autocast: bool = False) -> None:
+    """Raise `Refusal` for a call that a kernel with memory refuses, for the dtypes that it is given.
+
+    With ``autocast`` the model asks for that, which in a plain run may make them alike.
+    """
     if func not in OF_ONE_DTYPE:
         return
     dtypes = {tensor.dtype for tensor in islice(tensors_in(args), OF_ONE_DTYPE[func])}
     if len(dtypes) > 1:
         listed = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        if autocast:
+            raise Refusal(
+                f"{called(func, layer)} is given {listed} together, and leaves it to autocast, which is not followed, to make them alike\n"
+                "Give the model weights of the dtype that it computes in, such as model.bfloat16(), and trace it without autocast"
+            )
         raise Refusal(
             f"the model does not run: {called(func, layer)} is given {listed} together, which torch refuses\n"
             "Give inputs of the dtype that the weights have; what another number format moves is asked with --precision"

@@ -10,7 +10,7 @@ This is a private interface of torch, and this file is the only one that uses it
 
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -37,13 +37,23 @@ from fxcost.tracing.answering import (
 from fxcost.tracing.carried import Sizes
 from fxcost.tracing.kernels import refuse_unlike_dtypes
 from fxcost.tracing.layouts import in_operator
-from fxcost.tracing.libraries import recordable, refuse_gradients
+from fxcost.tracing.libraries import NO_AUTOCAST, recordable, refuse_gradients
 from fxcost.tracing.polynomials import Place, Rounded, TooManyAnswers
 from fxcost.tracing.restoring import script_attributes
 from fxcost.tracing.results import Results
 from fxcost.tracing.shapes import SHAPES
 from fxcost.tracing.sizes import Refusal, TorchFiles, TraceError, line_of
-from fxcost.tracing.steps import LEAF, UNREACHED, Recording, Step, called, every_tensor_in, leaves_of, tensors_in
+from fxcost.tracing.steps import (
+    LEAF,
+    UNREACHED,
+    Recording,
+    Step,
+    called,
+    every_tensor_in,
+    leaves_of,
+    name_of,
+    tensors_in,
+)
 from fxcost.tracing.values import ends_of, keep_ends
 from fxcost.tracing.views import views_within
 from fxcost.tracing.whole import Globals, sizes_kept
@@ -134,7 +144,7 @@ class _Recorder(SchemaCheckMode):
             kwargs["device"] = META
         args = tuple(META if isinstance(each, torch.device) else each for each in args)
         layer = self.modules.layer() if self.looks else self.modules.stack[-1]
-        refuse_unlike_dtypes(func, args, layer)
+        refuse_unlike_dtypes(func, args, layer, autocast=NO_AUTOCAST in self.recording.assumptions)
         outside, self.sizes.place = self.sizes.place, lambda: in_operator(func, layer)
         self.sizes.asked.clear()
         try:
@@ -174,7 +184,18 @@ class _Below(TorchDispatchMode):
         self.recorder = recorder
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        asked = _OF_SHAPE.get(name_of(func).removeprefix("sym_"))
+        if asked is not None and len(args) == 1:
+            return asked(args[0])  # batching rules ask so of carried sizes, which no operator answers
         return self.recorder.recorded(func, args, kwargs)
+
+
+_OF_SHAPE: Mapping[str, Callable[[torch.Tensor], Any]] = {
+    "size": lambda tensor: list(tensor.shape),
+    "stride": lambda tensor: list(tensor.stride()),
+    "numel": torch.Tensor.numel,
+    "storage_offset": torch.Tensor.storage_offset,
+}
 
 
 _FAILED_IN = "fxcost: failed in "

@@ -154,6 +154,21 @@ def _recurrent_packed(
     return data.new_empty((*data.shape[:-1], width)), *(torch.empty_like(each) for each in states)
 
 
+def _repeated(
+    input: torch.Tensor, repeats: torch.Tensor, dim: int | None = None, *, output_size: Any = None
+) -> torch.Tensor:
+    """Each row as often as numbers say that are known."""
+    known = known_of(repeats)
+    if known is None:
+        return aten.repeat_interleave.self_Tensor(input, repeats, dim, output_size=output_size)
+    rows = input if dim is not None else input.flatten()
+    place = (dim or 0) % rows.dim()
+    single = known.each is None or known.each.numel() == 1
+    times = known.every if known.each is None else known.likeness[0]
+    count = rows.shape[place] * times if single else sum(known.likeness)
+    return torch.empty((*rows.shape[:place], count, *rows.shape[place + 1 :]), dtype=input.dtype, device=META)
+
+
 def _attended(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -272,6 +287,8 @@ SHAPES: Mapping[Any, Callable[..., Any]] = {
     aten.rnn_relu.input: _recurrent,
     **dict.fromkeys((aten.lstm.data, aten.gru.data, aten.rnn_tanh.data, aten.rnn_relu.data), _recurrent_packed),
     aten._pack_padded_sequence.default: _packed,
+    aten.repeat_interleave.self_Tensor: _repeated,
+    **dict.fromkeys((aten._sample_dirichlet.default, aten._standard_gamma.default), _like_input),
     aten._pad_packed_sequence.default: _unpacked,
     **VIEWS,
 }
