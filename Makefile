@@ -65,7 +65,9 @@ zoo-all: setup
 
 zoo-wild: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[wild]'
+	# thop last: ultralytics brings another package of that name
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps encodec speechbrain
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps --force-reinstall thop
 	$(BIN)/python -m bench.zoo wild -o docs/coverage-wild.md
 
 ranges: setup
