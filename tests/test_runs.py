@@ -131,6 +131,15 @@ def test_dtypes_that_are_left_to_autocast_are_refused_as_such() -> None:
         trace(Runs(run), inputs=(INPUT,))
 
 
+def test_operators_that_run_on_real_tensors_alone_are_refused_by_name() -> None:
+    quantized: Any = torch.ao.quantization
+    model = nn.Sequential(quantized.quantize_dynamic(nn.Sequential(nn.Linear(8, 8)), {nn.Linear}, dtype=torch.qint8))
+    with pytest.raises(TraceError, match="quantized::linear_dynamic") as raised:
+        trace(model, inputs=("input: float32[B,8]",))
+    assert "register_fake, or count the submodule that calls it as unknown" in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 2
+
+
 def test_weights_with_operators_of_their_own_are_refused_by_name() -> None:
     from torch.testing._internal.two_tensor import TwoTensor  # pyright: ignore[reportMissingTypeStubs]
 

@@ -257,6 +257,11 @@ def _explain(error: Exception, example: Mapping[str, int]) -> FxcostError:
     """The trace's failure in two lines: what happened, and what to do."""
     if isinstance(error, FxcostError):
         return error
+    if operator := _without_shape(error.__cause__ if isinstance(error, DataMissing) else error):
+        return TraceError(
+            f"the model calls {operator}{user_place(error.__cause__ or error)}, which does not say what it gives without data.\n"
+            "Tell torch with torch.library.register_fake, or count the submodule that calls it as unknown with --leaf PATH"
+        )
     if isinstance(error, DataMissing) or lacks_data(error):
         kind = Refusal if isinstance(error, DataMissing) and error.swallowed else TraceError
         return kind(
@@ -270,6 +275,12 @@ def _explain(error: Exception, example: Mapping[str, int]) -> FxcostError:
     return TraceError(
         f"the model does not run at {at}: {type(error).__name__}: {said[:200]}\nTry other sizes with --at, or other inputs with --input{user_place(error)}"
     )
+
+
+def _without_shape(error: BaseException | None) -> str:
+    """The operator, not of torch's own, that a failure names as one that runs on real tensors alone."""
+    found = re.search(r"\b(\w+::\w+)\b.*?(?:fake impl|Meta kernel)", str(error), re.DOTALL)
+    return found[1] if found and not found[1].startswith("aten::") else ""
 
 
 def loaded_program(path: Path) -> ExportedProgram:
