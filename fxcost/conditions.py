@@ -42,6 +42,11 @@ class SymbolRange:
         """Whether no size is within the range."""
         return self.high is not None and self.smallest > self.high
 
+    @property
+    def is_single(self) -> bool:
+        """Whether one size alone is within the range."""
+        return self.high is not None and not self.is_empty and self.smallest + self.multiple_of > self.high
+
     def refusal(self, name: str, size: int) -> str | None:
         """Why ``size`` is outside the range, or None."""
         if size < self.low:

@@ -78,16 +78,9 @@ def _kept(
         except FxcostError as error:
             failures += [] if narrowed else [error]
         else:
-            if not any(_is_one_size(traced, name) for name in narrowed):
+            # Where multiples leave one size of a symbol, they were not all that it needed.
+            if not any(name in traced.fixed or traced.symbols[name].is_single for name in narrowed):
                 yield letters, traced
-
-
-def _is_one_size(traced: Traced, name: str) -> bool:
-    """Whether the formulas hold at one size of a symbol alone."""
-    if name in traced.fixed:
-        return True
-    sizes = traced.symbols[name]
-    return sizes.high is not None and sizes.smallest + sizes.multiple_of > sizes.high
 
 
 _RAN = (Mismatch, TraceTimeout, Entangled)

@@ -86,7 +86,7 @@ _loaded: dict[Path, tuple[bytes, ModuleType]] = {}
 
 def _file_module(path: Path, place: str) -> ModuleType:
     content = path.read_bytes()
-    before, module = _loaded.get(path, (None, _imported(path)))
+    before, module = _loaded.get(path) or (None, _imported(path))
     if module is not None and before in (None, content):
         return module
     _look_in(path.parent, last=False)

@@ -240,6 +240,9 @@ READS: dict[str, tuple[Callable[[Any], Any], int]] = {
     "the largest of a loop": (max, 9),
     "halves": (lambda lengths: ((lengths - 1) // 2 + 1).max().item(), 5),
     "rounded quotients": (lambda lengths: torch.div(lengths, 2, rounding_mode="floor")[0].item(), 4),
+    "the greater of two": (lambda lengths: torch.max(lengths // 2, lengths)[0].item(), 9),
+    "the greater of both": (lambda lengths: torch.maximum(lengths // 2, lengths)[0].item(), 9),
+    "the lesser of two": (lambda lengths: torch.min(lengths, lengths - 2)[0].item(), 7),
     "of code": (lambda lengths: torch.tensor([3, 7, 5]).sort().values[1].item(), 5),
 }
 
@@ -263,6 +266,32 @@ def test_rows_are_repeated_as_often_as_numbers_say(dim: int | None, rows: int) -
     costs = trace(Runs(run), inputs=(INPUT,), kwargs={"times": "times: int64[B] = 5"}, at={"B": 2})
     point: dict[str, int] = dict.fromkeys(costs.symbols, 2)
     assert costs.at(point).total.macs == rows * WIDTH**2
+
+
+UNREAD: dict[str, Callable[[Any], Any]] = {
+    "a scaled sum": lambda lengths: torch.add(lengths, lengths, alpha=2),
+    "memory as it was": lambda lengths: torch.empty_like(torch.tensor([3, 4])),
+    "drawn numbers": lambda lengths: torch.randint_like(torch.tensor([3, 4]), 5),
+    "written by name": lambda lengths: torch.add(lengths, torch.ones_like(lengths), out=lengths),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_numbers_that_nobody_follows_are_not_made_up(name: str) -> None:
+    model = Runs(lambda m, x, lengths: m.linear(x[:, : UNREAD[name](lengths)[0].item()]))
+    with pytest.raises(TraceError, match="decides by the values of its data"):
+        trace(model, inputs=(f"x: float32[B,16,{WIDTH}]",), kwargs={"lengths": "lengths: int64[B] = 5"})
+
+
+def test_what_is_filled_with_data_has_its_dtype() -> None:
+    """A row of floats by eight of them is a product, which whole numbers would be refused in."""
+    model = Runs(lambda m, x: torch.full((WIDTH,), x[0, 0]) @ m.linear.weight + m.linear(x))
+    costs = trace(model, inputs=(INPUT,))
+    assert costs.at(B=3).total.macs == WIDTH**2 + 3 * WIDTH**2
+    whole = trace(Runs(lambda m, x: torch.full((WIDTH,), x.long()[0, 0])), inputs=(INPUT,), isolated=False)
+    assert [layer.outputs for layer in whole.layers if layer.op == "aten.full.default"] == [((WIDTH,),)]
+    (filled,) = (layer for layer in whole.layers if layer.op == "aten.full.default")
+    assert filled.cost.bytes_written({**whole.bits()}) == 8 * WIDTH
 
 
 def test_numbers_that_are_written_over_are_known_no_longer() -> None:

@@ -20,7 +20,6 @@ from fxcost.tracing import numbers
 from fxcost.tracing.messages import is_message
 from fxcost.tracing.polynomials import Polynomial, SizesHeld, symbols_of
 from fxcost.tracing.sizes import TorchFiles
-from fxcost.tracing.steps import tensors_in
 from fxcost.tracing.values import Ends, ends_of, keep_ends, places_in
 
 META, CPU = torch.device("meta"), torch.device("cpu")
@@ -91,22 +90,20 @@ class Surroundings(TorchFunctionMode):
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
         if func in _INDEXES:
             args = (args[0], self._with_places(_with_ends(args[1])), *args[2:])
-        args = numbers.without_idle_length(func, args)
+        name = getattr(func, "__name__", "")
+        args = numbers.without_idle_length(name, args)
         if func in _FILLING:
             # What a tensor is filled with is no size, and need not be read.
-            args, kwargs = (_filled_with_nothing(each) for each in (args, kwargs))
+            args, kwargs = _filled_with_nothing(args, kwargs)
         if func not in self.makes:
             result = func(*args, **kwargs)
-            if numbers.writes(func):
-                self.written_over |= any(map(numbers.known_of, [*tensors_in(args), *tensors_in(kwargs)]))
-            else:
-                numbers.follow(func, args, kwargs, result)
-            if getattr(func, "__name__", "") in ("ne", "__ne__") and _called_from(SELF_LOOPS):
+            self.written_over |= numbers.follow(name, func, args, kwargs, result)
+            if name in ("ne", "__ne__") and _called_from(SELF_LOOPS):
                 self.assume(NO_SELF_LOOPS)
                 numbers.keep(result, numbers.Known(True))
             return result
         if func not in _OF_VALUES:
-            args = numbers.plain_sizes(args)
+            args = numbers.plain(args)
         self.made.append(func(*args, **{**kwargs, "device": META}))
         if func in _OF_VALUES and args:
             keep_ends(self.made[-1], ends_of(args[0]))
@@ -159,11 +156,15 @@ def _called_from(file: str) -> bool:
     return frame.f_code.co_filename.endswith(file)
 
 
-def _filled_with_nothing(given: Any) -> Any:
-    """Arguments with a number in the place of a tensor that is one."""
-    if isinstance(given, dict):
-        return {**given, **({"fill_value": 0} if isinstance(given.get("fill_value"), torch.Tensor) else {})}
-    return *given[:1], *(0 if isinstance(each, torch.Tensor) else each for each in given[1:])
+def _filled_with_nothing(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Arguments with a number of the same kind in the place of a tensor that is one to fill with."""
+
+    def nothing(value: Any) -> Any:
+        return torch.zeros((), dtype=value.dtype, device=CPU).item() if isinstance(value, torch.Tensor) else value
+
+    with torch._C._DisablePythonDispatcher():  # past what records
+        filled = {name: nothing(each) if name == "fill_value" else each for name, each in kwargs.items()}
+        return (*args[:1], *map(nothing, args[1:])), filled
 
 
 def _with_ends(index: Any) -> Any:
@@ -171,7 +172,7 @@ def _with_ends(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(map(_with_ends, index))
     if isinstance(index, slice):
-        return numbers.plain_sizes((index,))[0]
+        return numbers.plain(index)
     if isinstance(index, torch.Tensor) and index.dtype == torch.bool and index.dim() == 1:
         known = numbers.known_of(index)
         if known is not None and known.each is None:

@@ -9,7 +9,7 @@ What code works out of them, and reads, is followed while it stays whole numbers
 # Values of tensors are untyped; this folder is the border that keeps them from the rest.
 
 import operator
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -101,41 +101,49 @@ def _listed(number: Any, sizes: list[int]) -> Any:
     return [_listed(number, sizes[1:]) for _ in range(sizes[0])] if sizes else number
 
 
-def follow(func: Any, args: Any, kwargs: Mapping[str, Any], result: Any) -> None:
-    """Write on the results of one of torch's functions which numbers they stand for, where all that it took are known."""
+def follow(name: str, func: Any, args: Any, kwargs: Mapping[str, Any], result: Any) -> bool:
+    """Write on the results of one of torch's functions which numbers they stand for, where all that it took are known.
+
+    Tells whether it wrote over numbers that were known, by its name or by ``out``.
+    """
     given = [*tensors_in(args), *tensors_in(kwargs)]
     known = {id(each): known_of(each) for each in given}
     if not any(known.values()):
-        return
-    name = getattr(func, "__name__", "")
+        return False
+    if _writes(name) or kwargs.get("out") is not None:
+        return True
     results = tensors_in(result)
     if name in PACKING and (turned := known[id(args[1])]) is not None:
         keep(results[1], PACKING[name](turned, args))
-    if None in known.values():
-        return
+    if None in known.values() or name.startswith(_OF_NO_INPUT):
+        return False
     if all(each is not None and each.each is not None for each in known.values()):
         _worked_out(func, args, kwargs, results)
-        return
+        return False
     number = _alike(name, args, kwargs)
     # Of values and places, as a sort gives them, the first are the numbers.
     for each in results[:1] if name in _WITH_PLACES else results:
         if number is not None and not each.is_floating_point():
             keep(each, number)
+    return False
+
+
+_OF_NO_INPUT = ("empty", "new_empty", "rand", "bernoulli", "multinomial", "poisson")
+"""How functions are named whose numbers are drawn, or whatever was in memory."""
 
 
 def _alike(name: str, args: Any, kwargs: Mapping[str, Any]) -> Known | None:
     """The one number of a result, of tensors of which each has one number everywhere."""
     sides = [getattr(known_of(each), "every", None) if isinstance(each, torch.Tensor) else each for each in args]
+    of_two = len(args) > 1 and isinstance(args[1], torch.Tensor)
+    if name in _GREATER and (of_two or name not in _RESHAPED):
+        return Known(_GREATER[name](*sides)) if None not in sides and len(sides) == 2 else None
     if name in _RESHAPED:
         return Known(sides[0]) if sides and sides[0] is not None else None
     if name in _NEGATIONS and args[0].dtype == torch.bool:
         return Known(not sides[0])
-    rounds_down = kwargs.get("rounding_mode", "floor") == "floor"
-    if (
-        name in _ARITHMETIC
-        and rounds_down
-        and [type(side) in (int, bool, torch.SymInt) for side in sides] == [True] * 2
-    ):
+    exact = not kwargs or dict(kwargs) == {"rounding_mode": "floor"}
+    if name in _ARITHMETIC and exact and [type(side) in (int, bool, torch.SymInt) for side in sides] == [True] * 2:
         return Known(_ARITHMETIC[name](*sides))
     return None
 
@@ -168,9 +176,9 @@ PACKING: Mapping[str, Callable[[Known, Any], Known]] = {
 """What is known of the second result of a function, of the numbers of its second argument."""
 
 
-def without_idle_length(func: Any, args: Any) -> Any:
+def without_idle_length(name: str, args: Any) -> Any:
     """The arguments of an unpacking without a length that is that of the longest sequence, which torch takes for a number."""
-    if getattr(func, "__name__", "") != "_pad_packed_sequence":
+    if name != "_pad_packed_sequence":
         return args
     *others, longest = args
     return (*others, -1) if plain_size(longest) == plain_size(args[1].shape[0]) else args
@@ -195,38 +203,17 @@ def _worked_out(func: Any, args: Any, kwargs: Mapping[str, Any], results: list[t
 
 
 _RESHAPED = frozenset(
-    {
-        "__getitem__",
-        "view",
-        "reshape",
-        "flatten",
-        "unsqueeze",
-        "squeeze",
-        "expand",
-        "repeat",
-        "clone",
-        "contiguous",
-        "cpu",
-    }
-    | {
-        "to",
-        "long",
-        "int",
-        "detach",
-        "max",
-        "min",
-        "amax",
-        "amin",
-        "unbind",
-        "index_select",
-        "sort",
-        "flip",
-        "__iter__",
-    }
+    {"__getitem__", "view", "reshape", "flatten", "unsqueeze", "squeeze", "expand", "repeat", "clone", "contiguous", "cpu"}
+    | {"to", "long", "int", "detach", "max", "min", "amax", "amin", "unbind", "index_select", "sort", "flip", "__iter__"}
     | {"_shape_as_tensor", "type_as", "expand_as", "view_as", "narrow", "select", "as_tensor", "tensor"}
-)
+)  # fmt: skip
 """Functions whose results have the one number of their input everywhere."""
 _WITH_PLACES = frozenset({"max", "min", "sort"})
+_GREATER: Mapping[str, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys(("max", "maximum"), torch.sym_max),
+    **dict.fromkeys(("min", "minimum"), torch.sym_min),
+}
+"""Functions that give the greater or the lesser of two numbers; two of them also those of one tensor."""
 _NEGATIONS = frozenset({"__invert__", "bitwise_not", "logical_not"})
 """Functions of truths, which turn them; of numbers `bitwise_not` is another one, and is not followed."""
 _ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -244,12 +231,9 @@ _ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def writes(func: Any) -> bool:
-    """Whether one of torch's functions writes over its first argument."""
-    name = getattr(func, "__name__", "")
-    if name.startswith("__"):
-        return name in _WRITING
-    return name.endswith("_")
+def _writes(name: str) -> bool:
+    """Whether a function of this name writes over its first argument."""
+    return name in _WRITING if name.startswith("__") else name.endswith("_")
 
 
 _WRITING = frozenset(
@@ -258,15 +242,11 @@ _WRITING = frozenset(
 )
 
 
-def plain_sizes(args: Iterable[Any]) -> tuple[Any, ...]:
-    """Arguments with the numbers of known tensors in the place of those, as sizes of a new tensor and ends of slices are given."""
-
-    def plain(value: Any) -> Any:
-        if type(value) in (list, tuple):
-            return type(value)(map(plain, value))
-        if isinstance(value, slice):
-            return slice(plain(value.start), plain(value.stop), plain(value.step))
-        number = read(value, _Tensor.item) if isinstance(value, torch.Tensor) and value.dim() == 0 else None
-        return value if number is None else number
-
-    return tuple(map(plain, args))
+def plain(value: Any) -> Any:
+    """Sizes, and ends of slices, with the numbers of tensors that are known in the place of those."""
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    if isinstance(value, slice):
+        return slice(plain(value.start), plain(value.stop), plain(value.step))
+    number = read(value, _Tensor.item) if isinstance(value, torch.Tensor) and value.dim() == 0 else None
+    return value if number is None else number

@@ -58,7 +58,7 @@ def _recurrent(
     _dropout: float,
     _train: bool,
     bidirectional: bool,
-    batch_first: bool,
+    batch_first: bool = False,
 ) -> Any:
     """The output and the last states, of which an LSTM has two: hidden, as wide as the output, and cell."""
     states: tuple[torch.Tensor, ...] = tuple(state) if isinstance(state, (tuple, list)) else (state,)
@@ -138,20 +138,9 @@ def _unpacked(
     return torch.empty((*shape, *data.shape[1:]), dtype=data.dtype, device=META), lengths
 
 
-def _recurrent_packed(
-    data: torch.Tensor,
-    _sizes: torch.Tensor,
-    state: Any,
-    _weights: Any,
-    _biases: bool,
-    _layers: int,
-    _dropout: float,
-    _train: bool,
-    bidirectional: bool,
-) -> Any:
-    states: tuple[torch.Tensor, ...] = tuple(state) if isinstance(state, (tuple, list)) else (state,)
-    width = states[0].shape[-1] * (2 if bidirectional else 1)
-    return data.new_empty((*data.shape[:-1], width)), *(torch.empty_like(each) for each in states)
+def _recurrent_packed(rows: torch.Tensor, _sizes: torch.Tensor, *others: Any) -> Any:
+    """Of sequences that are packed, whose steps lie one after another as time does."""
+    return _recurrent(rows, *others)
 
 
 def _repeated(
