@@ -35,7 +35,15 @@ from fxcost.pipeline import Pass, Pipeline
 from fxcost.rows import within_tables
 from fxcost.saved import as_text, from_text
 from fxcost.sources import load_source
-from fxcost.tracing import Traced, arguments_like, loaded_program, program_arguments, trace_program, untouched
+from fxcost.tracing import (
+    Traced,
+    arguments_like,
+    loaded_program,
+    materialized,
+    program_arguments,
+    trace_program,
+    untouched,
+)
 
 DEFAULT_BUDGET = 60.0
 """Seconds a trace may take before sizes of images are fixed."""
@@ -89,6 +97,8 @@ def _costed(source: Source, request: Request, warn: Callable[[str], None]) -> Co
         traced = trace_program(program, source.arguments.specs(), sizes, tuple(multiples))
         tell_pins(traced, tuple(multiples), warn)
     else:
+        if source.module is not None:
+            materialized(source.module, source.arguments, sizes)
         source, traced = _run(source, sizes, multiples, request, warn)
     traced = within_tables(source, traced)
     Pipeline(

@@ -36,11 +36,12 @@ class _Command(TyperCommand):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        try:
-            return super().invoke(ctx)
-        except SystemExit as stop:  # no command raises it: the model's code does, where it runs
-            from fxcost.loading import raised
+        from fxcost.loading import exits_raised, raised
 
+        try:
+            with exits_raised():
+                return super().invoke(ctx)
+        except SystemExit as stop:  # no command raises it: the model's code does, where it runs
             raise FxcostError(raised("the model's code", stop)) from stop
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any, cast
 
 from fxcost.errors import FxcostError, near_matches
@@ -36,6 +37,26 @@ class Positions:
 Dimension = int | str | Positions
 
 
+@dataclass(frozen=True)
+class Value:
+    """What whole numbers of an input are where a symbol has a size: ``S-1``, ``2*S``, ``S//2+1``."""
+
+    symbol: str
+    times: int = 1
+    over: int = 1
+    plus: int = 0
+
+    def number(self, size: Any) -> Any:
+        """The number where the symbol has this size."""
+        scaled = size if self.times == 1 else size * self.times
+        return (scaled if self.over == 1 else scaled // self.over) + self.plus
+
+    def __str__(self) -> str:
+        scaled = f"{self.times}*{self.symbol}" if self.times != 1 else self.symbol
+        parted = f"{scaled}//{self.over}" if self.over != 1 else scaled
+        return f"{parted}{self.plus:+d}" if self.plus else parted
+
+
 NUMBER = "int"
 """The dtype of an input that is a number of Python's, and no tensor."""
 
@@ -52,12 +73,12 @@ class InputSpec:
     dims: tuple[Dimension, ...]
     state: bool = False
     """Whether it is a part of the cache that one step of decoding hands to the next."""
-    value: int | str | None = None
-    """Of an input of whole numbers what each of them is, where that is known: a number, or a symbol."""
+    value: int | Value | None = None
+    """Of an input of whole numbers what each of them is, where that is known."""
 
     def number(self, sizes: Mapping[str, Any]) -> Any:
         """Its value where the symbols have these sizes, else None."""
-        return sizes[self.value] if isinstance(self.value, str) else self.value
+        return self.value.number(sizes[self.value.symbol]) if isinstance(self.value, Value) else self.value
 
     def shape(self, sizes: Mapping[str, Any], least: Callable[[Any, int], Any] = min) -> list[Any]:
         """The sizes of its dimensions where the symbols have these."""
@@ -98,8 +119,15 @@ class Arguments:
 
     def symbols(self) -> tuple[str, ...]:
         """The names of the symbols in the order they first appear."""
-        named = (d.past if isinstance(d, Positions) else d for spec in self.given() for d in (*spec.dims, spec.value))
+        named = (_symbol(d) for spec in self.given() for d in (*spec.dims, spec.value))
         return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
+
+
+def _symbol(size: Dimension | Value | None) -> Any:
+    """The name of the symbol that a size or value is made of, if any."""
+    if isinstance(size, Positions):
+        return size.past
+    return size.symbol if isinstance(size, Value) else size
 
 
 def _leaves(value: Any) -> Iterator[InputSpec]:
@@ -134,7 +162,7 @@ def _size(text: str, option: str) -> int | None:
 def parse_input(text: str) -> InputSpec:
     """Read ``name: dtype[dims]``, ``name: dtype[dims] = value`` for whole numbers, or ``name: int = value``.
 
-    Dimensions are positive integers or symbol names, and so are values. A name within a dictionary or a list is
+    Dimensions are positive integers or symbol names; values also are ``S-1``, ``2*S`` or ``S//2+1``. A name within a dictionary or a list is
     written ``batch[ids]``, ``batch.ids`` or ``x[0]``.
     """
     match = re.fullmatch(r"\s*([^\s:]+)\s*:\s*(\w+)\s*(?:\[([^\]]*)\])?\s*(?:=\s*(\S+)\s*)?", text, re.ASCII)
@@ -159,8 +187,19 @@ def parse_input(text: str) -> InputSpec:
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w+|\[\w+\])*", re.ASCII)
 
 
-def _value(name: str, text: str) -> int | str:
-    return _dim(name, text) if text.strip("0") else 0
+def _value(name: str, text: str) -> int | Value:
+    if not text.strip("0"):
+        return 0
+    if number := _size(text, f"--input {name}"):
+        return number
+    match = re.fullmatch(r"(?:(\d+)\*)?([A-Za-z_]\w*)(?://(\d+))?(?:([+-])(\d+))?", text, re.ASCII)
+    if not match:
+        raise FxcostError(f"--input {name}: {text!r} is no value such as 4, S, S-1, 2*S or S//2+1")
+    times, symbol, over, sign, plus = match.groups()
+    factors = [1 if each is None else _size(each, f"--input {name}") for each in (times, over, plus or "1")]
+    if None in factors:
+        raise FxcostError(f"--input {name}: {text!r} multiplies, divides or adds 0; leave that out")
+    return Value(symbol, factors[0] or 1, factors[1] or 1, int(f"{sign}{factors[2]}") if sign else 0)
 
 
 def as_called(specs: Iterable[InputSpec]) -> dict[str, Any]:
@@ -253,6 +292,19 @@ def parse_sweep(text: str) -> tuple[str, tuple[int, ...]]:
     if not times and (high - low) // step >= MOST_VALUES:
         raise FxcostError(f"--over {text!r} has more than {MOST_VALUES} values; take a larger step, or one such as *2")
     return name, tuple(_progression(low, high, step, times))
+
+
+def parse_grid(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Read each ``--over`` of several: the values of each symbol. Raises `FxcostError` for a symbol given twice."""
+    grid: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, values = parse_sweep(text)
+        if name in grid:
+            raise FxcostError(f"--over gives {name} twice; list its sizes once")
+        grid[name] = values
+    if (points := prod(map(len, grid.values()))) > MOST_VALUES:
+        raise FxcostError(f"--over gives {points:,} points in all; at most {MOST_VALUES:,} are tried")
+    return grid
 
 
 MOST_VALUES = 10_000

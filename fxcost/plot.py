@@ -43,8 +43,11 @@ def plot_sweep(
     throughput, time = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     for machine, points in swept:
         sizes = [p.size for p in points]
-        throughput.plot(sizes, [float(p.throughput) for p in points], marker="o", label=_literal(machine.platform.name))
-        time.plot(sizes, [float(p.seconds) * 1000 for p in points], marker="o", label=_literal(machine.platform.name))
+        label = _literal(
+            ", ".join([machine.platform.name, *(f"{name}={size}" for name, size in points[0].beside.items())])
+        )
+        throughput.plot(sizes, [float(p.throughput) for p in points], marker="o", label=label)
+        time.plot(sizes, [float(p.seconds) * 1000 for p in points], marker="o", label=label)
     for axes, label in ((throughput, f"{counted}/s, upper bound"), (time, "ms, lower bound")):
         axes.set(xlabel=over, ylabel=label, xscale="log", yscale="log")
         axes.grid(True, which="both", alpha=0.2)

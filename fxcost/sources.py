@@ -1,9 +1,10 @@
 """From a model reference to a module and what it is called with."""
 
-from collections.abc import Callable, Iterable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fxcost.building import Source, build_source, signature_of
 from fxcost.errors import FxcostError, near_matches
@@ -42,7 +43,7 @@ def load_source(ref: str, settings: Mapping[str, Any] | None = None, inputs: Ite
 def with_inputs(source: Source, inputs: tuple[InputSpec, ...]) -> Source:
     """The source called with the user's inputs in the place of the usual ones, if there are any."""
     if not inputs:
-        if not source.arguments.specs() and source.program is None:
+        if not source.arguments.specs() and source.program is None and not _needs_none(source):
             raise FxcostError(
                 f"{source.ref} says nothing of its inputs; give each with --input 'x: float32[B,3,H,W]'{_wants(source)}"
             )
@@ -54,22 +55,46 @@ def with_inputs(source: Source, inputs: tuple[InputSpec, ...]) -> Source:
     constants = {k: v for k, v in (source.arguments.kwargs or {}).items() if not Arguments((v,)).specs()}
     several = next((p.name for p in parameters.values() if p.kind is p.VAR_POSITIONAL), None)
     called = as_called(inputs)
-    keywords = {name: each for name, each in called.items() if (name in parameters and name != several) or takes_any}
-    positional = [each for name, each in called.items() if name not in keywords and name != several]
-    if several in called:
-        parts = called[several]
-        positional += parts if isinstance(parts, list) else [parts]
-    elif positional and several is None:
-        name = next(name for name in called if name not in keywords)
-        raise FxcostError(f"{source.ref} has no input {name!r}{near_matches(name, parameters)}{_wants(source)}")
+    leading = () if _is_called_by_name(source) else tuple(_leading(called, parameters))
+    hands_on = takes_any and several is not None and len(called) == 1  # what it is given is the first of what it wraps
+    keywords = {
+        name: each
+        for name, each in called.items()
+        if name not in (*leading, several) and (name in parameters or (takes_any and not hands_on))
+    }
+    others = [name for name in called if name not in (*leading, *keywords, several)]
+    if others and several is None:
+        raise FxcostError(
+            f"{source.ref} has no input {others[0]!r}{near_matches(others[0], parameters)}{_wants(source)}"
+        )
+    parts = called[several] if several in called else list[Any]()
+    positional = [called[name] for name in (*leading, *others)]
+    positional += cast("list[Any]", parts) if isinstance(parts, list) else [parts]
     return replace(source, arguments=Arguments(tuple(positional), {**constants, **keywords}))
+
+
+def _is_called_by_name(source: Source) -> bool:
+    return any(isinstance(each, InputSpec) for each in (source.arguments.kwargs or {}).values())
+
+
+def _leading(called: Collection[str], parameters: Mapping[str, inspect.Parameter]) -> Iterator[str]:
+    """The inputs that are given by position, as hooks expect them, up to the first parameter that is given nothing."""
+    for name, each in parameters.items():
+        if name not in called or each.kind not in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD):
+            return
+        yield name
+
+
+def _needs_none(source: Source) -> bool:
+    """Whether a model is called with nothing."""
+    return source.module is not None and not signature_of(source.module).parameters
 
 
 def _wants(source: Source) -> str:
     if source.module is None:
         return ""
     names = [p.name for p in signature_of(source.module).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    return f"; its forward takes {', '.join(names)}"
+    return f"; its forward takes {', '.join(names)}" if names else "; its forward takes none"
 
 
 def _bare(ref: str, settings: dict[str, Any]) -> Source:

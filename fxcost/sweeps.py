@@ -17,6 +17,8 @@ class SweepPoint:
     """A whole model on a machine at one size of the swept symbol."""
 
     size: int
+    beside: Mapping[str, int]
+    """The sizes of the other symbols that are swept over."""
     seconds: Fraction
     samples: int
     """Inputs in one call: the batch size, or 1 where the inputs have none."""
@@ -41,8 +43,19 @@ class SweepPoint:
         return self.compute_seconds / self.known_seconds if self.known_seconds else Fraction(0)
 
 
-def sweep(along: Along, machine: Machine, over: str, at: Mapping[str, int] | None = None) -> tuple[SweepPoint, ...]:
-    """Time, throughput and bounds of the model at each size of ``over``, layers run one after the other."""
+def sweep(
+    along: Along,
+    machine: Machine,
+    over: str,
+    at: Mapping[str, int] | None = None,
+    beside: Mapping[str, int] | None = None,
+) -> tuple[SweepPoint, ...]:
+    """Time, throughput and bounds of the model at each size of ``over``, layers run one after the other.
+
+    The other symbols have the sizes ``at``, and those ``beside``, which are swept over too.
+    """
+    beside = beside or {}
+    at = {**(at or {}), **beside}
     points: list[SweepPoint] = []
     before: Mapping[str, Bound] = {}
     for size, sized, found in _measured(along, machine, over, at):
@@ -51,6 +64,7 @@ def sweep(along: Along, machine: Machine, over: str, at: Mapping[str, int] | Non
         points.append(
             SweepPoint(
                 size,
+                beside,
                 sum((p.seconds for p in found), Fraction(0)),
                 along[size].batch(along[size].point(sized)),
                 sum((p.seconds for p in found if p.bound == "compute"), Fraction(0)),

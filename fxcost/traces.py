@@ -1,6 +1,7 @@
 """A model at every size it runs at: traced again where formulas do not hold."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 
 from fxcost.costs import CostModel
 from fxcost.errors import FxcostError
@@ -36,6 +37,27 @@ class Traces:
         self._known.append(self._again(sizes))
         self._known[-1].point(sizes)
         return self._known[-1]
+
+    def over(
+        self, grid: Mapping[str, Sequence[int]], at: Mapping[str, int], say: Callable[[str], None]
+    ) -> list[tuple[dict[str, int], dict[int, CostModel]]]:
+        """`along` the sizes of a grid's last symbol, for each combination of the others that the model runs at."""
+        *others, last = grid
+        lines: list[tuple[dict[str, int], dict[int, CostModel]]] = []
+        refused: list[FxcostError] = []
+        for name in others:
+            self.first.check_symbol(name)
+        for sizes in product(*(grid[name] for name in others)):
+            beside = dict(zip(others, sizes, strict=True))
+            try:
+                lines.append((beside, self.along(last, grid[last], {**at, **beside}, say)))
+            except FxcostError as error:
+                refused.append(error)
+                if beside:
+                    say(f"{', '.join(f'{n}={s}' for n, s in beside.items())} left out: {str(error).splitlines()[0]}")
+        if not lines:
+            raise refused[0]
+        return lines
 
     def along(
         self, name: str, sizes: Sequence[int], at: Mapping[str, int], say: Callable[[str], None]

@@ -83,7 +83,9 @@ def test_values_and_parts_are_read_and_printed_alike(text: str) -> None:
         ("n: float32", "such as 'n: float32\\[B,16\\]'"),
         ("x: float32[B] = 3", "a value is given to whole numbers alone"),
         ("n: int = x y", "not of the form"),
-        ("n: int = -1", "neither a positive size nor a symbol's name"),
+        ("n: int = -1", "no value such as 4, S, S-1"),
+        ("n: int = 0*S", "multiplies, divides or adds 0"),
+        ("n: int = S-9999999999999999", "is more than 10"),
         ("b[: int64[B]", "not of the form"),
         ("b[]: int64[B]", "not of the form"),
         ("0: int64[B]", "not of the form"),
@@ -138,7 +140,41 @@ class Many(nn.Module):
     def forward(self, *rows):
         return sum(map(self.linear, rows))
 
-takes, many = Takes, Many
+class Embeds(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Linear(16, 32)
+    def forward(self, ids):
+        return self.table(torch.zeros(ids.shape[0], int(ids.max()) + 1, 16))
+
+class Only(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+    def forward(self, x, /):
+        return self.linear(x)
+
+class HandsOn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+    def forward(self, *args, **kwargs):
+        return self.linear(*args, **kwargs)
+
+class Nothing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(8, 8))
+    def forward(self):
+        return self.table @ self.table
+
+takes, many, embeds, only, hands_on, nothing = Takes, Many, Embeds, Only, HandsOn, Nothing
+def hooked():
+    model = nn.Linear(8, 8)
+    model.register_forward_pre_hook(lambda module, args: (args[0] * 2,))
+    return model
+def lazy():
+    return nn.Sequential(nn.LazyLinear(16), nn.LazyBatchNorm1d())
 def with_inputs():
     return Takes(), ({"x": torch.zeros(2, 6, 8)}, 3)
 def with_names():
@@ -172,6 +208,13 @@ CALLS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "a list": ("takes", ("batch[0]: float32[B,6,8]",), "MACs = 128·B"),
     "a number": ("takes", ("batch[x]: float32[B,6,8]", "n: int = 3"), "MACs = 192·B"),
     "a number that is a symbol": ("takes", ("batch[x]: float32[B,6,8]", "n: int = N"), "MACs = 64·B·N"),
+    "a value below a symbol": ("embeds", ("ids: int64[B,S] = T-1",), "MACs = 512·B·T"),
+    "a value above a part of one": ("embeds", ("ids: int64[B,S] = 2*T//2+3",), "MACs = 512·B·(T+4)"),
+    "by position alone": ("only", ("x: float32[B,8]",), "MACs = 64·B"),
+    "to what hands all on": ("hands_on", ("x: float32[B,8]",), "MACs = 64·B"),
+    "to a hook": ("hooked", ("input: float32[B,8]",), "MACs = 64·B"),
+    "nothing": ("nothing", (), "1.024 kFLOPs, 512 MACs"),
+    "lazy modules": ("lazy", ("input: float32[B,8]",), "MACs = 128·B"),
     "several by position": ("many", ("rows[0]: float32[B,8]", "rows[1]: float32[B,8]"), "MACs = 128·B"),
     "inputs of the factory's": ("with_inputs", (), "MACs = 192·B"),
     "by name": ("with_names", (), "MACs = 192·B"),
@@ -188,7 +231,7 @@ CALLS: dict[str, tuple[str, tuple[str, ...], str]] = {
 def test_inputs_at_the_command_line(name: str, file: Path, fxcost_command: Command) -> None:
     factory, inputs, expected = CALLS[name]
     options = [part for text in inputs for part in ("--input", text)]
-    sizes = ["--at", "N=3"] if "N" in expected else []
+    sizes = ["--at", "N=3"] if "N" in expected else ["--at", "S=2,T=3"] if "T" in expected else []
     code, out, err = fxcost_command("trace", f"{file}:{factory}", *options, *sizes)
     assert code == 0, err
     assert expected in out

@@ -1,5 +1,6 @@
 """Python that users name: where it is found, that it is loaded once, and what becomes of what it raises."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 Command = Callable[..., tuple[int, str, str]]
 
 MODEL = """
+import os
 import sys
 import fxcost, torch
 from torch import nn
@@ -31,6 +33,20 @@ def leaves():
 class Leaving(nn.Module):
     def forward(self, x):
         sys.exit()
+
+class Ending(nn.Module):
+    def forward(self, x):
+        os._exit(0)
+
+def ending():
+    return Ending(), torch.zeros(2, 3)
+
+def ends():
+    os._exit(0)
+
+def prints():
+    print("from the factory")
+    return torch.nn.ReLU(), torch.zeros(2, 3)
 
 def inside():
     return Leaving(), torch.zeros(2, 3)
@@ -124,8 +140,11 @@ def test_the_current_folder_hides_no_library(folder: Path) -> None:
         ("trace raising.py:f", "raising.py raised RuntimeError: first second (raising.py:1)"),
         ("trace leaving.py:f", "leaving.py calls exit(0) (leaving.py:3)"),
         ("trace quitting.py:f", "quitting.py calls exit(None) (quitting.py:1)"),
-        ("trace mine.py:leaves", "mine.py:leaves calls exit(0) (mine.py:17)"),
-        ("trace mine.py:inside", "the model's code calls exit(None) (mine.py:21)"),
+        ("trace mine.py:leaves", "mine.py:leaves calls exit(0) (mine.py:18)"),
+        ("trace mine.py:inside", "the model's code calls exit(None) (mine.py:22)"),
+        ("trace mine.py:ends", "mine.py:ends calls exit(0) (mine.py:32)"),
+        ("trace mine.py:ending", "the model's code calls exit(0) (mine.py:26)"),
+        ("lock mine.py:ending", "the model's code calls exit(0) (mine.py:26)"),
         ("trace mine.py:small --plugin=", "--plugin '' names no module"),
         ("trace mine.py:small --plugin nothing.py", "--plugin cannot read nothing.py: No such file"),
         ("trace mine.py:small --plugin nothing", "--plugin nothing: no such module"),
@@ -138,3 +157,10 @@ def test_what_users_code_does_is_told(fxcost_command: Command, folder: Path, arg
     assert (code, out) == (1, "")
     assert said.startswith(f"fxcost: {words}")
     assert len(said.splitlines()) <= 2
+
+
+def test_what_a_factory_prints_is_no_part_of_the_report(fxcost_command: Command, folder: Path) -> None:
+    code, out, said = fxcost_command("trace", "mine.py:prints", "-f", "json")
+    assert code == 0, said
+    assert json.loads(out)["model"] == "mine.py:prints"
+    assert "from the factory" in said

@@ -33,8 +33,9 @@ def test_sizes_are_gathered(fxcost_command: Command, small_model: Path) -> None:
         ("trace SAVED -f csv --format json", 2, "takes --format once"),
         ("trace resnet18 -s B --symbolic H", 2, "takes --symbolic once"),
         ("crossover SAVED -p l4 --precision fp16 --precision fp32", 2, "takes --precision once"),
-        ("sweep SAVED -p l4 --over B=1,2 --over B=4", 2, "takes --over once"),
-        ("sweep SAVED -p l4 --over B=1,2 --over H=40", 2, "takes --over once"),
+        ("sweep SAVED -p l4 --over B=1,2 --over B=4", 1, "--over gives B twice"),
+        ("crossover SAVED -p l4 --over B --over H", 2, "takes --over once"),
+        ("sweep SAVED -p l4 --over B=1:100:1 --over H=1:200:1", 1, "20,000 points in all; at most 10,000"),
         ("check a.json --tolerance 1% --tolerance 2%", 2, "takes --tolerance once"),
     ],
 )

@@ -1,9 +1,11 @@
 """What runs is counted, or refused by name: parts of torch's library that look at data, change dtypes or compile."""
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fxcost.analysis import trace
 from fxcost.tracing import Refusal, TraceError
 from fxcost.tracing.answering import NO_SELF_LOOPS
+from fxcost.tracing.draws import DRAWN
 from fxcost.tracing.libraries import FLEX, NO_AUTOCAST, NOT_VALIDATED
 
 WIDTH = 8
@@ -331,3 +334,29 @@ def test_graphs_of_torch_geometric_have_no_loops_of_their_own_and_it_is_told(tmp
     exec(compile(LOOPS, "elsewhere.py", "exec"), names)  # noqa: S102
     with pytest.raises(TraceError, match="decides by the values of its data"):
         trace(Runs(run), inputs=(f"x: float32[E,{WIDTH}]",), kwargs=edges, at={"E": 30})
+
+
+DRAWING: dict[str, tuple[Callable[..., Any], bool]] = {
+    "a layer left out by chance": (lambda m, x: m.linear(x) if random.random() < 0.9 else x, True),  # noqa: S311
+    "the same, drawn by NumPy": (lambda m, x: m.linear(x) if np.random.rand() < 0.5 else x, True),  # noqa: NPY002
+    "as many as drawn": (lambda m, x: [m.linear(x) for _ in range(random.randint(1, 3))], True),  # noqa: S311
+    "drawn in vain": (lambda m, x: m.linear(x) if random.random() > 0.5 or not m.training else x, False),  # noqa: S311
+}
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_what_is_decided_by_chance_is_refused(name: str) -> None:
+    """Twice, for once is no proof: the same numbers might be drawn in runs that are compared."""
+    run, decides = DRAWING[name]
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        before = random.getstate()
+        if decides:
+            with pytest.raises(Refusal, match="draws random numbers with Python's random or NumPy, and runs otherwise"):
+                trace(Runs(run), inputs=(INPUT,), isolated=False)
+        else:
+            costs = trace(Runs(run), inputs=(INPUT,), isolated=False)
+            assert costs.at(B=3).total.macs == 3 * WIDTH * WIDTH
+            assert DRAWN in costs.assumptions
+        assert random.getstate() == before

@@ -23,6 +23,7 @@ from fxcost.traces import Traces
 
 H100 = Machine(load_platform("h100-sxm5-80gb"), "fp16")
 L4 = Machine(load_platform("l4"), "fp16")
+Command = Callable[..., tuple[int, str, str]]
 
 
 def linear(name: str, wide: int, long: int) -> LayerCost:
@@ -224,3 +225,31 @@ def test_a_size_to_trace_at_is_no_answer_to_what_is_asked(
     code, printed, said = fxcost_command("crossover", *model, "--over", "H", "--at", "H=64")
     assert code == 0, said
     assert "compute-bound sizes of H (3 or more) at B=1" in printed
+
+
+def test_several_symbols_are_swept_in_every_combination(fxcost_command: Command, small_model: Path) -> None:
+    one = fxcost_command("sweep", small_model, "-p", "l4", "--over", "B=1,8", "--at", "H=40", "-f", "csv")
+    code, out, said = fxcost_command(
+        "sweep", small_model, "-p", "l4", "--over", "H=32,40", "--over", "B=1,8", "-f", "csv"
+    )
+    assert code == 0, said
+    head, *rows = out.splitlines()
+    assert head.split(",")[:3] == ["platform", "H", "B"]
+    assert [row.split(",")[1:3] for row in rows] == [["32", "1"], ["32", "8"], ["40", "1"], ["40", "8"]]
+    assert [row.replace(",40", "", 1) for row in rows[2:]] == one[1].splitlines()[1:]
+
+
+def test_combinations_that_a_model_does_not_run_at_are_told(fxcost_command: Command, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\ndef f(): return torch.nn.Conv2d(3, 8, 3), torch.zeros(1, 3, 40, 40)\n"
+    )
+    model = f"{tmp_path / 'net.py'}:f"
+    code, out, said = fxcost_command("sweep", model, "-p", "l4", "--over", "H=1,40", "--over", "B=1", "-f", "csv")
+    assert code == 0, said
+    assert len(out.splitlines()) == 2
+    assert "H=1 left out" in said
+    code, _, said = fxcost_command("sweep", model, "-p", "l4", "--over", "H=1", "--over", "B=1")
+    assert code == 1
+    assert "runs at none of the sizes" in said
+    code, _, said = fxcost_command("sweep", model, "-p", "l4", "--over", "Q=1", "--over", "B=1")
+    assert "has no symbol Q" in said

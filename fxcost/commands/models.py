@@ -25,10 +25,10 @@ USUAL_SIZE = 64
 """What a symbol that is solved for is traced at where no usual size is known for it: its formulas hold for others too."""
 
 
-def traces_of(model: str, asked: Asked, along: str = "", tried: Sequence[int] = ()) -> "Traces":
+def traces_of(model: str, asked: Asked, tried: Mapping[str, Sequence[int]] | None = None) -> "Traces":
     """The costs of a model reference, traced now and again for other sizes, or of a saved file.
 
-    A symbol that is solved for, or whose sizes are ``tried``, needs no usual size.
+    A symbol whose sizes are ``tried``, or that is solved for where these are none, needs no usual size.
     """
     from fxcost.traces import Traces
 
@@ -58,8 +58,9 @@ def traces_of(model: str, asked: Asked, along: str = "", tried: Sequence[int] = 
             asked.mode.value,
         )
         source = load_source(model, settings_of(asked.settings), specs)
-        if along in source.arguments.symbols():
-            source = replace(source, defaults={along: max(tried, default=USUAL_SIZE), **source.defaults})
+        largest = {name: max(sizes, default=USUAL_SIZE) for name, sizes in (tried or {}).items()}
+        known = {name: size for name, size in largest.items() if name in source.arguments.symbols()}
+        source = replace(source, defaults={**known, **source.defaults})
         first = trace_source(source, request, say)
     if source.program:
         return Traces(first)

@@ -35,7 +35,7 @@ def crossover(
 
     form = form_of(form, output)
     name, sizes = parse_sweep(over) if "=" in over else (over, ())
-    traces = traces_of(model, asked, name, sizes)
+    traces = traces_of(model, asked, {name: sizes})
     costs, point = traces.first, point_of(traces.first, asked.at)
     machines, refused = machines_of(costs, platform, precision)
     along = traces.along(name, sizes, point, say) if sizes else {}
@@ -86,9 +86,12 @@ def sweep(
     model: Model,
     platform: Platforms,
     over: Annotated[
-        str,
+        list[str],
         typer.Option(
-            "--over", metavar="B=1:1024:*2", help="Symbol and sizes: first:last:*factor, first:last:step, or a list."
+            "--over",
+            metavar="B=1:1024:*2",
+            help="Symbol and sizes: first:last:*factor, first:last:step, or a list; given for several symbols, every "
+            "combination, the last symbol running fastest.",
         ),
     ],
     precision: Precision = None,
@@ -97,7 +100,7 @@ def sweep(
     output: Output = None,
 ) -> None:
     """Time and throughput along batch sizes (or another symbol), and which layers change side."""
-    from fxcost.inputs import parse_sweep
+    from fxcost.inputs import parse_grid
     from fxcost.reports.platforms import with_refused
     from fxcost.reports.roofline import counted_in
     from fxcost.reports.sweeps import sweep_report
@@ -106,18 +109,23 @@ def sweep(
 
     form = form_of(form, output)
     checked_plot(plot)
-    name, sizes = parse_sweep(over)
-    traces = traces_of(model, asked, name, sizes)
+    grid = parse_grid(over)
+    traces = traces_of(model, asked, grid)
     costs, point = traces.first, point_of(traces.first, asked.at)
     machines, refused = machines_of(costs, platform, precision)
-    along = traces.along(name, sizes, point, say)
-    swept = [(machine, swept_over(along, machine, name, point)) for machine in machines]
+    name = list(grid)[-1]
+    lines = traces.over(grid, point, say)
+    swept = [
+        (machine, swept_over(along, machine, name, point, beside)) for machine in machines for beside, along in lines
+    ]
     report = sweep_report(costs, name, swept, point)
     if plot is not None:
         from fxcost.plot import plot_sweep
 
+        beside, along = lines[-1]
         last = list(along)[-1]
-        roofs = [(machine, layer_points(along[last], machine, {**point, name: last})) for machine in machines]
+        there = {**point, **beside, name: last}
+        roofs = [(machine, layer_points(along[last], machine, there)) for machine in machines]
         plot_sweep(plot, report.heading[0], name, swept, roofs, counted_in(costs))
         say(f"drawn {plot}")
     print_report(with_refused(report, refused), form, output)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,13 +81,17 @@ def say(text: str) -> None:
 
 @contextmanager
 def progress(text: str) -> Generator[None]:
-    """Say what takes a while: with a spinner on a terminal, in a line elsewhere."""
-    if not sys.stderr.isatty():
-        say(f"{text} …")
-        yield
-        return
-    from rich.console import Console
-    from rich.text import Text
+    """Say what takes a while: with a spinner on a terminal, in a line elsewhere.
 
-    with Console(file=sys.stderr).status(Text(printable(text))):
-        yield
+    What a model's code prints meanwhile goes to stderr: stdout is for the report.
+    """
+    with redirect_stdout(sys.stderr):
+        if not sys.stderr.isatty():
+            say(f"{text} …")
+            yield
+            return
+        from rich.console import Console
+        from rich.text import Text
+
+        with Console(file=sys.stderr).status(Text(printable(text))):
+            yield

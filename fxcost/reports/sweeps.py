@@ -1,4 +1,4 @@
-"""A model on machines along the sizes of one symbol."""
+"""A model on machines along the sizes of a symbol, or of several."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,10 +16,14 @@ from fxcost.tables import Cell, Column, Report
 def sweep_report(
     model: CostModel, over: str, swept: Sequence[tuple[Machine, Sequence[SweepPoint]]], at: Mapping[str, int]
 ) -> Report:
-    """Time, throughput and changes of bound along the sizes of a symbol, on each machine."""
-    others = others_of(model, over, at)
+    """Time, throughput and changes of bound along the sizes of a symbol, on each machine, for each size of others."""
+    machines = list({machine.platform.name: machine for machine, _ in swept}.values())
+    beside = list(dict.fromkeys(name for _, points in swept for p in points for name in p.beside))
+    others = {name: size for name, size in others_of(model, over, at).items() if name not in beside}
+    overs = ", ".join((*beside, over))
     columns = (
-        Column("platform", "platform", numeric=False, hidden=len(swept) == 1),
+        Column("platform", "platform", numeric=False, hidden=len(machines) == 1),
+        *(Column(name, name) for name in beside),
         Column(over, over),
         Column("ms", "seconds"),
         Column(f"{counted_in(model)}/s", f"{counted_in(model)}_per_second"),
@@ -30,6 +34,7 @@ def sweep_report(
     rows = tuple(
         (
             Cell(machine.platform.name),
+            *(Cell(f"{p.beside[name]:,}", p.beside[name]) for name in beside),
             Cell(f"{p.size:,}", p.size),
             Cell(f"{'≥ ' if p.unknown else ''}{float(p.seconds * 1000):,.4g}", float(p.seconds)),
             Cell(f"{'≤ ' if p.unknown else ''}{float(p.throughput):,.5g}", float(p.throughput)),
@@ -41,8 +46,8 @@ def sweep_report(
         for p in points
     )
     heading = (
-        f"{model.ref} over {over}" + (f" at {sizes_text(others)}" if others else ""),
-        *(line for machine, _ in swept for line in machine_lines(machine)),
+        f"{model.ref} over {overs}" + (f" at {sizes_text(others)}" if others else ""),
+        *(line for machine in machines for line in machine_lines(machine)),
     )
     notes = ("Layers run one after the other at peak rates: times are lower bounds, throughputs upper bounds.",)
     if any(p.unknown for _, points in swept for p in points):
@@ -51,8 +56,8 @@ def sweep_report(
         columns,
         rows,
         heading,
-        (*notes, NO_BEST_BATCH) if over == BATCH_SIZE else notes,
-        {"model": model.ref, "over": over, "at": others},
+        (*notes, NO_BEST_BATCH) if BATCH_SIZE in (over, *beside) else notes,
+        {"model": model.ref, "over": overs, "at": others},
     )
 
 

@@ -4,6 +4,7 @@ from fxcost.tracing.answering import as_exported, lacks_data
 from fxcost.tracing.capture import (
     TraceTimeout,
     loaded_program,
+    materialized,
     program_arguments,
     record_module,
     rehearse,
@@ -30,6 +31,7 @@ __all__ = [
     "as_exported",
     "lacks_data",
     "loaded_program",
+    "materialized",
     "program_arguments",
     "record_module",
     "rehearse",

@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from torch.export import export as torch_export
 from torch.fx.experimental import _config as shape_config
 from torch.fx.experimental import symbolic_shapes
 from torch.jit._fuser import optimized_execution
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from fxcost.budget import BudgetExceeded, within
@@ -30,7 +32,8 @@ from fxcost.graph import STATE, placeholders
 from fxcost.inputs import NUMBER, Arguments, InputSpec
 from fxcost.tracing.answering import AS_EXPORTED, lacks_data, without_fast_path
 from fxcost.tracing.carried import Sizes
-from fxcost.tracing.checking import Run
+from fxcost.tracing.checking import Mismatch, Run
+from fxcost.tracing.draws import DRAWN, Draws
 from fxcost.tracing.examples import Named
 from fxcost.tracing.numbers import Known, keep
 from fxcost.tracing.reading import Traced, read_program, tensor_inputs, with_live_tensors
@@ -95,11 +98,12 @@ def record_module(
     """
     example = _example(sizes, symbolic)
     doing = f"recording with {_listed(symbolic)}"
+    draws = Draws()
 
     def run(given: Mapping[str, Any], carried: Sizes, manner: Manner) -> Run:
         call = _Call(module, arguments, given)
         try:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), draws.seeded():
                 recording = record(
                     module,
                     lambda: call(call.tensors),
@@ -118,7 +122,16 @@ def record_module(
     with _without_collection(), _as_found(module) as keep, _in_silence():
         without_memory(module)
         put_back = keep()
-        traced = _within(budget_seconds, doing, example, lambda: replayed(run, sizes, symbolic, example))
+        try:
+            traced = _within(budget_seconds, doing, example, lambda: replayed(run, sizes, symbolic, example))
+        except Mismatch as error:
+            if draws.drawn:
+                raise Refusal(
+                    f"the model draws random numbers with Python's random or NumPy, and runs otherwise with others: {error}"
+                ) from error
+            raise
+    if draws.drawn:
+        traced = replace(traced, assumptions=(*traced.assumptions, DRAWN))
     for node, spec in zip(placeholders(traced.graph), arguments.specs(), strict=False):
         if spec.state:
             node.meta[STATE.name] = True
@@ -142,6 +155,19 @@ def rehearse(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, 
     with _as_found(module), _in_silence():
         without_memory(module)
         return _within(REHEARSAL_SECONDS, "a first run", sizes, run)
+
+
+def materialized(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, int]) -> None:
+    """Give lazy modules the parameters that a first call gives them, at these sizes."""
+    if not any(is_lazy(each) for each in chain(module.parameters(), module.buffers())):
+        return
+
+    def run() -> None:
+        call = _Call(module, arguments, sizes)
+        call(call.tensors)
+
+    with torch.random.fork_rng(devices=[]), _in_silence():
+        _within(REHEARSAL_SECONDS, "a first run, for lazy modules,", sizes, run)
 
 
 def trace_program(
