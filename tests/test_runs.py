@@ -134,13 +134,88 @@ def test_dtypes_that_are_left_to_autocast_are_refused_as_such() -> None:
         trace(Runs(run), inputs=(INPUT,))
 
 
-def test_operators_that_run_on_real_tensors_alone_are_refused_by_name() -> None:
+@pytest.mark.parametrize("dtype", [torch.qint8, torch.float16])
+def test_linear_layers_of_dynamic_quantisation_are_counted(dtype: torch.dtype) -> None:
+    """Weights of one byte, or two, and a bias of four; parameters are those of the layer that was converted."""
     quantized: Any = torch.ao.quantization
-    model = nn.Sequential(quantized.quantize_dynamic(nn.Sequential(nn.Linear(8, 8)), {nn.Linear}, dtype=torch.qint8))
-    with pytest.raises(TraceError, match="quantized::linear_dynamic") as raised:
-        trace(model, inputs=("input: float32[B,8]",))
+    layers = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 6, bias=False))
+    model = quantized.quantize_dynamic(layers, {nn.Linear}, dtype=dtype)
+    with torch.no_grad():
+        expected = model(torch.zeros(3, 8)).shape
+    costs = trace(model, inputs=("input: float32[B,S,8]",), at={"S": 5}).at(B=3, S=5)
+    assert costs.total.macs == 3 * 5 * (8 * 4 + 4 * 6)
+    assert costs.total.params == 8 * 4 + 4 + 4 * 6
+    assert costs.layers[-1].outputs[0][-1] == expected[-1]
+    kept = "int8" if dtype == torch.qint8 else "float16"
+    weights = [layer.cost.reads["weight"] for layer in costs.layers if layer.cost.macs]
+    assert weights == [{kept: 32, "float32": 4}, {kept: 24}]
+    assert model(torch.zeros(3, 8)).shape == expected
+
+
+def test_recurrent_layers_of_dynamic_quantisation_are_refused_by_name() -> None:
+    quantized: Any = torch.ao.quantization
+    model = quantized.quantize_dynamic(nn.Sequential(nn.LSTM(8, 8)), {nn.LSTM}, dtype=torch.qint8)
+    with pytest.raises(Refusal, match="holds a LSTM, whose operators are its own"):
+        trace(model, inputs=("input: float32[5,B,8]",))
+
+
+torch.library.define("runs_test::real", "(Tensor x) -> Tensor")
+torch.library.impl("runs_test::real", "CPU")(lambda x: x.clone())
+
+
+def test_operators_that_run_on_real_tensors_alone_are_refused_by_name() -> None:
+    with pytest.raises(TraceError, match="the model calls runs_test::real") as raised:
+        trace(Runs(lambda m, x: torch.ops.runs_test.real(m.linear(x))), inputs=(INPUT,))
     assert "register_fake, or count the submodule that calls it as unknown" in str(raised.value)
     assert len(str(raised.value).splitlines()) == 2
+
+
+KINDS = {
+    "nested": lambda m, x: torch.nested.nested_tensor([m.linear(x), x]),
+    "sparse": lambda m, x: torch.sparse.mm(
+        torch.sparse_coo_tensor(torch.tensor([[0], [0]]), torch.ones(1), (x.shape[0],) * 2), m.linear(x)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensors_whose_size_is_data_are_refused_by_name(kind: str) -> None:
+    with pytest.raises(TraceError, match=f"the model makes {kind} tensors .*depends on their data") as raised:
+        trace(Runs(KINDS[kind]), inputs=(INPUT,))
+    assert "Use dense ones, or count the submodule" in str(raised.value)
+
+
+def _on_a_grid(m: Any, x: Any) -> Any:
+    rows, columns = (torch.linspace(-1, 1, size) for size in x.shape[-2:])
+    return m.linear(x + rows[:, None].expand(x.shape) + columns.expand(x.shape))
+
+
+def _sampled(m: Any, x: Any) -> Any:
+    theta = torch.eye(2, 3).expand(x.shape[0], 2, 3)
+    return m.linear(nn.functional.grid_sample(x, nn.functional.affine_grid(theta, list(x.shape), align_corners=False)))
+
+
+STEPS: dict[str, Callable[..., Any]] = {
+    "a grid of coordinates": _on_a_grid,
+    "logarithms": lambda m, x: m.linear(x * torch.logspace(0, 1, x.shape[2], dtype=x.dtype)[:, None]),
+    "a transformed picture": _sampled,
+    "a quotient and its rest": lambda m, x: m.linear(x[:, :, : sum(divmod(x.shape[2], 4))]),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_numbers_of_steps_keep_sizes(name: str) -> None:
+    """Against torch's own count at sizes that were not traced, of layers alone: it counts products of a grid too."""
+    model = Runs(STEPS[name])
+    costs = trace(model, inputs=(f"x: float32[B,C,H,{WIDTH}]",), at={"B": 2, "C": 3, "H": 16})
+    assert set(costs.symbols) == {"B", "C", "H"}
+    for sizes in ({"B": 1, "C": 2, "H": 7}, {"B": 3, "C": 4, "H": 18}):
+        with FlopCounterMode(display=False) as counter:
+            model(torch.zeros(sizes["B"], sizes["C"], sizes["H"], WIDTH))
+        linear = counter.get_flop_counts()["Runs.linear"]
+        assert sum(linear.values()) == 2 * sum(
+            layer.cost.macs for layer in costs.at(sizes).layers if layer.module == "linear"
+        )
 
 
 def test_weights_with_operators_of_their_own_are_refused_by_name() -> None:

@@ -11,6 +11,7 @@ import sympy
 import torch
 
 from fxcost.evaluation import apply
+from fxcost.ops.kernels import LINEAR_DYNAMIC
 from fxcost.ops.rules import Call, contraction
 from fxcost.ops.shapes import met
 
@@ -51,6 +52,14 @@ def convolution_over_time(call: Call) -> sympy.Expr:
 @contraction(aten.linear, reason="one multiply-add for each input feature of each output element, bias not counted")
 def linear(call: Call) -> sympy.Expr:
     return call.output.elements * call["input"].shape[-1]
+
+
+@contraction(
+    LINEAR_DYNAMIC,
+    reason="one multiply-add for each input feature of each output element; bias, and rounding of the input within the kernel, not counted",
+)
+def dynamic_linear(call: Call) -> sympy.Expr:
+    return linear(call)
 
 
 @contraction(

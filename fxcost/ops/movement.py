@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import sympy
 import torch
 
+from fxcost.ops.kernels import LINSPACE
 from fxcost.ops.rules import Call, free, movement, op
 
 aten = torch.ops.aten
@@ -38,7 +39,7 @@ movement(
 )  # fmt: skip
 movement(
     "fill",
-    aten.arange, aten.linspace, aten.zeros, aten.ones, aten.full, aten.zeros_like, aten.ones_like, aten.full_like,
+    aten.arange, aten.linspace, LINSPACE, aten.zeros, aten.ones, aten.full, aten.zeros_like, aten.ones_like, aten.full_like,
     aten.new_zeros, aten.new_ones, aten.new_full, aten.scalar_tensor, aten.eye, aten.tril_indices, aten.triu_indices,
     aten.fill_, aten.fill, aten.zero_, aten.rand, aten.randn, aten.rand_like, aten.randn_like, aten.bernoulli_,
     aten.uniform_, aten.normal_, aten.exponential_, aten.random_, aten.log_normal_, aten.geometric_, aten.cauchy_,

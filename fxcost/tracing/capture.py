@@ -295,6 +295,11 @@ def _explain(error: Exception, example: Mapping[str, int]) -> FxcostError:
             "Count the submodule that does so as unknown with --leaf PATH; or give whole numbers that it reads, such as lengths, "
             "their value (--input 'lengths: int64[B] = 16')"
         )
+    if kind := re.search(r"sparse|nested", f"{type(error).__name__}: {error}", re.IGNORECASE):
+        return TraceError(
+            f"the model makes {kind[0].lower()} tensors{user_place(error)}, whose cost depends on their data and which are not recorded\n"
+            "Use dense ones, or count the submodule that makes them as unknown with --leaf PATH"
+        )
     at = ", ".join(f"{name}={size}" for name, size in example.items()) or "its inputs"
     said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
     said = re.sub(r"\bs\d+\b", "another size", said)  # torch's own name of a symbol

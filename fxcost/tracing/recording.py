@@ -37,7 +37,7 @@ from fxcost.tracing.answering import (
 from fxcost.tracing.carried import Sizes
 from fxcost.tracing.kernels import refuse_unlike_dtypes
 from fxcost.tracing.layouts import in_operator
-from fxcost.tracing.libraries import NO_AUTOCAST, recordable, refuse_gradients
+from fxcost.tracing.libraries import NO_AUTOCAST, dynamic_linear_class, recordable, refuse_gradients, unpacked
 from fxcost.tracing.polynomials import Place, Rounded, TooManyAnswers
 from fxcost.tracing.restoring import script_attributes
 from fxcost.tracing.results import Results
@@ -367,10 +367,7 @@ class _Bare:
         kind: Any = type(tensor)
         plain: Any = torch.Tensor
         if kind.__torch_dispatch__ is not plain.__torch_dispatch__:
-            raise Refusal(
-                f"the model holds a {kind.__name__}, whose operators are its own and are not recorded\n"
-                "Give the model as it was before its weights were converted; other number formats are asked with --precision"
-            )
+            raise _converted(kind)
         fresh = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
         if kind is not plain:
             fresh = plain._make_subclass(kind, fresh, tensor.requires_grad)
@@ -380,13 +377,25 @@ class _Bare:
         return fresh
 
 
+def _converted(kind: type) -> Refusal:
+    return Refusal(
+        f"the model holds a {kind.__name__}, whose operators are its own and are not recorded\n"
+        "Give the model as it was before its weights were converted; other number formats are asked with --precision"
+    )
+
+
 def without_memory(model: torch.nn.Module) -> None:
     """Put tensors without memory in the place of a model's parameters, buffers and other tensors; ties stay.
 
     Raises `Refusal` for tensors that bring operators of their own, such as quantised weights.
     """
     bare = _Bare()
+    packed = dynamic_linear_class()
     for module in model.modules():
+        if packed is not None and isinstance(module, packed):
+            module._parameters.update(unpacked(module))
+        elif type(module).__module__.startswith("torch.ao.nn.quantized.dynamic."):
+            raise _converted(type(module))
         if isinstance(module, torch.jit.ScriptModule):
             for name, value in script_attributes(module).items():
                 if isinstance(value, torch.Tensor):
