@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost import ladder
 from fxcost.analysis import Request, trace, trace_source
-from fxcost.building import Source, built_on
+from fxcost.building import built_on
 from fxcost.counters import (
     COUNTERS,
     Counter,
@@ -41,6 +41,7 @@ from fxcost.counters import (
 from fxcost.frames import with_room
 from fxcost.sources import load_source
 from fxcost.tracing import TraceError
+from fxcost.tracing.source import Source
 
 LONGEST_SECONDS = 90
 """A counter that takes longer is stopped, and its cell says so."""

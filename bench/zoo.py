@@ -18,7 +18,7 @@ import typer
 from bench.zoo_models import LISTS, Library, Listed
 from bench.zoo_table import Row, document, sizes_text
 from fxcost.analysis import Request, trace_source
-from fxcost.building import Source, built_on
+from fxcost.building import built_on
 from fxcost.costs import CostModel
 from fxcost.counters import apart, shortly
 from fxcost.drawing import drawn_sizes
@@ -26,6 +26,7 @@ from fxcost.errors import FxcostError
 from fxcost.sources import load_source
 from fxcost.torch_counter import flops_by_torch
 from fxcost.tracing import untouched, without_memory
+from fxcost.tracing.source import Source
 
 LONGEST_SECONDS = 300
 HELD_OUT = 3

@@ -15,15 +15,14 @@ import sympy
 import torch
 
 from fxcost.attentions import attention_notes
-from fxcost.building import Source
 from fxcost.collecting import collect
 from fxcost.conditions import check_sizes
-from fxcost.costs import BATCH_SIZE, CostModel, cautions, fit, refuse_unknown
+from fxcost.costs import CostModel, cautions, fit, refuse_unknown
 from fxcost.errors import FxcostError, near_matches
 from fxcost.evaluation import assume_multiple
 from fxcost.experts import expert_notes
 from fxcost.frames import with_room
-from fxcost.inputs import describe, parse_input, parse_symbolic
+from fxcost.inputs import BATCH_SIZE, describe, parse_input, parse_symbolic
 from fxcost.isolation import CannotFork, in_child
 from fxcost.ladder import tell_pins, traced_module
 from fxcost.leftovers import leftover_notes
@@ -44,6 +43,7 @@ from fxcost.tracing import (
     trace_program,
     untouched,
 )
+from fxcost.tracing.source import Source
 
 DEFAULT_BUDGET = 60.0
 """Seconds a trace may take before sizes of images are fixed."""

@@ -4,8 +4,6 @@ import inspect
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -14,24 +12,7 @@ from fxcost.errors import FxcostError
 from fxcost.inputs import Arguments
 from fxcost.loading import said, users_code
 from fxcost.tracing import arguments_like
-
-
-@dataclass(frozen=True)
-class Source:
-    """A model ready to trace: its module, or the path of an exported program, and its inputs' usual sizes."""
-
-    ref: str
-    module: torch.nn.Module | None
-    arguments: Arguments
-    defaults: Mapping[str, int] = field(default_factory=dict[str, int])
-    reaches: Mapping[str, tuple[int | str, int | str]] = field(default_factory=dict[str, tuple[int | str, int | str]])
-    """The least and the greatest value in an input, by its name, where that is known: a number or a symbol."""
-    program: Path | None = None
-    leaves: tuple[str, ...] = ()
-    """Submodules that stand for what no formula of sizes tells, each counted as one unknown call."""
-    assumptions: tuple[str, ...] = ()
-    """What is taken for granted of the way it is called."""
-
+from fxcost.tracing.source import Source
 
 _device: ContextVar[str] = ContextVar("device", default="meta")
 

@@ -15,7 +15,6 @@ import sympy
 import torch
 from torch.fx import Graph, Node
 
-from fxcost.building import Source
 from fxcost.costs import UNUSED, Cost, CostModel, LayerCost, operator_name
 from fxcost.errors import FxcostError
 from fxcost.evaluation import total
@@ -29,6 +28,7 @@ from fxcost.pipeline import Pass, PipelineError
 from fxcost.quantities import as_expr
 from fxcost.roles import State
 from fxcost.tracing import Traced
+from fxcost.tracing.source import Source
 
 
 def collect(

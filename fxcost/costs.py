@@ -13,6 +13,7 @@ import sympy
 from fxcost.conditions import Condition, Pinned, SymbolRange, check_sizes
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
 from fxcost.evaluation import evaluate, symbol_names
+from fxcost.inputs import BATCH_SIZE
 from fxcost.quantities import (
     DTYPE_BITS,
     LARGEST_AMOUNT,
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 Rung = Literal["exact", "replayed", "fixed"]
 """How formulas were found: exported, recorded and run again, or for one size of some symbol alone."""
 Unit = Literal["matrix", "vector"]
-BATCH_SIZE = "B"
-"""The symbol that stands for the number of samples in one call."""
 Coverage = Literal["counted", "free", "unknown"]
 
 

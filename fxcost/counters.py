@@ -14,9 +14,9 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch.utils import _pytree as pytree
 
-from fxcost.building import Source
 from fxcost.errors import FxcostError
 from fxcost.inputs import NUMBER, Arguments, InputSpec
+from fxcost.tracing.source import Source
 
 Device = Literal["meta", "cpu"]
 Unit = Literal["MACs", "FLOPs"]

@@ -9,11 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fxcost.building import Source, build, with_defaults
+from fxcost.building import build, with_defaults
 from fxcost.errors import FxcostError, near_matches
 from fxcost.files import checked_file
 from fxcost.inputs import Arguments, InputSpec, children
 from fxcost.pictures import with_pictures
+from fxcost.tracing.source import Source
 from fxcost.zoos import BATCH, zoo_module
 
 USUAL_IMAGE = 224

@@ -16,6 +16,9 @@ DTYPES = (
     "complex64", "complex128",
 )  # fmt: skip
 
+BATCH_SIZE = "B"
+"""The symbol that stands for the number of samples in one call."""
+
 
 @dataclass(frozen=True)
 class Positions:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from torch.jit import ScriptModule
 from torch.nn import Module
 
-from fxcost.building import Source
 from fxcost.conditions import Pinned
-from fxcost.costs import BATCH_SIZE
 from fxcost.errors import FxcostError, near_matches
+from fxcost.inputs import BATCH_SIZE
 from fxcost.tracing import Entangled, Held, Mismatch, Refusal, Traced, TraceTimeout, record_module, trace_module
+from fxcost.tracing.source import Source
 
 IMAGE_SIZES = ("H", "W")
 USUAL_STRIDE = 32

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from torch.fx import Graph
 from torch.nn import Module
 
-from fxcost.building import Source, signature_of
+from fxcost.building import signature_of
 from fxcost.costs import NOT_RUN
 from fxcost.graph import operations
 from fxcost.passes.parameters import unused_parameters
+from fxcost.tracing.source import Source
 
 MOST_NAMED = 3
 SENSES = (

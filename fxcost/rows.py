@@ -17,9 +17,7 @@ import sympy
 from torch._ops import OpOverload
 from torch.fx import Node
 
-from fxcost.building import Source
 from fxcost.conditions import Condition
-from fxcost.costs import operator_name
 from fxcost.errors import FxcostError
 from fxcost.expressions import symbol
 from fxcost.graph import LAYER, OUTPUTS, REACH, SIZE, operations, placeholders
@@ -27,6 +25,8 @@ from fxcost.inputs import children
 from fxcost.quantities import as_expr
 from fxcost.tightening import tighten
 from fxcost.tracing import Traced
+from fxcost.tracing.source import Source
+from fxcost.tracing.tensors import name_of
 
 Reach = tuple[sympy.Expr, sympy.Expr]
 """The least and the greatest value in a tensor of whole numbers."""
@@ -97,7 +97,7 @@ def _of_constants(traced: Traced) -> dict[Node, Reach]:
 
 def _within(ref: str, node: Node, size: sympy.Expr, reach: Reach) -> Iterator[Condition]:
     """That the rows are there which are picked, of a number of rows."""
-    counted_back = isinstance(reach, Held) and operator_name(str(node.target)).rstrip("_") in COUNTING_BACK
+    counted_back = isinstance(reach, Held) and name_of(node.target).rstrip("_") in COUNTING_BACK
     for last in (*sympy.Max.make_args(reach[1]), *([-1 - reach[0]] if counted_back else [])):
         if not (size - last).is_positive:
             yield _beyond(ref, node, size, last)
@@ -136,7 +136,7 @@ def _written(node: Node, given: Given) -> set[int]:
 
 def _picks(node: Node, given: Given) -> Iterator[tuple[sympy.Expr, Node]]:
     """Each dimension that an operation picks from, by its size, with the tensor of the places that it picks."""
-    match operator_name(str(node.target)).rstrip("_"):
+    match name_of(node.target).rstrip("_"):
         case "embedding":
             yield OUTPUTS[given["weight"]][0].shape[0], given["indices"]
         case (
@@ -160,7 +160,7 @@ def _reach(node: Node, given: Given, known: Mapping[Node, Reach]) -> Reach | Non
     tensors = OUTPUTS[node]
     if not tensors or not tensors[0].dtype.startswith(("int", "uint", "bool", "float32", "float64")):
         return None
-    name = operator_name(str(node.target)).rstrip("_")
+    name = name_of(node.target).rstrip("_")
     if name == "ne":  # that tokens are no padding, which all of them may be
         return None if isinstance(given["self"], Node) and given["self"] in known else TRUTH
     if name in MADE:
@@ -205,7 +205,7 @@ def _is_moved(name: str, sides: list[Reach | None]) -> bool:
 def _part(node: Node, given: Given, known: Mapping[Node, Reach]) -> Reach | None:
     """How far a part reaches of numbers that count up by one."""
     of, start = given["self"], given["start"] or 0
-    if operator_name(str(of.target)) != "arange" or not isinstance(start, int) or start < 0:
+    if name_of(of.target) != "arange" or not isinstance(start, int) or start < 0:
         return None
     counted = _given(of)
     if of not in known or known[of] != _made("arange", counted) or counted.get("step", 1) != 1:

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from fxcost.building import Source, build_source, signature_of
+from fxcost.building import build_source, signature_of
 from fxcost.errors import FxcostError, near_matches
 from fxcost.files import checked_file
 from fxcost.huggingface import huggingface_model
 from fxcost.inputs import Arguments, InputSpec, as_called
 from fxcost.loading import python_module
+from fxcost.tracing.source import Source
 from fxcost.zoos import timm_model, torchvision_model, zoo_module
 
 FORMS = "resnet50, torchvision:NAME, timm:NAME, hf:REPO_OR_CONFIG, package.module:factory, path/to/file.py:factory, program.pt2"

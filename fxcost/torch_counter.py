@@ -12,10 +12,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxcost.building import Source
 from fxcost.inputs import NUMBER, InputSpec
 from fxcost.masks import nothing_hidden
 from fxcost.tracing import as_exported, lacks_data
+from fxcost.tracing.source import Source
 
 
 def flops_by_torch(source: Source, sizes: Mapping[str, int], device: str = "meta") -> int:

@@ -7,7 +7,6 @@ from importlib import import_module
 
 import torch
 
-from fxcost.building import Source
 from fxcost.conventions import CONVENTIONS
 from fxcost.conventions.ledger import Row, reasons_of, rows_of
 from fxcost.conventions.watching import Watched, watch, with_watched
@@ -25,6 +24,7 @@ from fxcost.counters import (
 from fxcost.drawing import sizes_near
 from fxcost.errors import FxcostError
 from fxcost.torch_counter import flops_by_torch
+from fxcost.tracing.source import Source
 from fxcost.zoos import zoo_module
 
 SIZES = 3

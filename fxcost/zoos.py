@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from fxcost.building import Source, build, with_defaults
+from fxcost.building import build, with_defaults
 from fxcost.errors import FxcostError, near_matches
 from fxcost.inputs import Arguments, InputSpec
+from fxcost.tracing.source import Source
 
 WITHOUT_HEADS = (
     "its auxiliary heads, which run in training alone, are left out, as its published weights leave them: "

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from fxcost.analysis import Request, trace_source
-from fxcost.building import Source
 from fxcost.conditions import SymbolRange
 from fxcost.costs import Cost, CostModel, LayerCost
 from fxcost.errors import FxcostError
@@ -20,6 +19,7 @@ from fxcost.platforms import load_platform
 from fxcost.roofline import Machine
 from fxcost.sweeps import crossovers_tried, sweep
 from fxcost.traces import Traces
+from fxcost.tracing.source import Source
 
 H100 = Machine(load_platform("h100-sxm5-80gb"), "fp16")
 L4 = Machine(load_platform("l4"), "fp16")

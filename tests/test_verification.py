@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from fxcost.analysis import Request, trace_source
-from fxcost.building import Source
 from fxcost.conventions.ledger import Row, rows_of
 from fxcost.counters import COUNTERS, Counter, Device
 from fxcost.inputs import Arguments, parse_input
 from fxcost.torch_counter import flops_by_torch
+from fxcost.tracing.source import Source
 from fxcost.verification import Comparison, Verdict, compare_counters, explained
 
 

@@ -10,8 +10,8 @@ from fxcost.errors import FxcostError
 from fxcost.options import Asked, Format, Mode, Model, Output, model_command
 
 if TYPE_CHECKING:
-    from fxcost.building import Source
     from fxcost.counters import Device
+    from fxcost.tracing.source import Source
 
 
 @model_command

@@ -15,7 +15,6 @@ import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DummyLayer, get_layer_types_and_kwargs
 
-from fxcost.building import Source
 from fxcost.decoding.attention import fused, is_latent
 from fxcost.decoding.cache import Buffer, LatentBuffer
 from fxcost.errors import FxcostError
@@ -23,6 +22,7 @@ from fxcost.huggingface import LONGEST_DEFAULT, positions_of
 from fxcost.inputs import Arguments, InputSpec, Positions
 from fxcost.tracing import TraceError, rehearse
 from fxcost.tracing.sizes import user_place
+from fxcost.tracing.source import Source
 
 PAST = "P"
 FULL, WINDOW, NONE = "full_attention", "sliding_attention", "dummy"

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fxcost.conditions import SymbolRange
-from fxcost.costs import BATCH_SIZE, CostModel
+from fxcost.costs import CostModel
+from fxcost.inputs import BATCH_SIZE
 from fxcost.piecewise import IntegerSet
 from fxcost.reports.costs import Alike, alike
 from fxcost.reports.numbers import decimal, merged_name, sizes_text, symbol_lines

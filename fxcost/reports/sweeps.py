@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from fxcost.costs import BATCH_SIZE, CostModel
+from fxcost.costs import CostModel
+from fxcost.inputs import BATCH_SIZE
 from fxcost.reports.costs import percent
 from fxcost.reports.crossovers import LONGEST_LIST, NO_BEST_BATCH, others_of
 from fxcost.reports.numbers import share, sizes_text

@@ -14,7 +14,8 @@ from torch.fx import Graph, Node
 from fxcost.graph import KIND, LAYER, OUTPUTS, PARAMETER, REACH, SIZE, WEIGHT, Layer, TensorSpec
 from fxcost.tracing.checking import Run
 from fxcost.tracing.reading import annotate
-from fxcost.tracing.steps import UNSEEN, Step, named_tensors, originals, tensors_in
+from fxcost.tracing.steps import UNSEEN, Step, originals
+from fxcost.tracing.tensors import named_tensors, tensors_in
 from fxcost.tracing.values import ends_of, kept_ends
 
 

@@ -41,7 +41,7 @@ from fxcost.tracing.recording import DataMissing, record, without_memory
 from fxcost.tracing.replaying import Manner, replayed
 from fxcost.tracing.restoring import PutBack, as_found
 from fxcost.tracing.sizes import SMALLEST_EXAMPLE, Refusal, TraceError, guard_places, user_place
-from fxcost.tracing.steps import every_tensor_in
+from fxcost.tracing.tensors import every_tensor_in
 
 REHEARSAL_SECONDS = 60.0
 T = TypeVar("T")

@@ -13,7 +13,8 @@ import torch
 
 from fxcost.tracing.polynomials import Polynomial, value_at
 from fxcost.tracing.sizes import TraceError
-from fxcost.tracing.steps import Layout, Recording, Step, named_tensors, originals, storage_of, tensors_in
+from fxcost.tracing.steps import Recording, Step, originals
+from fxcost.tracing.tensors import Layout, named_tensors, storage_of, tensors_in
 
 ADVICE = "Keep fewer symbols with --symbolic, or count the submodule that does so as unknown with --leaf PATH"
 

@@ -15,7 +15,7 @@ from torch.fx import Node
 from fxcost.conditions import Condition
 from fxcost.graph import LAYER, Layer
 from fxcost.tracing.sizes import Refusal
-from fxcost.tracing.steps import called, name_of, tensors_in
+from fxcost.tracing.tensors import called, name_of, tensors_in
 
 aten = torch.ops.aten
 CONVOLUTIONS = tuple(

@@ -10,7 +10,7 @@ from typing import Any
 
 from fxcost.graph import Layer
 from fxcost.tracing.polynomials import Number, Place, Polynomial, times
-from fxcost.tracing.steps import called, name_of
+from fxcost.tracing.tensors import called, name_of
 
 
 def is_packed(sizes: Sequence[Polynomial], strides: Sequence[Polynomial], order: Iterable[int]) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from fxcost.tracing.steps import plain_size, tensors_in
+from fxcost.tracing.tensors import plain_size, tensors_in
 
 MOST = 4096
 """Elements of a tensor whose numbers are kept one by one."""

@@ -43,17 +43,8 @@ from fxcost.tracing.restoring import script_attributes
 from fxcost.tracing.results import Results
 from fxcost.tracing.shapes import SHAPES
 from fxcost.tracing.sizes import Refusal, TorchFiles, TraceError, line_of
-from fxcost.tracing.steps import (
-    LEAF,
-    UNREACHED,
-    Recording,
-    Step,
-    called,
-    every_tensor_in,
-    leaves_of,
-    name_of,
-    tensors_in,
-)
+from fxcost.tracing.steps import LEAF, UNREACHED, Recording, Step
+from fxcost.tracing.tensors import called, every_tensor_in, leaves_of, name_of, tensors_in
 from fxcost.tracing.values import ends_of, keep_ends
 from fxcost.tracing.views import views_within
 from fxcost.tracing.whole import Globals, sizes_kept

@@ -12,7 +12,8 @@ import torch
 
 from fxcost.tracing.answering import META
 from fxcost.tracing.numbers import known_of
-from fxcost.tracing.steps import Layout, Recording, layout_of, storage_of, tensors_in
+from fxcost.tracing.steps import Recording
+from fxcost.tracing.tensors import Layout, layout_of, storage_of, tensors_in
 
 LARGEST = 2**40
 """Elements of a storage without memory that any result lies within."""

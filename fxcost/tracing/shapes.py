@@ -11,7 +11,7 @@ import torch
 
 from fxcost.tracing.answering import META
 from fxcost.tracing.numbers import known_of
-from fxcost.tracing.steps import plain_size
+from fxcost.tracing.tensors import plain_size
 from fxcost.tracing.views import VIEWS
 
 aten = torch.ops.aten

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from fxcost.building import Source
 from fxcost.decoding import decode_source
 from fxcost.decoding.attention import attend
 from fxcost.errors import FxcostError
 from fxcost.inputs import Arguments
 from fxcost.sources import load_source
+from fxcost.tracing.source import Source
 
 EXACT = (
     "llama",
