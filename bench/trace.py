@@ -25,10 +25,15 @@ from rich.table import Table
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxcost import ladder
-from fxcost.analysis import Request, trace, trace_source
-from fxcost.building import built_on
-from fxcost.counters import (
+from fxcost.api import trace
+from fxcost.costs.analysis import Request, trace_source
+from fxcost.models.building import built_on
+from fxcost.models.references import load_source
+from fxcost.tracing import TraceError
+from fxcost.tracing import fallback as ladder
+from fxcost.tracing.source import Source
+from fxcost.tracing.stack_room import with_room
+from fxcost.verify.counters import (
     COUNTERS,
     Counter,
     Device,
@@ -38,10 +43,6 @@ from fxcost.counters import (
     example_inputs,
     too_large,
 )
-from fxcost.frames import with_room
-from fxcost.sources import load_source
-from fxcost.tracing import TraceError
-from fxcost.tracing.source import Source
 
 LONGEST_SECONDS = 90
 """A counter that takes longer is stopped, and its cell says so."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fxcost.zoos import zoo_module
+from fxcost.models.zoos import zoo_module
 
 zoo_module("torchvision")  # many of them import it, whose compiled half may be missing
 

@@ -17,16 +17,16 @@ import typer
 
 from bench.zoo_models import LISTS, Library, Listed
 from bench.zoo_table import Row, document, sizes_text
-from fxcost.analysis import Request, trace_source
-from fxcost.building import built_on
-from fxcost.costs import CostModel
-from fxcost.counters import apart, shortly
-from fxcost.drawing import drawn_sizes
+from fxcost.costs.analysis import Request, trace_source
+from fxcost.costs.model import CostModel
 from fxcost.errors import FxcostError
-from fxcost.sources import load_source
-from fxcost.torch_counter import flops_by_torch
+from fxcost.models.building import built_on
+from fxcost.models.references import load_source
 from fxcost.tracing import untouched, without_memory
 from fxcost.tracing.source import Source
+from fxcost.verify.counters import apart, shortly
+from fxcost.verify.flop_counter_mode import flops_by_torch
+from fxcost.verify.random_sizes import drawn_sizes
 
 LONGEST_SECONDS = 300
 HELD_OUT = 3

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from fxcost.zoos import zoo_module
+from fxcost.models.zoos import zoo_module
 
 
 @dataclass(frozen=True)

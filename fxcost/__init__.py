@@ -4,29 +4,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fxcost.analysis import trace
-    from fxcost.costs import Cost, CostModel, LayerCost
+    from fxcost.api import CostModel, load, trace
+    from fxcost.costs.model import Cost, LayerCost
     from fxcost.errors import FxcostError
     from fxcost.graph import Key
+    from fxcost.graph.pipeline import Pass, Pipeline, graph_pass
+    from fxcost.machines.sheets import Platform, load_platform, platform_names
     from fxcost.ops import contraction, free, op, per_input, per_output
-    from fxcost.pipeline import Pass, Pipeline, graph_pass
-    from fxcost.platforms import Platform, load_platform, platform_names
-    from fxcost.saved import load
 
 _HOMES = {
-    "trace": "analysis",
-    "load": "saved",
-    "Cost": "costs",
-    "CostModel": "costs",
-    "LayerCost": "costs",
+    "trace": "api",
+    "load": "api",
+    "Cost": "costs.model",
+    "CostModel": "api",
+    "LayerCost": "costs.model",
     "FxcostError": "errors",
-    "Platform": "platforms",
-    "load_platform": "platforms",
-    "platform_names": "platforms",
+    "Platform": "machines.sheets",
+    "load_platform": "machines.sheets",
+    "platform_names": "machines.sheets",
     "Key": "graph",
-    "Pass": "pipeline",
-    "Pipeline": "pipeline",
-    "graph_pass": "pipeline",
+    "Pass": "graph.pipeline",
+    "Pipeline": "graph.pipeline",
+    "graph_pass": "graph.pipeline",
     "contraction": "ops",
     "free": "ops",
     "op": "ops",

@@ -1,5 +1,5 @@
 """``python -m fxcost``: the command line."""
 
-from fxcost.cli import main
+from fxcost.cli.main import main
 
 main()

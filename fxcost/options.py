@@ -105,7 +105,7 @@ Leaves = Annotated[
 
 def complete_platforms(start: str) -> list[str]:
     """The machines whose names begin so, for the completion of shells."""
-    from fxcost.platforms import platform_names
+    from fxcost.machines.sheets import platform_names
 
     return [name for name in platform_names() if name.startswith(start.lower())]
 

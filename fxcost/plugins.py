@@ -5,8 +5,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from fxcost.errors import FxcostError
-from fxcost.loading import python_module, users_code
-from fxcost.pipeline import Pass
+from fxcost.graph.pipeline import Pass
+from fxcost.user_code import python_module, users_code
 
 RULES, PASSES = "fxcost.ops", "fxcost.passes"
 """Entry point groups: a module whose import registers rules; a `Pass`. Platforms have ``fxcost.specs``."""

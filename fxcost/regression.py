@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from fxcost.analysis import trace
-from fxcost.costs import CostModel, LayerCost
-from fxcost.differences import amounts, compare
-from fxcost.documents import Record
+from fxcost.api import trace
+from fxcost.costs.documents import Record
+from fxcost.costs.model import CostModel, LayerCost
+from fxcost.costs.saved import SavedCondition, SavedModel, SavedPin, SavedRange, quantity_text, to_model, to_record
+from fxcost.drift.diff import amounts, compare
 from fxcost.errors import FxcostError
-from fxcost.quantities import as_expr
+from fxcost.formulas.quantities import as_expr
 from fxcost.reports.change_lines import summary
 from fxcost.reports.differences import differences_report
-from fxcost.saved import SavedCondition, SavedModel, SavedPin, SavedRange, quantity_text, to_model, to_record
-from fxcost.tables import render
+from fxcost.reports.tables import render
 
 if TYPE_CHECKING:
     import torch

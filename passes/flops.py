@@ -7,8 +7,8 @@ import sympy
 from torch.fx import Graph, Node
 
 from fxcost.graph import LAYER, OUTPUTS, Key
+from fxcost.graph.pipeline import Pass, graph_pass, per_kind
 from fxcost.ops.rules import MULTIPLY_ADD, Call, Coverage, Rule, Unit, Verdict, amount_of, judge, telling_layer, unit_of
-from fxcost.pipeline import Pass, graph_pass, per_kind
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from torch.fx import Graph, Node
 
 from fxcost.graph import OUTPUTS, PARAMETER, WEIGHT, Key, operations, placeholders
+from fxcost.graph.pipeline import graph_pass, per_kind
 from fxcost.ops.rules import judge
-from fxcost.pipeline import graph_pass, per_kind
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import sympy
 from torch.fx import Graph, Node
 
 from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, Key, TensorSpec, placeholders
+from fxcost.graph.pipeline import Pass, graph_pass, per_kind
 from fxcost.ops.rules import Call, Verdict, amounts_of, judge, telling_layer
-from fxcost.pipeline import Pass, graph_pass, per_kind
 
 Attention = Literal["fused", "math"]
 Counts = dict[str, dict[str, sympy.Expr]]

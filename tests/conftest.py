@@ -37,7 +37,7 @@ def costs_of() -> Callable[..., Any]:
     """
     from torch import nn
 
-    from fxcost.analysis import trace
+    from fxcost.api import trace
 
     class Function(nn.Module):
         def __init__(self, function: Callable[..., Any]) -> None:
@@ -77,8 +77,8 @@ def call_by_hand() -> Callable[..., Any]:
 @pytest.fixture
 def leave_to_export(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From its call on no run is recorded, so that models are exported."""
-    from fxcost import ladder
     from fxcost.tracing import TraceError
+    from fxcost.tracing import fallback as ladder
 
     def refuse(*_: Any) -> Any:
         raise TraceError("not recorded")
@@ -91,7 +91,7 @@ def fxcost_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Run the command line in this process: exit code, what it printed, what it said on stderr."""
-    from fxcost.cli import main
+    from fxcost.cli.main import main
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["fxcost", *map(str, arguments)])
@@ -112,7 +112,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A saved model of two layers: a convolution over images and a classifier."""
     from torch import nn
 
-    from fxcost.analysis import trace
+    from fxcost.api import trace
 
     class Small(nn.Module):
         def __init__(self) -> None:
@@ -158,8 +158,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 @pytest.fixture(scope="session")
 def subject(reference: Callable[[str], str]) -> Callable[[str], Subject]:
     """Each model traced once in a session."""
-    from fxcost.analysis import Request, trace_source
-    from fxcost.sources import load_source
+    from fxcost.costs.analysis import Request, trace_source
+    from fxcost.models.references import load_source
 
     known: dict[str, Subject] = {}
 

@@ -10,15 +10,15 @@ import sympy
 import torch
 from torch import nn
 
-from fxcost.analysis import trace
-from fxcost.costs import CostModel
+from fxcost.api import trace
+from fxcost.costs.model import CostModel
+from fxcost.costs.saved import SavedModel, load
+from fxcost.drift.lock import Lock, LockedModel, read_models
 from fxcost.errors import FxcostError
-from fxcost.expressions import symbol
-from fxcost.locks import Lock, LockedModel, read_models
+from fxcost.formulas.expressions import symbol
 from fxcost.ops import rules
 from fxcost.ops.rules import Call, Rule
 from fxcost.options import Asked
-from fxcost.saved import SavedModel, load
 
 torch.library.define("amounts::halve", "(Tensor x) -> Tensor")
 torch.library.register_fake("amounts::halve", lambda x: x.clone())

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fxcost import budget
-from fxcost.budget import BudgetExceeded, within
+from fxcost.tracing import budget
+from fxcost.tracing.budget import BudgetExceeded, within
 
 LONG = 1000.0
 """Seconds that no test takes."""

@@ -236,7 +236,7 @@ def test_platforms_are_listed_shown_and_linted(fxcost_command: Command, tmp_path
     shown = fxcost_command("platforms", "h100-sxm5-80gb")[1]
     assert "memory.bandwidth" in shown
     assert "3.35 TB/s" in shown
-    good = Path(__file__).parents[1] / "specs" / "l4.toml"
+    good = Path(__file__).parents[1] / "specs" / "machines" / "l4.toml"
     assert fxcost_command("platforms", "--lint", good)[0] == 0
     bad = tmp_path / "mine.toml"
     bad.write_text(good.read_text().replace("byte_per_s = 300e9", "byte_per_s = 3350e9"))
@@ -250,8 +250,8 @@ def test_a_saved_file_needs_no_torch(tmp_path: Path) -> None:
     saved = tmp_path / "r.json"
     assert in_a_process("trace", "resnet50", "--symbolic", "H,W,B", "-o", saved)[0] == 0
     check = (
-        "import sys, fxcost.cli\n"
-        "try: fxcost.cli.main()\n"
+        "import sys, fxcost.cli.main\n"
+        "try: fxcost.cli.main.main()\n"
         "finally: print('LOADED', sorted({'torch', 'numpy', 'torchvision'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", check, "crossover", saved, "-p", "h100-sxm5-80gb", "--precision", "fp16"]

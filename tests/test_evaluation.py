@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fxcost.errors import FxcostError
-from fxcost.expressions import (
+from fxcost.formulas.expressions import (
     assume_multiple,
     compile_expression,
     evaluate,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fxcost.analysis import trace
+from fxcost.api import trace
 from fxcost.errors import FxcostError
 from fxcost.inputs import InputSpec, as_called, parse_input
 from fxcost.tracing import arguments_like

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from fxcost.costs.saved import load
 from fxcost.errors import FxcostError
 from fxcost.reports.explain import explain_report, find_layers
-from fxcost.saved import load
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -52,7 +52,7 @@ def test_what_an_unknown_operator_costs_is_not_zero(fxcost_command: Command, tmp
     """A leaf of 8 by 8: its arithmetic is not known, and of its bytes only those that it is given and gives."""
     from torch import nn
 
-    from fxcost.analysis import trace
+    from fxcost.api import trace
 
     leafy = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
     trace(leafy, inputs=("input: float32[B,8]",), leaves=("1",)).save(tmp_path / "leafy.json")

@@ -8,7 +8,7 @@ import sympy
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fxcost.expressions import ExpressionError, parse, symbol, to_pretty, to_text
+from fxcost.formulas.expressions import ExpressionError, parse, symbol, to_pretty, to_text
 
 B, H, S, W = (symbol(name) for name in "BHSW")
 NAMES = ["B", "H", "S", "W"]

@@ -154,7 +154,7 @@ def test_names_that_say_no_form_or_another(
 def strange(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
     """A folder of files that never end, fill the memory or take an age, each under several endings."""
     folder = tmp_path_factory.mktemp("strange")
-    l4 = (Path(__file__).parents[1] / "specs" / "l4.toml").read_text()
+    l4 = (Path(__file__).parents[1] / "specs" / "machines" / "l4.toml").read_text()
     for ending in ("toml", "json", "py", "pt2"):
         (folder / f"zero.{ending}").symlink_to("/dev/zero")
         os.mkfifo(folder / f"pipe.{ending}")
@@ -282,7 +282,7 @@ def test_a_name_is_drawn_as_it_is(fxcost_command: Command, small_model: Path, tm
     document = json.loads(small_model.read_text())
     document["model"]["ref"] = r"a$\bad$b"
     (tmp_path / "dollars.json").write_text(json.dumps(document))
-    machine = (Path(__file__).parents[1] / "specs" / "l4.toml").read_text()
+    machine = (Path(__file__).parents[1] / "specs" / "machines" / "l4.toml").read_text()
     (tmp_path / "dollars.toml").write_text(machine.replace('name = "l4"', "name = 'l$\\bad$4'"))
     asked = (tmp_path / "dollars.json", "-p", tmp_path / "dollars.toml", "--plot", tmp_path / "x.svg")
     for command in (("roofline", *asked), ("sweep", *asked, "--over", "B=1,2")):

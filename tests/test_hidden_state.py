@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxcost.analysis import trace
+from fxcost.api import trace
 from fxcost.errors import FxcostError
 
 INPUT = "x: float32[B,S,8]"

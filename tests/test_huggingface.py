@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fxcost.sources import load_source
+from fxcost.models.references import load_source
 
 SMALL = {
     "hidden_size": 64, "intermediate_size": 96, "vocab_size": 97, "num_hidden_layers": 1, "num_attention_heads": 4,
@@ -43,7 +43,7 @@ USED_WITH: Mapping[str, tuple[str, dict[str, Any]]] = {
 def test_the_head_that_a_type_is_used_with(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import transformers
 
-    from fxcost import huggingface
+    from fxcost.models import huggingface
 
     expected, changes = USED_WITH[family]
     kind = changes.get("model_type", family)

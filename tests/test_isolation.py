@@ -27,11 +27,11 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from fxcost import isolation
-from fxcost.analysis import trace
-from fxcost.costs import CostModel
+from fxcost.api import trace
+from fxcost.costs.model import CostModel
+from fxcost.costs.saved import save
 from fxcost.errors import FxcostError, UnknownOperatorsError
-from fxcost.tracing import TraceError
+from fxcost.tracing import TraceError, isolation
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit")  # deprecated, and used
 
@@ -840,7 +840,7 @@ def test_the_costs_are_those_of_a_trace_in_this_process(tmp_path: Any) -> None:
     assert forked.symbols["H"].where == here.symbols["H"].where
     assert "test_isolation.py" in forked.fixed["W"].where
     for name, costs in (("forked", forked), ("here", here)):
-        costs.save(tmp_path / name)
+        save(costs, tmp_path / name)
     assert (tmp_path / "forked").read_text() == (tmp_path / "here").read_text()
 
 

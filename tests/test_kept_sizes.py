@@ -9,10 +9,11 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxcost import ladder
-from fxcost.analysis import trace
-from fxcost.costs import CostModel
-from fxcost.tracing import Entangled, TraceError, TraceTimeout, replaying
+from fxcost.api import trace
+from fxcost.costs.model import CostModel
+from fxcost.tracing import Entangled, TraceError, TraceTimeout
+from fxcost.tracing import fallback as ladder
+from fxcost.tracing.recording import replay as replaying
 
 
 class Runs(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fxcost.analysis import trace
+from fxcost.api import trace
 from fxcost.errors import FxcostError
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fxcost.analysis import trace
+from fxcost.api import trace
 from fxcost.errors import FxcostError, UnknownOperatorsError
 
 INPUT = "x: float32[B,4]"

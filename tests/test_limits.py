@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxcost.analysis import trace
+from fxcost.api import trace
 from fxcost.errors import FxcostError
-from fxcost.tracing import replaying
-from fxcost.tracing.layouts import OF_LAYOUT
+from fxcost.tracing.recording import replay as replaying
+from fxcost.tracing.sizes.layouts import OF_LAYOUT
 
 WIDTH = 4
 
@@ -129,7 +129,7 @@ def test_each_part_of_the_filter_is_needed(monkeypatch: pytest.MonkeyPatch) -> N
         costs = trace(Row(LIMITS["the first two"][0]), inputs=(f"x: float32[B,S,{WIDTH}]",), at={"S": 12})
         assert costs.symbols["S"].low == 1
     with monkeypatch.context() as patch:
-        patch.setattr("fxcost.tracing.layouts.OF_LAYOUT", frozenset[str]())
+        patch.setattr("fxcost.tracing.sizes.layouts.OF_LAYOUT", frozenset[str]())
         costs = trace(Row(LAYOUTS["a product of matrices"]), inputs=(f"x: float32[B,S,{WIDTH}]",), at={"S": 12})
         assert (costs.symbols["B"].low, costs.symbols["S"].low) != (1, 1)
     assert OF_LAYOUT

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from fxcost.costs.saved import load, to_model
+from fxcost.drift.lock import Lock, load_lock, locked, read_models, save_lock
 from fxcost.errors import FxcostError
-from fxcost.locks import Lock, load_lock, locked, read_models, save_lock
 from fxcost.options import Asked, Attention, Mode
-from fxcost.saved import load, to_model
 
 OPTIONS = Asked(
     symbolic="B", inputs=["x: float32[B,3,H,W]"], at="H=33", settings=["width=64"], attention=Attention.math
@@ -122,8 +122,8 @@ def test_two_that_lock_at_once_lose_nothing(
     fxcost_command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The second runs from its beginning to its end while the first is tracing, and nobody else writes while one does."""
-    from fxcost import locks
-    from fxcost.commands import regression
+    from fxcost.cli import regression
+    from fxcost.drift import lock as locks
 
     model, path = tmp_path / "two_models.py", tmp_path / "costs.lock.json"
     model.write_text(TWO)

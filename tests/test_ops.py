@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fxcost.analysis import trace
-from fxcost.costs import CostModel, LayerCost
+from fxcost.api import trace
+from fxcost.costs.model import CostModel, LayerCost
 from fxcost.errors import FxcostError, UnknownOperatorsError
 from fxcost.ops import Call, per_output, rule_of
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fxcost.analysis import trace
-from fxcost.costs import CostModel, LayerCost
+from fxcost.api import trace
+from fxcost.costs.model import CostModel, LayerCost
 
 Costs = Callable[..., CostModel]
 IMAGE = "x: float32[B,8,H,W]"

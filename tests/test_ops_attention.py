@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxcost.costs import CostModel
+from fxcost.costs.model import CostModel
 from fxcost.ops import rule_of
 
 Costs = Callable[..., CostModel]

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxcost.costs import CostModel
+from fxcost.costs.model import CostModel
 
 Costs = Callable[..., CostModel]
 SIZES = {"B": 5, "S": 6}

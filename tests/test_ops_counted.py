@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fxcost.costs import CostModel, LayerCost
+from fxcost.costs.model import CostModel, LayerCost
 from fxcost.errors import FxcostError
 from fxcost.ops import rule_of
 

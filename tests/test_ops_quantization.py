@@ -7,7 +7,7 @@ import pytest
 import sympy
 import torch
 
-from fxcost.costs import CostModel
+from fxcost.costs.model import CostModel
 from fxcost.graph import TensorSpec
 from fxcost.ops import Call, rule_of
 

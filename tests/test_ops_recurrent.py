@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxcost.costs import CostModel, LayerCost
+from fxcost.costs.model import CostModel, LayerCost
 from fxcost.graph import TensorSpec
 from fxcost.ops import Call, rule_of
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fxcost.costs import CostModel, LayerCost
+from fxcost.costs.model import CostModel, LayerCost
 
 Costs = Callable[..., CostModel]
 TARGET, INDEX, SOURCE = "x: float32[B,8]", "i: int64[B,3]", "s: float32[B,4]"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from fxcost.costs import CostModel, LayerCost
+from fxcost.costs.model import CostModel, LayerCost
 
 Costs = Callable[..., CostModel]
 fft = torch.fft

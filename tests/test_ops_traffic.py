@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fxcost.costs import UNUSED, CostModel, LayerCost
+from fxcost.costs.model import UNUSED, CostModel, LayerCost
 
 Costs = Callable[..., CostModel]
 IMAGE = "x: float32[B,8,H,W]"

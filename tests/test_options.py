@@ -126,6 +126,6 @@ def test_shells_complete_machines(
     for name, value in asked.items():
         monkeypatch.setenv(name, value)
     told = fxcost_command()[1]
-    names = {path.stem for path in (Path(__file__).parents[1] / "specs").glob("h100*.toml")}
+    names = {path.stem for path in (Path(__file__).parents[1] / "specs" / "machines").glob("h100*.toml")}
     assert len(names) > 1
     assert set(re.findall(r"[a-z][0-9a-z]+-[-0-9a-z]+", told)) == names

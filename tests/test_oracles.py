@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from fxcost.analysis import Request, trace, trace_source
-from fxcost.costs import CostModel
-from fxcost.drawing import drawn_sizes
+from fxcost.api import trace
+from fxcost.costs.analysis import Request, trace_source
+from fxcost.costs.model import CostModel
+from fxcost.costs.retracing import Traces
 from fxcost.inputs import Arguments, InputSpec
+from fxcost.models.references import Source, load_source
 from fxcost.ops import rules
-from fxcost.sources import Source, load_source
-from fxcost.torch_counter import flops_by_torch
-from fxcost.traces import Traces
+from fxcost.verify.flop_counter_mode import flops_by_torch
+from fxcost.verify.random_sizes import drawn_sizes
 
 VISION = (
     "resnet50", "vgg16", "mobilenet_v3_large", "densenet121", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t",

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fxcost.errors import FxcostError
-from fxcost.evaluation import evaluate
-from fxcost.parsing import ExpressionError, parse, symbol
+from fxcost.formulas.evaluation import evaluate
+from fxcost.formulas.parsing import ExpressionError, parse, symbol
 
 NAMES = ["x", "y", "z"]
 SIZES = {"x": 5, "y": 12, "z": 7}

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fxcost.errors import FxcostError
-from fxcost.evaluation import evaluate
-from fxcost.parsing import parse, symbol
-from fxcost.piecewise import HORIZON, IntegerSet, Interval, coefficients, where_nonnegative
+from fxcost.formulas.evaluation import evaluate
+from fxcost.formulas.parsing import parse, symbol
+from fxcost.formulas.piecewise import HORIZON, IntegerSet, Interval, coefficients, where_nonnegative
 
 n = symbol("n")
 B, H = symbol("B"), symbol("H")

@@ -7,7 +7,7 @@ import pytest
 from torch.fx import Graph, Node
 
 from fxcost.graph import Key, operations
-from fxcost.pipeline import Pass, Pipeline, PipelineError, graph_pass
+from fxcost.graph.pipeline import Pass, Pipeline, PipelineError, graph_pass
 
 COLOUR: Key[str] = Key("test.colour")
 WEIGHT: Key[int] = Key("test.weight")

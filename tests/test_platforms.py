@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from fxcost.costs import CostModel
+from fxcost.costs.model import CostModel
 from fxcost.errors import FxcostError
-from fxcost.platforms import PRECISION_BITS, Unit, UnitPeaks, load_platform, platform_names
+from fxcost.machines.sheets import PRECISION_BITS, Unit, UnitPeaks, load_platform, platform_names
 from fxcost.reports.platforms import platform_report
-from fxcost.roofline import machine_for
+from fxcost.roofline.points import machine_for
 
-SPECS = Path(__file__).parent.parent / "specs"
+SPECS = Path(__file__).parent.parent / "specs" / "machines"
 EXAMPLES = Path(__file__).parent / "data" / "roofline_examples.csv"
 BOX = (SPECS / "l4.toml").read_text().replace('name = "l4"', 'name = "box"')
 UNIT_KEYS = {"flop_per_s", "op_per_s", "byte_per_s", "byte_per_clock", "bytes", "hz", "watts", "count"}

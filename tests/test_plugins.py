@@ -55,7 +55,7 @@ def test_a_module_with_a_rule_and_a_pass(
 
 def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     from fxcost.graph import Key
-    from fxcost.pipeline import graph_pass
+    from fxcost.graph.pipeline import graph_pass
 
     @graph_pass(provides=Key("entry_test"))
     def found(graph: Any) -> dict[Any, int]:

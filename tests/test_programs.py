@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fxcost.analysis import trace
+from fxcost.api import trace
 from fxcost.errors import FxcostError
 
 
@@ -54,7 +54,7 @@ def test_an_exported_program_keeps_its_conditions(tmp_path: Path) -> None:
 def test_a_programs_guards_are_read_and_never_run() -> None:
     import sympy
 
-    from fxcost.tracing.guards import program_conditions
+    from fxcost.tracing.export.guards import program_conditions
 
     sizes = {("x", 0): sympy.Symbol("B", integer=True, positive=True), ("x", 1): sympy.Integer(7)}
     (told,) = program_conditions(["L['x'].size()[0] % 2 == 0 "], sizes)

@@ -13,8 +13,8 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxcost.analysis import trace
-from fxcost.costs import CostModel
+from fxcost.api import trace
+from fxcost.costs.model import CostModel
 from fxcost.ops import rules
 
 few = settings(max_examples=12, deadline=None, derandomize=True, database=None, phases=[Phase.generate])

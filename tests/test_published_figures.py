@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from torch import nn
 
-from fxcost.analysis import Request, trace_source
-from fxcost.sources import load_source
-from fxcost.zoos import zoo_module
+from fxcost.costs.analysis import Request, trace_source
+from fxcost.models.references import load_source
+from fxcost.models.zoos import zoo_module
 
 MODELS: Any = zoo_module("torchvision.models")
 NAMES = [name for name in MODELS.list_models() if "rcnn" not in name]

@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxcost.analysis import trace
-from fxcost.costs import CostModel
+from fxcost.api import trace
+from fxcost.costs.model import CostModel
 from fxcost.errors import FxcostError
 
 WIDTH = 4

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from bench.zoo_models import Listed, timm_families, torchvision_models, transformers_models
-from fxcost.analysis import Request, trace_source
-from fxcost.costs import CostModel
+from fxcost.costs.analysis import Request, trace_source
+from fxcost.costs.model import CostModel
 from fxcost.errors import FxcostError
-from fxcost.sources import load_source
+from fxcost.models.references import load_source
 
 BATCH = 7
 CONSTANTS = {"aten.lift_fresh_copy.default", "aten.to.dtype_layout"}

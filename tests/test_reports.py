@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxcost.analysis import trace
+from fxcost.api import trace
 from fxcost.errors import FxcostError
-from fxcost.evaluation import evaluate
-from fxcost.parsing import parse
+from fxcost.formulas.evaluation import evaluate
+from fxcost.formulas.parsing import parse
 from fxcost.reports.costs import cost_report, to_pandas
 from fxcost.reports.numbers import merged_name, prefix_for, scaled, share
-from fxcost.tables import Cell, Column, Report, render
+from fxcost.reports.tables import Cell, Column, Report, render
 
 
 class Block(nn.Module):
@@ -230,11 +230,11 @@ def test_every_number_of_an_unknown_row_is_a_lower_bound(with_leaf: Any, by: Any
 
 def test_rooflines_of_what_is_partly_unknown(with_leaf: Any) -> None:
     """Its intensity is that of nothing counted; the share that is compute-bound is of the other layer's time."""
-    from fxcost.platforms import load_platform
+    from fxcost.machines.sheets import load_platform
     from fxcost.reports.roofline import roofline_report
     from fxcost.reports.sweeps import sweep_report
-    from fxcost.roofline import Machine
-    from fxcost.sweeps import sweep
+    from fxcost.roofline.points import Machine
+    from fxcost.roofline.sweep import sweep
 
     l4 = Machine(load_platform("l4"), "fp16")
     report = roofline_report(with_leaf, [l4], {"B": 10**6}, wide=True)
@@ -253,9 +253,9 @@ def test_rooflines_of_what_is_partly_unknown(with_leaf: Any) -> None:
 
 def test_a_machine_without_a_vector_peak_bounds_time_from_below() -> None:
     """All is counted: FLOPs and bytes are exact, and only the time of the vector unit is not known."""
-    from fxcost.platforms import load_platform
+    from fxcost.machines.sheets import load_platform
     from fxcost.reports.roofline import roofline_report
-    from fxcost.roofline import Machine
+    from fxcost.roofline.points import Machine
 
     costs = trace(nn.Sequential(nn.Linear(8, 8), nn.ReLU()), inputs=("input: float32[B,8]",))
     report = roofline_report(costs, [Machine(load_platform("tpu-v5e"), "bf16")], {"B": 10**6}, wide=True)

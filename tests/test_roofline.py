@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from fxcost.conditions import SymbolRange
-from fxcost.costs import Cost, CostModel, LayerCost
+from fxcost.costs.model import Cost, CostModel, LayerCost
+from fxcost.costs.saved import save
 from fxcost.errors import FxcostError
-from fxcost.expressions import parse
-from fxcost.piecewise import Interval
-from fxcost.platforms import Platform, load_platform
-from fxcost.roofline import Machine, crossovers, layer_points
+from fxcost.formulas.domain import SymbolRange
+from fxcost.formulas.expressions import parse
+from fxcost.formulas.piecewise import Interval
+from fxcost.machines.sheets import Platform, load_platform
+from fxcost.roofline.points import Machine, crossovers, layer_points
 
 EXAMPLES = {
     row["case"]: row
@@ -80,7 +81,7 @@ def test_a_depthwise_convolution_never(costs_of: Callable[..., Any]) -> None:
     """18 FLOPs an output, 2 bytes in and 2 bytes out: 4.5 FLOP/B at best."""
     from torch import nn
 
-    from fxcost.analysis import trace
+    from fxcost.api import trace
 
     costs = trace(nn.Conv2d(64, 64, 3, padding=1, groups=64, bias=False), inputs=("input: float32[B,64,56,56]",))
     (found,) = crossovers(costs, Machine(load_platform("h100-sxm5-80gb"), "fp16"))
@@ -191,7 +192,7 @@ def test_an_unknown_layer_has_no_crossover() -> None:
 
 
 def test_asking_over_a_fixed_symbol() -> None:
-    from fxcost.conditions import Pinned
+    from fxcost.formulas.domain import Pinned
 
     fixed = CostModel("it", (linear(8, 8),), symbols={"B": SymbolRange()}, fixed={"H": Pinned(224, "line 3")})
     with pytest.raises(FxcostError, match="H is fixed at 224 in it .line 3.; give its sizes.*--over H=224,…"):
@@ -202,7 +203,7 @@ def test_a_crossover_stays_where_the_formulas_hold() -> None:
     """Traced where B·S ≤ 256: at S = 1 no batch reaches 346, at which this layer would turn."""
     from dataclasses import replace
 
-    from fxcost.conditions import Condition
+    from fxcost.formulas.domain import Condition
 
     names = ("B", "S")
     held = Condition(parse("256", names), ">=", parse("B*S", names))
@@ -239,7 +240,7 @@ def test_reports_say_among_which_sizes(fxcost_command: Callable[..., tuple[int, 
         (narrow, 3, ("sizes of S (128 to 135) at B=3", "1 compute-bound at every S of these", " always ")),
         (wide, 1, ("sizes of S (128 to 2000) at B=1", "1 from some S on", "from S = 346 (345.1) to 2,000")),
     ):
-        costs.save(file)
+        save(costs, file)
         code, printed, said = fxcost_command("crossover", file, *asked, f"B={batch}")
         assert code == 0, said
         for word in words:
@@ -255,7 +256,7 @@ def test_a_symbol_that_is_solved_for_needs_no_size() -> None:
     """Neither has S a usual size here, nor would that of B allow it: the condition is one on S."""
     from dataclasses import replace
 
-    from fxcost.conditions import Condition
+    from fxcost.formulas.domain import Condition
 
     names = ("B", "S")
     open_ended = replace(

@@ -13,11 +13,11 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.utils import rnn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxcost.analysis import trace
+from fxcost.api import trace
 from fxcost.tracing import Refusal, TraceError
-from fxcost.tracing.answering import NO_SELF_LOOPS
-from fxcost.tracing.draws import DRAWN
-from fxcost.tracing.libraries import FLEX, NO_AUTOCAST, NOT_VALIDATED
+from fxcost.tracing.environment.answers import NO_SELF_LOOPS
+from fxcost.tracing.environment.libraries import FLEX, NO_AUTOCAST, NOT_VALIDATED
+from fxcost.tracing.environment.random_draws import DRAWN
 
 WIDTH = 8
 INPUT = f"x: float32[B,{WIDTH}]"

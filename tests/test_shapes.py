@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from fxcost.tracing.shapes import SHAPES
+from fxcost.tracing.recording.shapes import SHAPES
 
 aten = torch.ops.aten
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from fxcost.analysis import trace
-from fxcost.conditions import SymbolRange
+from fxcost.api import trace
 from fxcost.errors import FxcostError
+from fxcost.formulas.domain import SymbolRange
 
 IMAGE = "x: float32[B,3,H,W]"
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from fxcost import analysis
-from fxcost.analysis import trace
-from fxcost.conditions import Pinned
+from fxcost.api import trace
+from fxcost.costs import analysis
 from fxcost.errors import FxcostError
+from fxcost.formulas.domain import Pinned
 from fxcost.reports.costs import cost_report
 
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 from torch import nn
 
-from fxcost.conventions.ledger import Row
-from fxcost.conventions.watching import Watched, with_watched
+from fxcost.verify.conventions.ledger import Row
+from fxcost.verify.conventions.watching import Watched, with_watched
 
 
 def row(op: str) -> Row:

@@ -27,7 +27,7 @@ def main() -> None:
         run(sys.executable, "-m", "check_wheel_contents", "--toplevel", "fxcost", wheel, cwd=place)
         names = zipfile.ZipFile(wheel).namelist()
         specs = sum(name.startswith("fxcost/specs/") and name.endswith(".toml") for name in names)
-        if specs != len(list((ROOT / "specs").glob("*.toml"))) or "fxcost/passes/flops.py" not in names:
+        if specs != len(list((ROOT / "specs").rglob("*.toml"))) or "fxcost/passes/flops.py" not in names:
             sys.exit(f"the wheel holds {specs} platforms, and passes: {'fxcost/passes/flops.py' in names}")
         # Its dependencies are taken from this environment, by a .pth file; fxcost itself is not.
         venv.create(place / "clean", with_pip=True)

@@ -1,23 +1,9 @@
 """What each ATen operator costs, by family; importing this package loads every built-in rule."""
 
-from fxcost.ops import (
-    attention,
-    complex_numbers,
-    contractions,
-    distances,
-    einsum,
-    losses,
-    movement,
-    normalization,
-    pointwise,
-    quantization,
-    recurrent,
-    sampling,
-    scattering,
-    spectral,
-    unknowns,
-    upsampling,
-)
+from fxcost.ops import unknowns
+from fxcost.ops.matrix import attention, contractions, einsum, recurrent, sampling
+from fxcost.ops.movement import copies as movement
+from fxcost.ops.movement import scattering
 from fxcost.ops.rules import (
     MULTIPLY_ADD,
     Call,
@@ -30,6 +16,16 @@ from fxcost.ops.rules import (
     per_output,
     rule_of,
     unknown,
+)
+from fxcost.ops.vector import (
+    complex_numbers,
+    distances,
+    losses,
+    normalization,
+    pointwise,
+    quantization,
+    spectral,
+    upsampling,
 )
 
 __all__ = [

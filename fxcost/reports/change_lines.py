@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
-from fxcost.costs import CostModel
-from fxcost.differences import MEASURES, Amounts, Difference, Move
-from fxcost.quantities import Quantity
+from fxcost.costs.model import CostModel
+from fxcost.drift.diff import MEASURES, Amounts, Difference, Move
+from fxcost.formulas.quantities import Quantity
 from fxcost.reports.numbers import formula, sizes_text
 
 TITLES = {"flops": "FLOPs", "macs": "MACs", "params": "parameters", "bytes": "bytes"}

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
-from fxcost.costs import UNUSED, Cost, CostModel, LayerCost
+from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost
+from fxcost.costs.roles import ROLES, bytes_by_role
+from fxcost.costs.saved import quantity_text
 from fxcost.errors import FxcostError
-from fxcost.platforms import PRECISION_BITS
-from fxcost.quantities import Quantity, number
+from fxcost.formulas.quantities import Quantity, number
+from fxcost.machines.sheets import PRECISION_BITS
 from fxcost.reports.numbers import (
     decimal,
     formula,
@@ -20,9 +22,7 @@ from fxcost.reports.numbers import (
     sizes_text,
     symbol_lines,
 )
-from fxcost.roles import ROLES, bytes_by_role
-from fxcost.saved import quantity_text
-from fxcost.tables import Cell, Column, Report
+from fxcost.reports.tables import Cell, Column, Report
 
 By = Literal["layer", "module", "op"]
 

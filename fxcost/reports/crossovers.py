@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fxcost.conditions import SymbolRange
-from fxcost.costs import CostModel
+from fxcost.costs.model import CostModel
+from fxcost.formulas.domain import SymbolRange
+from fxcost.formulas.piecewise import IntegerSet
 from fxcost.inputs import BATCH_SIZE
-from fxcost.piecewise import IntegerSet
 from fxcost.reports.costs import Alike, alike
 from fxcost.reports.numbers import decimal, merged_name, sizes_text, symbol_lines
 from fxcost.reports.platforms import machine_lines
-from fxcost.roofline import KEPT_ON_CHIP, WHOLE_STEP, Crossover, Machine, step_crossovers, step_points
-from fxcost.sweeps import Along, crossovers_tried
-from fxcost.tables import Cell, Column, Report
+from fxcost.reports.tables import Cell, Column, Report
+from fxcost.roofline.points import KEPT_ON_CHIP, WHOLE_STEP, Crossover, Machine, step_crossovers, step_points
+from fxcost.roofline.sweep import Along, crossovers_tried
 
 STYLES = {"always": "blue", "at": "blue", "within": "blue", "never": "dark_orange"}
 """The colours of `fxcost.reports.roofline.STYLES`: compute-bound somewhere, or nowhere."""

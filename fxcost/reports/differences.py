@@ -8,15 +8,15 @@ from typing import Any
 
 import sympy
 
-from fxcost.costs import CostModel, LayerCost
-from fxcost.differences import MEASURES, Amounts, Difference, Pair, amounts
-from fxcost.evaluation import split_coefficient
-from fxcost.expressions import to_pretty
-from fxcost.quantities import Quantity, number
+from fxcost.costs.model import CostModel, LayerCost
+from fxcost.costs.saved import quantity_text
+from fxcost.drift.diff import MEASURES, Amounts, Difference, Pair, amounts
+from fxcost.formulas.evaluation import split_coefficient
+from fxcost.formulas.expressions import to_pretty
+from fxcost.formulas.quantities import Quantity, number
 from fxcost.reports.change_lines import TITLES, measure, percent, summary
 from fxcost.reports.numbers import formula, merged_name, prefix_for, scaled, sizes_text
-from fxcost.saved import quantity_text
-from fxcost.tables import Cell, Column, Report
+from fxcost.reports.tables import Cell, Column, Report
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 
 import sympy
 
-from fxcost.costs import CostModel, LayerCost
+from fxcost.costs.model import CostModel, LayerCost
+from fxcost.costs.roles import ROLES
 from fxcost.errors import FxcostError, near_matches
-from fxcost.evaluation import evaluate
-from fxcost.expressions import to_pretty
-from fxcost.quantities import Quantity
+from fxcost.formulas.evaluation import evaluate
+from fxcost.formulas.expressions import to_pretty
+from fxcost.formulas.quantities import Quantity
 from fxcost.reports.costs import Alike, alike, row_name
 from fxcost.reports.numbers import formula, shape, sizes_text, symbol_lines
-from fxcost.roles import ROLES
-from fxcost.tables import Cell, Column, Report
+from fxcost.reports.tables import Cell, Column, Report
 
 
 def find_layers(model: CostModel, name: str) -> tuple[LayerCost, ...]:

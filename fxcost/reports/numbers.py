@@ -8,9 +8,9 @@ from itertools import groupby
 
 import sympy
 
-from fxcost.costs import CostModel
-from fxcost.expressions import to_pretty
-from fxcost.quantities import Quantity, number
+from fxcost.costs.model import CostModel
+from fxcost.formulas.expressions import to_pretty
+from fxcost.formulas.quantities import Quantity, number
 
 PREFIXES = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"), (1, ""))
 

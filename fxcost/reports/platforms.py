@@ -6,11 +6,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from fxcost.figures import ByteRate, Bytes, Count, Figure, Hertz, Link, Measured, OpRate, OtherRate, Peak, Watts
-from fxcost.platforms import BFLOAT16_PRODUCTS, NO_CROSSOVER, Platform
+from fxcost.machines.sheets import BFLOAT16_PRODUCTS, NO_CROSSOVER, Platform
+from fxcost.machines.units import ByteRate, Bytes, Count, Figure, Hertz, Link, Measured, OpRate, OtherRate, Peak, Watts
 from fxcost.reports.numbers import decimal, prefix_for
-from fxcost.roofline import Machine
-from fxcost.tables import Cell, Column, Report
+from fxcost.reports.tables import Cell, Column, Report
+from fxcost.roofline.points import Machine
 
 SHOWN = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8")
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
-from fxcost.costs import CostModel
+from fxcost.costs.model import CostModel
 from fxcost.reports.costs import Alike, alike, percent
 from fxcost.reports.numbers import decimal, merged_name, scaled, share, sizes_text
 from fxcost.reports.platforms import machine_lines
-from fxcost.roofline import LayerPoint, Machine, layer_points
-from fxcost.tables import Cell, Column, Report
+from fxcost.reports.tables import Cell, Column, Report
+from fxcost.roofline.points import LayerPoint, Machine, layer_points
 
 STYLES = {"compute": "blue", "memory": "dark_orange"}
 """Blue and orange stay apart for every kind of colour vision; the word says the same."""

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-from fxcost.costs import CostModel
+from fxcost.costs.model import CostModel
 from fxcost.inputs import BATCH_SIZE
 from fxcost.reports.costs import percent
 from fxcost.reports.crossovers import LONGEST_LIST, NO_BEST_BATCH, others_of
 from fxcost.reports.numbers import share, sizes_text
 from fxcost.reports.platforms import machine_lines
 from fxcost.reports.roofline import counted_in
-from fxcost.roofline import Machine
-from fxcost.sweeps import SweepPoint
-from fxcost.tables import Cell, Column, Report
+from fxcost.reports.tables import Cell, Column, Report
+from fxcost.roofline.points import Machine
+from fxcost.roofline.sweep import SweepPoint
 
 
 def sweep_report(

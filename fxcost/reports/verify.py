@@ -3,8 +3,8 @@
 from typing import Any
 
 from fxcost.reports.numbers import prefix_for, scaled, sizes_text
-from fxcost.tables import Cell, Column, Report
-from fxcost.verification import Comparison, Verdict
+from fxcost.reports.tables import Cell, Column, Report
+from fxcost.verify.comparison import Comparison, Verdict
 
 
 def verify_report(comparison: Comparison) -> Report:

@@ -1,6 +1,5 @@
 """From a model to a traced graph; the one folder that sees torch.export and symbolic sizes of torch."""
 
-from fxcost.tracing.answering import as_exported, lacks_data
 from fxcost.tracing.capture import (
     TraceTimeout,
     loaded_program,
@@ -11,13 +10,14 @@ from fxcost.tracing.capture import (
     trace_module,
     trace_program,
 )
-from fxcost.tracing.checking import Mismatch
-from fxcost.tracing.examples import arguments_like
-from fxcost.tracing.reading import Traced
-from fxcost.tracing.recording import without_memory
-from fxcost.tracing.replaying import Entangled, Held
-from fxcost.tracing.restoring import untouched
-from fxcost.tracing.sizes import Refusal, TraceError
+from fxcost.tracing.environment.answers import as_exported, lacks_data
+from fxcost.tracing.environment.restoration import untouched
+from fxcost.tracing.export.examples import arguments_like
+from fxcost.tracing.export.reading import Traced
+from fxcost.tracing.recording.recorder import without_memory
+from fxcost.tracing.recording.replay import Entangled, Held
+from fxcost.tracing.recording.validation import Mismatch
+from fxcost.tracing.sizes.naming import Refusal, TraceError
 
 __all__ = [
     "Entangled",

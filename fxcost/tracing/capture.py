@@ -26,22 +26,22 @@ from torch.jit._fuser import optimized_execution
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
-from fxcost.budget import BudgetExceeded, within
 from fxcost.errors import FxcostError
 from fxcost.graph import STATE, placeholders
 from fxcost.inputs import NUMBER, Arguments, InputSpec
-from fxcost.tracing.answering import AS_EXPORTED, lacks_data, without_fast_path
-from fxcost.tracing.carried import Sizes
-from fxcost.tracing.checking import Mismatch, Run
-from fxcost.tracing.draws import DRAWN, Draws
-from fxcost.tracing.examples import Named
-from fxcost.tracing.numbers import Known, keep
-from fxcost.tracing.reading import Traced, read_program, tensor_inputs, with_live_tensors
-from fxcost.tracing.recording import DataMissing, record, without_memory
-from fxcost.tracing.replaying import Manner, replayed
-from fxcost.tracing.restoring import PutBack, as_found
-from fxcost.tracing.sizes import SMALLEST_EXAMPLE, Refusal, TraceError, guard_places, user_place
-from fxcost.tracing.tensors import every_tensor_in
+from fxcost.tracing.budget import BudgetExceeded, within
+from fxcost.tracing.environment.answers import AS_EXPORTED, lacks_data, without_fast_path
+from fxcost.tracing.environment.known_values import Known, keep
+from fxcost.tracing.environment.random_draws import DRAWN, Draws
+from fxcost.tracing.environment.restoration import PutBack, as_found
+from fxcost.tracing.export.examples import Named
+from fxcost.tracing.export.reading import Traced, read_program, tensor_inputs, with_live_tensors
+from fxcost.tracing.recording.recorder import DataMissing, record, without_memory
+from fxcost.tracing.recording.replay import Manner, replayed
+from fxcost.tracing.recording.validation import Mismatch, Run
+from fxcost.tracing.sizes.naming import SMALLEST_EXAMPLE, Refusal, TraceError, guard_places, user_place
+from fxcost.tracing.sizes.symbolic import Sizes
+from fxcost.tracing.sizes.tensors import every_tensor_in
 
 REHEARSAL_SECONDS = 60.0
 T = TypeVar("T")

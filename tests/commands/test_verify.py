@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fxcost.counters import Counter
-from fxcost.torch_counter import flops_by_torch
+from fxcost.verify.counters import Counter
+from fxcost.verify.flop_counter_mode import flops_by_torch
 
 MODEL = "from torch import nn\ndef net(width=6):\n    return nn.Sequential(nn.Linear(8, width), nn.ReLU())\n"
 
@@ -37,8 +37,8 @@ def test_it_prints_each_gap(fxcost_command: Any, asked: tuple[str, ...]) -> None
 def test_it_exits_4_when_torchs_counter_disagrees(
     fxcost_command: Any, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fxcost.verification.flops_by_torch", lambda *given: flops_by_torch(*given) + 1)
-    monkeypatch.setattr("fxcost.verification.COUNTERS", ())
+    monkeypatch.setattr("fxcost.verify.comparison.flops_by_torch", lambda *given: flops_by_torch(*given) + 1)
+    monkeypatch.setattr("fxcost.verify.comparison.COUNTERS", ())
     code, out, err = fxcost_command(*asked)
     assert code == 4
     assert "+1 unexplained: +1 FLOPs" in lines(out)
@@ -52,8 +52,8 @@ def test_what_is_not_explained_is_told_at_the_first_size_where_there_is_some(
     def wrong_for_batches(source: Any, sizes: Any) -> int:
         return flops_by_torch(source, sizes) - 5 * (sizes["B"] > 1)
 
-    monkeypatch.setattr("fxcost.verification.flops_by_torch", wrong_for_batches)
-    monkeypatch.setattr("fxcost.verification.COUNTERS", ())
+    monkeypatch.setattr("fxcost.verify.comparison.flops_by_torch", wrong_for_batches)
+    monkeypatch.setattr("fxcost.verify.comparison.COUNTERS", ())
     code, out, _ = fxcost_command(*asked, "--at", "B=1")
     assert code == 4
     assert any(line.startswith("−5 unexplained: -5 FLOPs at B=") for line in lines(out)), out
@@ -63,7 +63,7 @@ def test_a_counter_that_fails_has_one_line_and_the_others_print(
     fxcost_command: Any, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counters = (Counter("torch", failing, "MACs"), Counter("no_such_counter", failing, "MACs"))
-    monkeypatch.setattr("fxcost.verification.COUNTERS", counters)
+    monkeypatch.setattr("fxcost.verify.comparison.COUNTERS", counters)
     code, out, _ = fxcost_command(*asked)
     assert code == 0
     assert "torch MACs ValueError: no such luck" in lines(out)
@@ -74,8 +74,8 @@ def test_a_counter_that_fails_has_one_line_and_the_others_print(
 def test_without_torchs_counter_nothing_is_verified(
     fxcost_command: Any, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fxcost.verification.flops_by_torch", failing)
-    monkeypatch.setattr("fxcost.verification.COUNTERS", ())
+    monkeypatch.setattr("fxcost.verify.comparison.flops_by_torch", failing)
+    monkeypatch.setattr("fxcost.verify.comparison.COUNTERS", ())
     code, _, err = fxcost_command(*asked)
     assert code == 1
     assert "FlopCounterMode did not run, so nothing is verified: ValueError: no such luck" in err

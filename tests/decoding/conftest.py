@@ -81,7 +81,7 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def decoded(configured: Callable[..., str]) -> Callable[[str], Any]:
     """The costs of one step of a model, each traced once in a session."""
-    from fxcost.analysis import trace
+    from fxcost.api import trace
 
     known: dict[str, Any] = {}
 

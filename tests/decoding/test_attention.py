@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from fxcost.decoding import decode_source
-from fxcost.decoding.attention import attend
 from fxcost.errors import FxcostError
 from fxcost.inputs import Arguments
-from fxcost.sources import load_source
+from fxcost.models.decoding import decode_source
+from fxcost.models.decoding.attention import attend
+from fxcost.models.references import load_source
 from fxcost.tracing.source import Source
 
 EXACT = (
@@ -92,7 +92,7 @@ def test_the_buffers_are_as_long_as_transformers_reads(
 
 
 def test_a_module_is_left_as_it_was_found(configured: Callable[..., str]) -> None:
-    from fxcost.analysis import trace
+    from fxcost.api import trace
 
     model = on_the_cpu(configured("deepseek_v3"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -113,7 +113,7 @@ def test_a_tensor_that_no_rule_knows_is_refused() -> None:
 
 def test_sinks_are_read_and_nothing_else_changes(configured: Callable[..., str]) -> None:
     """GPT-OSS has one number for each head beside keys and values, and keeps a window in every second layer."""
-    from fxcost.analysis import trace
+    from fxcost.api import trace
 
     tiny = {
         "model_type": "gpt_oss", "hidden_size": 64, "intermediate_size": 32, "vocab_size": 97, "num_hidden_layers": 2,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from fxcost.costs.saved import load, save
 from fxcost.errors import FxcostError
-from fxcost.saved import load, save
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -9,12 +9,12 @@ import sympy
 import torch
 from torch import nn
 
-from fxcost.analysis import trace
-from fxcost.decoding import decode_source
+from fxcost.api import trace
 from fxcost.errors import FxcostError
-from fxcost.expressions import symbol
-from fxcost.sources import load_source
-from fxcost.torch_counter import flops_by_torch
+from fxcost.formulas.expressions import symbol
+from fxcost.models.decoding import decode_source
+from fxcost.models.references import load_source
+from fxcost.verify.flop_counter_mode import flops_by_torch
 
 ALL = (
     "llama", "qwen3", "mistral", "gemma3", "gpt2", "falcon", "falcon with slopes", "bloom", "mpt", "opt", "deepseek_v2",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fxcost.analysis import trace
+from fxcost.api import trace
 from fxcost.passes import flops, flops_pass, parameters, traffic
 
 

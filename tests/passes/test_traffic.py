@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fxcost.analysis import trace
+from fxcost.api import trace
 
 
 class Attention(nn.Module):

@@ -1,0 +1,98 @@
+"""What people call from Python: a model traced or loaded, and its costs saved, placed on machines and shown."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fxcost.costs import model as data
+from fxcost.costs import saved
+
+if TYPE_CHECKING:
+    import torch
+
+    from fxcost.costs.analysis import Mode
+    from fxcost.passes.traffic import Attention
+    from fxcost.roofline.points import Crossover
+
+# Torch is imported by `trace` alone, reports and machines by what asks for them: each takes long.
+
+
+class CostModel(data.CostModel):
+    """The costs of a model's layers as formulas of its symbols, and what can be asked of them."""
+
+    def crossovers(
+        self, platform: str, *, precision: str | None = None, over: str = "B", at: Mapping[str, int] | None = None
+    ) -> "tuple[Crossover, ...]":
+        """For each layer, the sizes of ``over`` at which it is compute-bound on a platform named or read from a file."""
+        from fxcost.machines.sheets import load_platform
+        from fxcost.roofline.points import crossovers, machine_for
+
+        return crossovers(self, machine_for(self, load_platform(platform), precision), over, at)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as JSON that ``fxcost.load`` and every command read."""
+        saved.save(self, path)
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for each layer; needs pandas."""
+        from fxcost.reports.costs import to_pandas
+
+        return to_pandas(self)
+
+    def __str__(self) -> str:
+        return self._rendered("table")
+
+    def _repr_html_(self) -> str:
+        return self._rendered("html")
+
+    def _rendered(self, form: Literal["table", "html"]) -> str:
+        from fxcost.reports.costs import cost_report
+        from fxcost.reports.tables import render
+
+        return render(cost_report(self), form)
+
+
+def load(path: str | Path) -> CostModel:
+    """Read a saved model. Raises `FxcostError` naming the file and the place when it is broken, newer, or hostile."""
+    return _as_called(saved.load(path))
+
+
+def trace(
+    model: "str | torch.nn.Module",
+    symbolic: str | None = None,
+    *,
+    inputs: Iterable[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    at: Mapping[str, int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    budget: float = 60.0,
+    attention: "Attention" = "fused",
+    causal_skip: bool = False,
+    strict: bool = False,
+    leaves: Iterable[str] = (),
+    mode: "Mode" = "forward",
+    isolated: bool = True,
+    warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+) -> CostModel:
+    """Trace a model, by reference or as a module, and cost each of its layers.
+
+    A module is traced in a forked child process, so that whatever it keeps stays as it was. With ``isolated=False``,
+    and where forks are not safe, which is told, it is traced in this process, and what its modules hold is put back;
+    tables that it keeps elsewhere, such as globals and `functools.lru_cache`, are not.
+
+    For a module, ``inputs`` and ``kwargs`` hold its arguments: tensors (dimensions are named by convention: ``B,C,H,W``
+    for images, ``B,S`` for integer tokens, ``B`` first for others) or texts such as ``"x: float32[B,80,T]"``.
+
+    ``mode="decode"`` costs one step of a decoder-only language model of transformers: one new token for each of ``B``
+    sequences against a cache of ``P`` positions, whose reads and writes have the role ``state``.
+    """
+    from fxcost.costs.analysis import Request, trace_given
+
+    request = Request(symbolic, at, budget, attention, causal_skip, strict, leaves=tuple(leaves), mode=mode)
+    return _as_called(trace_given(model, tuple(inputs), kwargs or {}, settings, request, warn, isolated=isolated))
+
+
+def _as_called(costs: data.CostModel) -> CostModel:
+    return CostModel(**{each.name: getattr(costs, each.name) for each in fields(costs)})

@@ -1,0 +1,97 @@
+"""What a command says: reports on stdout, progress and warnings on stderr."""
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fxcost.errors import FxcostError, printable
+from fxcost.options import Form
+
+if TYPE_CHECKING:
+    from fxcost.reports.tables import Report
+
+CHECK_FAILED = 4
+"""The exit code of a check that failed, in `fxcost check` and `fxcost verify`."""
+
+
+ENDINGS = {".csv": Form.csv, ".html": Form.html, ".json": Form.json, ".md": Form.md, ".txt": Form.table}
+PICTURES = (".svg", ".png", ".pdf")
+
+
+def form_of(form: Form | None, output: Path | None) -> Form:
+    """The form of a report: as asked for, or as its file's name ends; a table where nothing says.
+
+    Raises `FxcostError` where the two differ, where neither says, and where nothing can be written to the file: before
+    anything is traced.
+    """
+    if output is None:
+        return form or Form.table
+    from fxcost.files import checked_target
+
+    checked_target(output)
+    ending = output.suffix.lower()
+    told = ENDINGS.get(ending)
+    if ending in PICTURES:
+        raise FxcostError(
+            f"--output {output} is a picture's name, and a report is text: draw with --plot {output}, where a command has it"
+        )
+    if form is not None:
+        if told not in (None, form, Form.table):  # any text may be called .txt
+            raise FxcostError(
+                f"--output {output} ends as {told.value} does, and --format says {form.value}; leave one out"
+            )
+        return form
+    if told is None and (output.is_file() or not output.exists()):
+        raise FxcostError(
+            f"--output {output} does not say its form: let it end in {', '.join(ENDINGS)}, or give --format"
+        )
+    return told or Form.table
+
+
+def checked_plot(plot: Path | None) -> None:
+    """Raise `FxcostError` where no picture can be written to a file of this name."""
+    if plot is None:
+        return
+    from fxcost.files import checked_target
+
+    if plot.suffix.lower() not in PICTURES:
+        raise FxcostError(f"--plot {plot}: the name must end in {', '.join(PICTURES)}")
+    checked_target(plot)
+
+
+def print_report(report: "Report", form: Form, output: Path | None) -> None:
+    """Print a report, or write it to a file and say so."""
+    from fxcost.reports.tables import render, show
+
+    if output is None:
+        show(report, form.value)
+        return
+    from fxcost.files import write_file
+
+    write_file(output, (render(report, form.value) + "\n").encode())
+    say(f"wrote {output}")
+
+
+def say(text: str) -> None:
+    """Lines on stderr."""
+    print(*map(printable, text.split("\n")), sep="\n", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(text: str) -> Generator[None]:
+    """Say what takes a while: with a spinner on a terminal, in a line elsewhere.
+
+    What a model's code prints meanwhile goes to stderr: stdout is for the report.
+    """
+    with redirect_stdout(sys.stderr):
+        if not sys.stderr.isatty():
+            say(f"{text} …")
+            yield
+            return
+        from rich.console import Console
+        from rich.text import Text
+
+        with Console(file=sys.stderr).status(Text(printable(text))):
+            yield

@@ -1,0 +1,73 @@
+"""What a model costs: `fxcost trace` and `fxcost explain`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fxcost.cli.models import costs_of, point_of
+from fxcost.cli.terminal import form_of, print_report, say
+from fxcost.errors import FxcostError
+from fxcost.options import Asked, By, Form, Format, Model, Precision, Top, model_command
+
+
+@model_command
+def trace(
+    asked: Asked,
+    model: Model,
+    by: Annotated[By, typer.Option("--by", case_sensitive=False, help="What a row stands for.")] = By.layer,
+    depth: Annotated[
+        int | None, typer.Option("--depth", metavar="N", min=0, help="Levels of the module tree (with --by module).")
+    ] = None,
+    top: Top = None,
+    precision: Precision = None,
+    form: Format = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Save the formulas (.json), or the report (.csv, .html, .md, .txt, and .json with --format json).",
+        ),
+    ] = None,
+) -> None:
+    """Cost of each layer as a formula: FLOPs, MACs, parameters, memory traffic."""
+    from fxcost.costs.saved import save
+    from fxcost.machines.sheets import precision_named
+    from fxcost.reports.costs import cost_report
+
+    shown = form_of(form, output)
+    saves = output is not None and form is None and shown is Form.json
+    stored = precision and precision_named(precision)
+    if saves and (by is not By.layer or (depth, top, stored) != (None, None, None)):
+        raise FxcostError(
+            f"--by, --depth, --top and --precision say what a report shows, and {output} is to hold all formulas; "
+            "add --format json for the report, or leave them out"
+        )
+    costs = costs_of(model, asked)
+    point = point_of(costs, asked.at)
+    if depth is not None:
+        by = By.module
+    report = cost_report(costs, point, by=by.value, depth=depth, top=top, precision=stored)
+    if saves and output is not None:
+        usual = {name: size for name, size in point.items() if name in costs.symbols}
+        save(replace(costs, defaults={**costs.defaults, **usual}), output)
+        say(f"saved {output}: {len(costs.layers)} operations of {costs.ref}")
+        return
+    print_report(report, shown, output)
+
+
+@model_command
+def explain(
+    asked: Asked,
+    model: Model,
+    layer: Annotated[str, typer.Argument(metavar="LAYER", help="A layer or module by its name in `fxcost trace`.")],
+    form: Format = None,
+) -> None:
+    """One layer in full: formula, substitution step by step, rule, assumptions, valid range."""
+    from fxcost.reports.explain import explain_report
+
+    costs = costs_of(model, asked)
+    print_report(explain_report(costs, layer, point_of(costs, asked.at)), form_of(form, None), None)

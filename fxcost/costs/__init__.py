@@ -1,0 +1,1 @@
+"""What a model costs, collected from its graph, kept in a file."""

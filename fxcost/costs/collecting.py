@@ -1,0 +1,170 @@
+"""From an annotated graph to the rows of a `CostModel`."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# sympy and torch are typed in part.
+
+from collections import Counter
+from collections.abc import Mapping
+from fractions import Fraction
+from importlib.metadata import version
+from math import prod
+from typing import Any
+
+import sympy
+import torch
+from torch.fx import Graph, Node
+
+from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, State, operator_name
+from fxcost.errors import FxcostError
+from fxcost.formulas.evaluation import total
+from fxcost.formulas.expressions import to_text
+from fxcost.formulas.quantities import as_expr
+from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, operations, placeholders
+from fxcost.graph.pipeline import Pass, PipelineError
+from fxcost.ops.rules import call_of
+from fxcost.passes.flops import FLOPS
+from fxcost.passes.parameters import PARAMETERS, unused_parameters
+from fxcost.passes.traffic import TRAFFIC
+from fxcost.tracing import Traced
+from fxcost.tracing.source import Source
+
+
+def collect(
+    source: Source, traced: Traced, sizes: Mapping[str, int], assumptions: tuple[str, ...], extra: tuple[Pass[Any], ...]
+) -> CostModel:
+    """The costs of a graph that all passes have run over: a row for each operation that is not free."""
+    nodes = [node for node in operations(traced.graph) if FLOPS[node].coverage != "free"]
+    names = _names(nodes, traced.modules)
+    _refuse_no_amounts(extra, nodes, names)
+    layers = [_row(node, name, extra) for node, name in zip(nodes, names, strict=True)]
+    layers += [_unused(name, count, traced.modules) for name, count in unused_parameters(traced.graph).items()]
+    state = _state(source, traced.graph)
+    return CostModel(
+        ref=source.ref,
+        layers=tuple(layers),
+        symbols=traced.symbols,
+        defaults={name: sizes[name] for name in traced.symbols},
+        fixed=traced.fixed,
+        conditions=traced.conditions,
+        assumptions=assumptions,
+        modules=_modules(nodes, traced.modules),
+        mode="as exported" if source.program else "decode" if state else "eval",
+        rung="fixed" if any(name in traced.fixed for name in source.arguments.symbols()) else traced.rung,
+        dtype=_own_dtype(traced.graph),
+        free=sum(1 for _ in operations(traced.graph)) - len(nodes),
+        tool={"fxcost": version("fxcost"), "torch": torch.__version__.partition("+")[0]},
+        state=state,
+    )
+
+
+def _refuse_no_amounts(extra: tuple[Pass[Any], ...], nodes: list[Node], names: list[str]) -> None:
+    """Raise `PipelineError` naming every pass that found something which is no exact number or formula, and the first such layer of each."""
+    faults: list[str] = []
+    for each in extra:
+        values = ((name, each.provides[node]) for node, name in zip(nodes, names, strict=True))
+        strange = next(((name, value) for name, value in values if not _is_amount(value)), None)
+        if strange:
+            faults.append(f"pass {each.name} gives {strange[1]!r:.80} for {strange[0]}")
+    if faults:
+        raise PipelineError(f"{'; '.join(faults)}: wanted are whole numbers, fractions and formulas of sympy")
+
+
+def _is_amount(value: Any) -> bool:
+    if isinstance(value, (int, Fraction)):
+        return True
+    try:
+        return isinstance(value, sympy.Expr) and bool(to_text(value))
+    except FxcostError:
+        return False
+
+
+def _state(source: Source, graph: Graph) -> State | None:
+    """The cache that the model is called with, if it is called with one."""
+    per_token: Counter[str] = Counter()
+    for spec in source.arguments.specs():
+        if spec.state:
+            per_token[spec.dtype] += prod(dim for dim in spec.dims if isinstance(dim, int))
+    whole: dict[str, list[sympy.Expr]] = {}
+    for node in placeholders(graph):
+        if node in STATE:
+            (tensor,) = OUTPUTS[node]
+            whole.setdefault(tensor.dtype, []).append(tensor.elements)
+    return State(per_token, {dtype: total(parts) for dtype, parts in whole.items()}) if whole else None
+
+
+def _row(node: Node, name: str, extra: tuple[Pass[Any], ...]) -> LayerCost:
+    work, moved, held = FLOPS[node], TRAFFIC[node], PARAMETERS[node]
+    call = call_of(node)
+    return LayerCost(
+        name=name,
+        module=LAYER[node].module,
+        module_type=LAYER[node].module_type,
+        called_as=LAYER[node].called_as,
+        op=str(node.target),
+        unit=work.unit,
+        coverage=work.coverage,
+        rule=work.rule,
+        reason=work.reason,
+        shared=held.shared,
+        cost=Cost(work.flops, work.macs, held.count, moved.reads, moved.writes),
+        inputs=tuple(tensor.shape for _, tensor in call.tensors) if call else (),
+        outputs=tuple(tensor.shape for tensor in OUTPUTS[node]),
+        extra={each.provides.name: as_expr(each.provides[node]) for each in extra},
+    )
+
+
+def _names(nodes: list[Node], modules: Mapping[str, str]) -> list[str]:
+    """``layer1.0.conv1`` where a module without children calls one operator; else its path and the operator's name."""
+    parents = {path.rpartition(".")[0] for path in modules if path}
+    operators: dict[str, set[str]] = {}
+    for node in nodes:
+        operators.setdefault(LAYER[node].module, set()).add(str(node.target))
+    names: list[str] = []
+    for node in nodes:
+        path, operator = LAYER[node].module, operator_name(str(node.target)).strip("_")
+        alone = path and path not in parents and len(operators[path]) == 1
+        names.append(path if alone else f"{path}.{operator}".lstrip("."))
+    seen: Counter[str] = Counter()
+    repeated = Counter(names)
+    for index, name in enumerate(names):
+        seen[name] += 1
+        if repeated[name] > 1:
+            names[index] = f"{name}#{seen[name]}"
+    return names
+
+
+def _modules(nodes: list[Node], own: Mapping[str, str]) -> dict[str, str]:
+    """The class at each path, those too by which shared modules were called."""
+    found = dict(own)
+    for layer in dict.fromkeys(LAYER[node] for node in nodes):
+        path, called_as = layer.module, layer.called_as
+        while path and called_as:
+            found.setdefault(called_as, own.get(path, ""))
+            path, called_as = path.rpartition(".")[0], called_as.rpartition(".")[0]
+    return found
+
+
+def _unused(name: str, count: int, modules: Mapping[str, str]) -> LayerCost:
+    module = name.rpartition(".")[0]
+    return LayerCost(
+        name,
+        module,
+        modules.get(module, ""),
+        UNUSED,
+        "vector",
+        "free",
+        "",
+        Cost(params=count),
+        "no operation uses this parameter",
+    )
+
+
+def _own_dtype(graph: Graph) -> str:
+    """The floating-point dtype that most of the model's weights have, by elements."""
+    elements: Counter[str] = Counter()
+    for node in placeholders(graph):
+        for tensor in OUTPUTS[node]:
+            if tensor.dtype.startswith(("float", "bfloat")):
+                elements[tensor.dtype] += int(tensor.elements) if node in WEIGHT and tensor.elements.is_Integer else 1
+    return elements.most_common(1)[0][0] if elements else "float32"

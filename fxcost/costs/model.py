@@ -1,0 +1,366 @@
+"""What a model costs, layer by layer: frozen, symbolic or evaluated, with no torch inside."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, Self
+
+import sympy
+
+from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
+from fxcost.formulas.domain import Condition, Pinned, SymbolRange, check_sizes
+from fxcost.formulas.evaluation import evaluate, symbol_names
+from fxcost.formulas.quantities import (
+    DTYPE_BITS,
+    LARGEST_AMOUNT,
+    Counts,
+    Mapper,
+    Quantity,
+    bytes_of,
+    fault_of,
+    number,
+    sum_counts,
+    sum_of,
+)
+from fxcost.inputs import BATCH_SIZE
+
+Rung = Literal["exact", "replayed", "fixed"]
+"""How formulas were found: exported, recorded and run again, or for one size of some symbol alone."""
+Unit = Literal["matrix", "vector"]
+Coverage = Literal["counted", "free", "unknown"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Arithmetic, parameters and traffic of one operation or of several together; ``+`` adds them."""
+
+    flops: Quantity = 0
+    macs: Quantity = 0
+    params: int = 0
+    reads: Counts = field(default_factory=dict[str, Mapping[str, Quantity]])
+    writes: Counts = field(default_factory=dict[str, Mapping[str, Quantity]])
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost.sum((self, other))
+
+    @staticmethod
+    def sum(costs: Iterable["Cost"]) -> "Cost":
+        """All costs together; formulas are summed as monomials, never expanded."""
+        costs = list(costs)
+        return Cost(
+            flops=sum_of(c.flops for c in costs),
+            macs=sum_of(c.macs for c in costs),
+            params=sum(c.params for c in costs),
+            reads=sum_counts(c.reads for c in costs),
+            writes=sum_counts(c.writes for c in costs),
+        )
+
+    def bytes_moved(self, bits: Mapping[str, int]) -> Quantity:
+        """Bytes read and written when an element of each dtype takes so many bits."""
+        return self.bytes_read(bits) + self.bytes_written(bits)  # pyright: ignore[reportReturnType, reportOperatorIssue]  # sympy adds with numbers
+
+    def bytes_read(self, bits: Mapping[str, int]) -> Quantity:
+        """Bytes read when an element of each dtype takes so many bits."""
+        return bytes_of(self.reads, bits)
+
+    def bytes_written(self, bits: Mapping[str, int]) -> Quantity:
+        """Bytes written when an element of each dtype takes so many bits."""
+        return bytes_of(self.writes, bits)
+
+    def map(self, function: "Callable[[Quantity], Quantity]") -> "Cost":
+        """The same cost with ``function`` applied to each quantity."""
+        return Cost(
+            function(self.flops),
+            function(self.macs),
+            self.params,
+            {role: {d: function(n) for d, n in by.items()} for role, by in self.reads.items()},
+            {role: {d: function(n) for d, n in by.items()} for role, by in self.writes.items()},
+        )
+
+
+def operator_name(op: str) -> str:
+    """``conv2d`` for ``aten.conv2d.default``; an operator without a namespace keeps its name."""
+    return op.split(".")[1] if "." in op else op
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One operation of the model: where it stands, what it is, what it costs."""
+
+    name: str
+    module: str
+    module_type: str
+    op: str
+    unit: Unit
+    coverage: Coverage
+    rule: str
+    cost: Cost
+    reason: str = ""
+    shared: bool = False
+    """Whether it uses a parameter that an earlier operation used."""
+    inputs: tuple[tuple[Quantity, ...], ...] = ()
+    outputs: tuple[tuple[Quantity, ...], ...] = ()
+    extra: Mapping[str, Quantity] = field(default_factory=dict[str, Quantity])
+    """What passes of third parties found, by the name of the annotation."""
+    called_as: str = ""
+    """The path that its module was called by, where that is another than ``module``, the first of a shared one."""
+
+    def amounts(self) -> Iterator[tuple[str, Quantity, bool]]:
+        """What it computes and moves: where each stands in the saved file, how much, and whether it has to be whole."""
+        yield "flops", self.cost.flops, True
+        yield "macs", self.cost.macs, True
+        for side, counts in (("reads", self.cost.reads), ("writes", self.cost.writes)):
+            for role, by_dtype in counts.items():
+                for dtype, elements in by_dtype.items():
+                    yield f"{side}.{role}.{dtype}", elements, False
+
+    @property
+    def place(self) -> str:
+        """The path of its module in this call: within its caller, also where several share the module."""
+        return self.called_as or self.module
+
+    def map(self, function: "Callable[[Quantity], Quantity]") -> "LayerCost":
+        """The same layer with ``function`` applied to each quantity."""
+
+        def shapes(each: tuple[tuple[Quantity, ...], ...]) -> tuple[tuple[Quantity, ...], ...]:
+            return tuple(tuple(map(function, shape)) for shape in each)
+
+        return replace(
+            self,
+            cost=self.cost.map(function),
+            inputs=shapes(self.inputs),
+            outputs=shapes(self.outputs),
+            extra={name: function(value) for name, value in self.extra.items()},
+        )
+
+    @property
+    def kind(self) -> str:
+        """The class of its module, or its operator where no module stands."""
+        return self.module_type or operator_name(self.op)
+
+    @property
+    def flops(self) -> Quantity:
+        return self.cost.flops
+
+    @property
+    def macs(self) -> Quantity:
+        return self.cost.macs
+
+    @property
+    def params(self) -> int:
+        return self.cost.params
+
+
+def _rule_and_layer(layer: LayerCost) -> str:
+    return f"the rule {layer.rule!r} of {layer.op}, in layer {layer.name}"
+
+
+@dataclass(frozen=True)
+class State:
+    """The cache of a model, all layers together: elements by dtype."""
+
+    per_token: Mapping[str, int]
+    """What is kept of one position of one sequence."""
+    whole: Mapping[str, Quantity]
+    """All that is held, the new token included."""
+
+    def bytes_per_token(self, bits: Mapping[str, int]) -> Quantity:
+        """Bytes that one more position of one sequence takes, until windows are full."""
+        return bytes_of({"state": self.per_token}, bits)
+
+    def bytes_held(self, bits: Mapping[str, int]) -> Quantity:
+        """Bytes of the whole cache."""
+        return bytes_of({"state": self.whole}, bits)
+
+    def map(self, function: Callable[[Quantity], Quantity]) -> "State":
+        """The same cache with ``function`` applied to what is held."""
+        return replace(self, whole={dtype: function(n) for dtype, n in self.whole.items()})
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """The costs of a model's layers as formulas of its symbols, and where the formulas hold."""
+
+    ref: str
+    layers: tuple[LayerCost, ...]
+    symbols: Mapping[str, SymbolRange] = field(default_factory=dict[str, SymbolRange])
+    defaults: Mapping[str, int] = field(default_factory=dict[str, int])
+    """A usual size of each symbol, used where the user gives none: of the user's own as given, even outside its range."""
+    fixed: Mapping[str, Pinned] = field(default_factory=dict[str, Pinned])
+    conditions: tuple[Condition, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    modules: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The class at each module path."""
+    mode: str = "eval"
+    rung: Rung = "exact"
+    dtype: str = "float32"
+    """The floating-point dtype of the model's weights, which ``precision`` stands in for."""
+    free: int = 0
+    """Number of operations that neither compute nor move anything."""
+    tool: Mapping[str, str] = field(default_factory=dict[str, str])
+    state: State | None = None
+    """The cache, of a model that decodes."""
+    sizes: Mapping[str, int] | None = None
+    """The sizes this model was evaluated at; None while it is symbolic."""
+
+    @cached_property
+    def total(self) -> Cost:
+        """All layers together."""
+        return Cost.sum(layer.cost for layer in self.layers)
+
+    @cached_property
+    def unknown(self) -> Mapping[str, tuple[str, ...]]:
+        """Operators without a rule, and the layers that call them: their arithmetic is missing from the total."""
+        found: dict[str, list[str]] = {}
+        for layer in self.layers:
+            if layer.coverage == "unknown":
+                found.setdefault(layer.op, []).append(layer.name)
+        return {op: tuple(names) for op, names in found.items()}
+
+    @property
+    def coverage(self) -> Counter[str]:
+        """Number of operations counted, free and unknown."""
+        return Counter(layer.coverage for layer in self.layers if layer.op != UNUSED) + Counter(free=self.free)
+
+    def by_module(self, depth: int | None = None) -> Mapping[str, Cost]:
+        """The cost of all that runs inside each module, by its path down to ``depth``; ``""`` is the whole model."""
+        inside: dict[str, list[Cost]] = {}
+        for layer in self.layers:
+            parts = layer.place.split(".") if layer.place else []
+            for length in range(len(parts[:depth]) + 1):
+                inside.setdefault(".".join(parts[:length]), []).append(layer.cost)
+        return {path: Cost.sum(costs) for path, costs in inside.items()}
+
+    def by_op(self) -> Mapping[str, Cost]:
+        """The cost of all calls of each operator."""
+        calls: dict[str, list[Cost]] = {}
+        for layer in self.layers:
+            calls.setdefault(layer.op, []).append(layer.cost)
+        return {op: Cost.sum(costs) for op, costs in calls.items()}
+
+    def check_symbol(self, name: str) -> None:
+        """Raise `FxcostError` unless the inputs have a symbol of that name, free or fixed."""
+        known = (*self.symbols, *self.fixed)
+        if name not in known:
+            only = f"; ask with --over {known[0]}" if len(known) == 1 else ""
+            raise FxcostError(
+                f"{self.ref} has no symbol {name}{near_matches(name, known)}; it has {', '.join(known) or 'none'}{only}"
+            )
+
+    @property
+    def usual(self) -> dict[str, int]:
+        """The usual size of each symbol that has one."""
+        return {name: self.defaults[name] for name in self.symbols if name in self.defaults}
+
+    def point(self, sizes: Mapping[str, int] | None = None, *, but: str = "") -> dict[str, int]:
+        """A size for each symbol: those given, then the usual ones. Raises `FxcostError` outside the formulas' range.
+
+        The symbol ``but`` is left open, with the conditions that it is part of.
+        """
+        symbols = {name: each for name, each in self.symbols.items() if name != but}
+        conditions = tuple(c for c in self.conditions if but not in c.names)
+        chosen = {**{name: size for name, size in self.usual.items() if name != but}, **(sizes or {})}
+        check_sizes(chosen, symbols, conditions, {name: pin.value for name, pin in self.fixed.items()})
+        return {name: chosen[name] for name in symbols}
+
+    def with_fixed(self, point: Mapping[str, int]) -> dict[str, int]:
+        """The point together with the sizes that are fixed: all that a call is made with."""
+        return {**point, **{name: pin.value for name, pin in self.fixed.items()}}
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether the inputs have a batch size, free or fixed."""
+        return BATCH_SIZE in self.symbols or BATCH_SIZE in self.fixed
+
+    def batch(self, point: Mapping[str, int]) -> int:
+        """How many samples one call takes at a point; 1, the call itself, where the inputs have no batch size."""
+        return self.with_fixed(point).get(BATCH_SIZE, 1)
+
+    def at(self, sizes: Mapping[str, int] | None = None, **more: int) -> Self:
+        """The same model evaluated, every formula an exact number; symbols not given take their usual size."""
+        point = self.point({**(sizes or {}), **more})
+        mapper = Mapper(point)
+        layers = tuple(layer.map(mapper) for layer in self.layers)
+        for layer in layers:
+            for name, value, whole in layer.amounts():
+                fault = (
+                    ""
+                    if type(value) is int and 0 <= value < LARGEST_AMOUNT
+                    else fault_of(number(value), point, whole=whole)
+                )
+                if fault:
+                    raise FxcostError(f"{_rule_and_layer(layer)}.{name} {fault}")
+        state = None if self.state is None else self.state.map(mapper)
+        return replace(self, layers=layers, state=state, sizes=point)
+
+    def check(self, place: Callable[[LayerCost], str] = _rule_and_layer) -> None:
+        """Raise `FxcostError`, naming the place, where a formula gives no amount at the usual sizes, or at the lowest.
+
+        Work is whole and not negative; what is moved may be an expectation, and is not negative.
+        """
+        first: dict[tuple[Quantity, bool], tuple[LayerCost, str]] = {}
+        for layer in self.layers:
+            for name, amount, whole in layer.amounts():
+                first.setdefault((amount, whole), (layer, name))
+        for point in self.points_to_check():
+            for (amount, whole), (layer, name) in first.items():
+                fault = self._fault(amount, whole, point)
+                if fault:
+                    raise FxcostError(f"{place(layer)}.{name} {fault}")
+
+    def _fault(self, amount: Quantity, whole: bool, point: Mapping[str, int]) -> str:
+        """Why a formula is no amount at a point; empty where it is one."""
+        if not isinstance(amount, sympy.Expr):
+            return fault_of(amount, point, whole=whole)
+        try:
+            return fault_of(evaluate(amount, point), point, whole=whole)
+        except FxcostError as error:
+            strange = ", ".join(name for name in symbol_names(amount) if name not in point)
+            return f"is no amount: {self.ref} has no symbol {strange}" if strange else f"is no amount: {error}"
+
+    def points_to_check(self) -> Iterator[dict[str, int]]:
+        """The usual sizes and the lowest, as far as formulas hold there."""
+        usual = {name: fit(self.defaults.get(name, 1), each) for name, each in self.symbols.items()}
+        lowest = {name: each.smallest for name, each in self.symbols.items()}
+        for point in (usual, lowest) if lowest != usual else (usual,):
+            with suppress(FxcostError):
+                check_sizes(point, self.symbols, self.conditions, {})
+                yield point
+
+    def bits(self, own: int | None = None) -> Mapping[str, int]:
+        """Bits of an element of each dtype; the model's own dtype takes ``own`` bits when given."""
+        return DTYPE_BITS if own is None else {**DTYPE_BITS, self.dtype: own}
+
+
+def refuse_unknown(model: CostModel) -> None:
+    """Raise `UnknownOperatorsError` when the model calls operators without a rule."""
+    if model.unknown:
+        listed = "; ".join(f"{op} in {', '.join(names[:3])}" for op, names in model.unknown.items())
+        raise UnknownOperatorsError(
+            f"{model.ref} calls operators without a rule: {listed}\nAdd rules with --plugin, or leave --strict out for lower bounds"
+        )
+
+
+SKIPPED_IN, NOT_RUN = "masked pairs are skipped in ", "not run: "
+"""How assumptions begin that a user has to be told of whatever is asked of a model."""
+
+
+def cautions(model: CostModel) -> tuple[str, ...]:
+    """The assumptions that say of a result that it is not all of what its user asked for."""
+    return tuple(note for note in model.assumptions if note.startswith((SKIPPED_IN, NOT_RUN)))
+
+
+UNUSED = "(unused)"
+"""Stands for the operator in the row of a parameter that no operation uses."""
+
+
+def fit(size: int, allowed: SymbolRange) -> int:
+    """The size within the range that is nearest to ``size``."""
+    size = max(size, allowed.low)
+    if allowed.high is not None:
+        size = min(size, allowed.high)
+    step = allowed.multiple_of
+    up = -(-size // step) * step
+    return up if allowed.high is None or up <= allowed.high else size // step * step

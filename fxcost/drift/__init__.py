@@ -1,0 +1,1 @@
+"""Costs compared with those of before."""

@@ -1,0 +1,339 @@
+"""Exact sets of positive integers on which a cost expression is not negative."""
+
+# pyright: reportMissingTypeStubs=false
+# sympy ships no type stubs: its own sources are its types.
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import groupby, product
+from math import comb, lcm
+from typing import cast
+
+from sympy import Add, Expr, Integer, Mod, Mul, Pow, Rational, Symbol, ceiling, floor
+
+from fxcost.errors import FxcostError
+from fxcost.formulas.evaluation import Number, compile_expression, rational, symbol_names
+
+Polynomial = list[Number]  # lowest degree first, never empty
+
+MAX_DEGREE = 32
+MAX_PERIOD = 4096  # residue classes solved one by one; beyond, sizes are enumerated
+MAX_PERIODIC = 1 << 18  # sizes in one stretch on which some classes hold and others do not
+HORIZON = 65_536  # the largest size enumerated
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Every size from ``low`` to ``high``, both included; ``high`` None is without end."""
+
+    low: int
+    high: int | None
+
+
+@dataclass(frozen=True)
+class IntegerSet:
+    """Disjoint intervals in increasing order.
+
+    ``checked_up_to`` None: proven for every size asked about. Otherwise the sizes up to it were tried one by one, and
+    nothing is said about larger ones: an interval that ends there may go on.
+    """
+
+    intervals: tuple[Interval, ...]
+    checked_up_to: int | None
+
+
+def where_nonnegative(expr: Expr, symbol: Symbol, low: int = 1, high: int | None = None, step: int = 1) -> IntegerSet:
+    """The multiples of ``step`` from ``low`` to ``high`` at which ``expr``, in this one symbol, is not negative.
+
+    Neighbouring multiples of ``step`` share an interval, whose ends are multiples. A polynomial, or one in floors,
+    ceilings and remainders whose residue classes settle, is solved for every size; anything else is enumerated up to
+    HORIZON. Raises FxcostError for another symbol, a bound below 1, and a division by zero at an enumerated size.
+    """
+    others = [name for name in symbol_names(expr) if name != symbol.name]
+    if others:
+        raise FxcostError(f"solving over {symbol.name} needs a number for {', '.join(others)} first")
+    if low < 1 or step < 1:
+        raise FxcostError(f"sizes are positive: low={low}, step={step}")
+    first = -(-low // step)
+    last = None if high is None else high // step
+    spans, horizon = _proven(expr, symbol, first, step), None
+    if spans is None:
+        reach = HORIZON // step if last is None else min(last, HORIZON // step)
+        spans = _enumerated(expr, symbol, first, reach, step)
+        horizon = None if last == reach else HORIZON
+    kept = [span for span in spans if last is None or span.low <= last]
+    if last is not None and kept and (kept[-1].high is None or kept[-1].high > last):
+        kept[-1] = Interval(kept[-1].low, last)
+    return IntegerSet(tuple(Interval(s.low * step, None if s.high is None else s.high * step) for s in kept), horizon)
+
+
+def _enumerated(expr: Expr, symbol: Symbol, first: int, last: int, step: int) -> list[Interval]:
+    value = compile_expression(expr)
+    runs = _Runs()
+    for count in range(first, last + 1):
+        if value({symbol.name: count * step}) >= 0:
+            runs.add(count, count)
+    return runs.found
+
+
+class _Runs:
+    """Intervals given in increasing order, neighbours joined."""
+
+    def __init__(self) -> None:
+        self.found: list[Interval] = []
+
+    def add(self, low: int, high: int | None) -> None:
+        if self.found and self.found[-1].high == low - 1:
+            low = self.found.pop().low
+        self.found.append(Interval(low, high))
+
+
+def _proven(expr: Expr, symbol: Symbol, first: int, step: int) -> list[Interval] | None:
+    """The solution among ``step * n``, n from ``first`` on without end, or None where this method has no proof.
+
+    On each residue class n = first + r + P*q the floors vanish and a polynomial in q is left. Between two values of q
+    at which some class changes its sign, every block of P sizes is like the next.
+    """
+    try:
+        classes = _classes(expr, symbol, first, step)
+    except NotPolynomialError:
+        return None
+    period, flips = len(classes), _flips(classes)
+    holds = [False] * period
+    runs = _Runs()
+    for q, following in zip(flips, [*list(flips)[1:], None], strict=True):
+        for residue in flips[q]:
+            holds[residue] = not holds[residue]
+        if all(holds):
+            runs.add(first + period * q, None if following is None else first + period * following - 1)
+        elif any(holds):
+            if following is None or (following - q) * period > MAX_PERIODIC:
+                return None
+            blocks = range(first + period * q, first + period * following, period)
+            for start, (low, high) in product(blocks, _true_runs(holds)):
+                runs.add(start + low, start + high)
+    return runs.found
+
+
+def _flips(classes: list[Polynomial]) -> dict[int, list[int]]:
+    """For each q at which the sign of some class changes, in order, the residues of those classes."""
+    flips: dict[int, list[int]] = {0: []}
+    for residue, in_class in enumerate(classes):
+        for span in nonnegative_runs(_whole(in_class), 0, None):
+            flips.setdefault(span.low, []).append(residue)
+            if span.high is not None:
+                flips.setdefault(span.high + 1, []).append(residue)
+    return dict(sorted(flips.items()))
+
+
+def _true_runs(flags: list[bool]) -> list[tuple[int, int]]:
+    runs = ([i for i, _ in group] for flag, group in groupby(enumerate(flags), key=lambda pair: pair[1]) if flag)
+    return [(run[0], run[-1]) for run in runs]
+
+
+class _NeedsPeriodError(Exception):
+    """A floor does not vanish until the period is this many times longer."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+
+def _classes(expr: Expr, symbol: Symbol, first: int, step: int) -> list[Polynomial]:
+    """The polynomial in q of each residue class, for the period at which every floor is one."""
+    period = 1
+    while period <= MAX_PERIOD:
+        try:
+            return [
+                polynomial(expr, symbol, [step * (first + residue), step * period], _on_class)
+                for residue in range(period)
+            ]
+        except _NeedsPeriodError as needs:
+            period *= needs.factor
+    raise NotPolynomialError
+
+
+def _on_class(expr: Expr, arguments: list[Polynomial]) -> Polynomial:
+    argument = arguments[0]
+    if isinstance(expr, floor):
+        return _rounded_down(argument)
+    if isinstance(expr, ceiling):
+        return _scaled(_rounded_down(_scaled(argument, -1)), -1)
+    if isinstance(expr, Mod) and len(arguments[1]) == 1 and arguments[1][0] != 0:
+        divisor = arguments[1][0]
+        whole = _rounded_down(_scaled(argument, 1 / Fraction(divisor)))
+        return _sum([argument, _scaled(whole, -divisor)])
+    raise NotPolynomialError
+
+
+def _rounded_down(argument: Polynomial) -> Polynomial:
+    """The floor at every whole q: whole coefficients stay and the constant is rounded."""
+    factor = lcm(*(coefficient.denominator for coefficient in argument[1:]))
+    if factor > 1:
+        raise _NeedsPeriodError(factor)
+    return [argument[0] // 1, *argument[1:]]
+
+
+def _scaled(found: Polynomial, factor: Number) -> Polynomial:
+    return [coefficient * factor for coefficient in found]
+
+
+def _whole(found: Polynomial) -> list[int]:
+    """A positive multiple with whole coefficients."""
+    scale = lcm(*(coefficient.denominator for coefficient in found))
+    return [int(coefficient * scale) for coefficient in found]
+
+
+def nonnegative_runs(p: list[int], low: int, high: int | None) -> list[Interval]:
+    """The integers from ``low`` to ``high`` at which a polynomial with whole coefficients is not negative.
+
+    Between the sign changes of its difference p(x+1) - p(x), a polynomial of a lower degree, p is monotone on the
+    integers, so that bisection finds the one change of its own sign.
+    """
+    runs = _Runs()
+    if high is not None and high < low:
+        return []
+    if len(p) == 1:
+        return [Interval(low, high)] if p[0] >= 0 else []
+    for start, end, rising in _monotone(p, low, high):
+        span = _in_monotone(p, start, end, rising)
+        if span:
+            runs.add(*span)
+    return runs.found
+
+
+def _monotone(p: list[int], low: int, high: int | None) -> Iterator[tuple[int, int | None, bool]]:
+    """Consecutive pieces ``(start, end, rising)`` of the integers from ``low`` to ``high``."""
+    start = low
+    for rise in nonnegative_runs(_difference(p), low, None if high is None else high - 1):
+        if start <= rise.low:
+            yield start, rise.low, False
+            start = rise.low + 1
+        end = None if rise.high is None else rise.high + 1
+        if end is None or start <= end:
+            yield start, end, True
+        if end is None:
+            return
+        start = end + 1
+    if high is None or start <= high:
+        yield start, high, False
+
+
+def _difference(p: list[int]) -> list[int]:
+    return [sum(comb(i, j) * p[i] for i in range(j + 1, len(p))) for j in range(len(p) - 1)]
+
+
+def _in_monotone(p: list[int], start: int, end: int | None, rising: bool) -> tuple[int, int | None] | None:
+    """Where p is not negative on a piece on which it only rises or only falls."""
+    change = _first_change(p, start, end, rising)
+    if rising:
+        return None if change is None else (change, end)
+    if change is None:
+        return start, end
+    return None if change == start else (start, change - 1)
+
+
+def _first_change(p: list[int], start: int, end: int | None, rising: bool) -> int | None:
+    """The first x at which a rising p is not negative, or a falling p negative; without end there always is one."""
+
+    def changed(x: int) -> bool:
+        return (_at(p, x) >= 0) == rising
+
+    if changed(start):
+        return start
+    if end is not None and not changed(end):
+        return None
+    before, width = start, 1
+    after = end
+    while after is None:
+        if changed(before + width):
+            after = before + width
+        else:
+            before, width = before + width, 2 * width
+    while after - before > 1:
+        middle = (before + after) // 2
+        before, after = (before, middle) if changed(middle) else (middle, after)
+    return after
+
+
+def _at(p: list[int], x: int) -> int:
+    value = 0
+    for coefficient in reversed(p):
+        value = value * x + coefficient
+    return value
+
+
+def coefficients(expr: Expr, symbol: Symbol) -> tuple[Fraction, ...] | None:
+    """The exact coefficients, lowest degree first, of a polynomial in this symbol alone; None for anything else."""
+    try:
+        found = polynomial(expr, symbol, [0, 1], _no_function)
+    except NotPolynomialError:
+        return None
+    return tuple(Fraction(coefficient) for coefficient in found)
+
+
+class NotPolynomialError(Exception):
+    """The expression is no polynomial of a degree up to MAX_DEGREE."""
+
+
+def _no_function(_expr: Expr, _arguments: list[Polynomial]) -> Polynomial:
+    raise NotPolynomialError
+
+
+def polynomial(
+    expr: Expr, symbol: Symbol, value: Polynomial, function: Callable[[Expr, list[Polynomial]], Polynomial]
+) -> Polynomial:
+    """The expression as a polynomial where ``symbol`` is the polynomial ``value``.
+
+    ``function`` answers for a floor, ceiling, Mod, Min or Max with these arguments. Raises NotPolynomialError.
+    """
+    if isinstance(expr, Rational):
+        return [rational(expr)]
+    if expr == symbol:
+        return value
+    if not expr.args or (isinstance(expr, Pow) and not isinstance(expr.exp, Integer)):
+        raise NotPolynomialError
+    if isinstance(expr, Pow):
+        base, exponent = polynomial(expr.base, symbol, value, function), int(cast(Integer, expr.exp))
+        return _power(base, exponent)
+    parts = [polynomial(argument, symbol, value, function) for argument in cast(tuple[Expr, ...], expr.args)]
+    if isinstance(expr, Add):
+        return _sum(parts)
+    if isinstance(expr, Mul):
+        return _product(parts)
+    return function(expr, parts)
+
+
+def _power(base: Polynomial, exponent: int) -> Polynomial:
+    if exponent < 0 and (len(base) > 1 or base[0] == 0):
+        raise NotPolynomialError
+    if len(base) == 1:
+        return [Fraction(base[0]) ** exponent]
+    return _product([base] * min(exponent, MAX_DEGREE + 1))
+
+
+def _sum(parts: list[Polynomial]) -> Polynomial:
+    found: Polynomial = [0] * max(map(len, parts))
+    for part in parts:
+        for degree, coefficient in enumerate(part):
+            found[degree] += coefficient
+    return _trimmed(found)
+
+
+def _product(parts: list[Polynomial]) -> Polynomial:
+    found: Polynomial = [1]
+    for part in parts:
+        longer: Polynomial = [0] * (len(found) + len(part) - 1)
+        if len(longer) > MAX_DEGREE + 1:
+            raise NotPolynomialError
+        for i, a in enumerate(found):
+            for j, b in enumerate(part):
+                longer[i + j] += a * b
+        found = longer
+    return _trimmed(found)
+
+
+def _trimmed(found: Polynomial) -> Polynomial:
+    while len(found) > 1 and found[-1] == 0:
+        found.pop()
+    return found

@@ -1,0 +1,99 @@
+"""Formulas and numbers: what costs are made of, evaluated, summed, and turned from elements into bytes."""
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+
+import sympy
+
+from fxcost.errors import FxcostError, near_matches
+from fxcost.formulas.evaluation import compile_expression, total
+
+Quantity = sympy.Expr | int | Fraction
+"""A formula, or its value at given sizes."""
+
+
+def as_expr(quantity: Quantity) -> sympy.Expr:
+    """The quantity as an expression."""
+    if isinstance(quantity, Fraction):
+        return sympy.Rational(quantity.numerator, quantity.denominator)
+    return quantity if isinstance(quantity, sympy.Expr) else sympy.Integer(quantity)
+
+
+def number(quantity: Quantity) -> Fraction:
+    """The value of an evaluated quantity."""
+    return quantity if isinstance(quantity, Fraction) else Fraction(int(quantity))
+
+
+LARGEST_AMOUNT = 10**200
+"""Beyond all that any model does, and far from where a float ends."""
+
+
+def fault_of(value: int | Fraction, point: Mapping[str, int], *, whole: bool) -> str:
+    """Why a value that a formula has at a point is no amount of work or elements; empty where it is one."""
+    at = f" at {', '.join(f'{name}={size}' for name, size in point.items())}" if point else ""
+    if abs(value) > LARGEST_AMOUNT:
+        return f"is beyond 10^200{at}, and no model does as much"
+    told = value if value.denominator < LARGEST_AMOUNT else f"about {float(value):.6g}"
+    if value < 0:
+        return f"is {told}{at}, and no amount is negative"
+    return f"is {told}{at}, and no whole number" if whole and value.denominator != 1 else ""
+
+
+Counts = Mapping[str, Mapping[str, Quantity]]
+"""Element counts by role (``weight``, ``state``, ``activation``), then by dtype."""
+
+DTYPE_BITS: Mapping[str, int] = {
+    "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "float8_e4m3fn": 8, "float8_e5m2": 8,
+    "float8_e4m3fnuz": 8, "float8_e5m2fnuz": 8, "float8_e8m0fnu": 8, "float4_e2m1fn_x2": 8,
+    "int64": 64, "int32": 32, "int16": 16, "int8": 8, "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64, "bool": 8,
+    "complex32": 32, "complex64": 64, "complex128": 128,
+}  # fmt: skip
+"""Bits of one stored element of each torch dtype."""
+
+
+class Mapper:
+    """A function on quantities that is called once for each distinct formula."""
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self.sizes = sizes
+        self.known: dict[sympy.Expr, int | Fraction] = {}
+
+    def __call__(self, quantity: Quantity) -> int | Fraction:
+        if not isinstance(quantity, sympy.Expr):
+            return quantity
+        if quantity not in self.known:
+            self.known[quantity] = compile_expression(quantity)(self.sizes)
+        return self.known[quantity]
+
+
+def sum_of(quantities: Iterable[Quantity]) -> Quantity:
+    """All quantities together; formulas are summed as monomials, never expanded."""
+    quantities = list(quantities)
+    if any(isinstance(q, sympy.Expr) for q in quantities):
+        return total(map(as_expr, quantities))
+    return sum(quantities)  # pyright: ignore[reportArgumentType]  # all numbers
+
+
+def sum_counts(many: Iterable[Counts]) -> Counts:
+    """All counts together, each role and dtype for itself."""
+    parts: dict[tuple[str, str], list[Quantity]] = {}
+    for counts in many:
+        for role, by_dtype in counts.items():
+            for dtype, elements in by_dtype.items():
+                parts.setdefault((role, dtype), []).append(elements)
+    summed: dict[str, dict[str, Quantity]] = {}
+    for (role, dtype), elements in sorted(parts.items()):
+        summed.setdefault(role, {})[dtype] = sum_of(elements)
+    return summed
+
+
+def bytes_of(counts: Counts, bits: Mapping[str, int]) -> Quantity:
+    """Bytes of elements when one of each dtype takes so many bits."""
+    elements = [(n, dtype) for by_dtype in counts.values() for dtype, n in by_dtype.items()]
+    if strange := sorted({dtype for _, dtype in elements} - bits.keys()):
+        raise FxcostError(f"nothing is known of the size of {', '.join(strange)}{near_matches(strange[0], bits)}")
+    each = [(n, bits[dtype]) for n, dtype in elements]
+    if any(isinstance(n, sympy.Expr) for n, _ in each):
+        return total(n * sympy.Rational(width, 8) for n, width in each)  # pyright: ignore[reportOperatorIssue]
+    whole = sum((number(n) * width / 8 for n, width in each), Fraction(0))
+    return int(whole) if whole.denominator == 1 else whole

@@ -1,0 +1,33 @@
+"""What passes read and write on the nodes of a traced graph, and their chain."""
+
+from fxcost.graph.annotations import (
+    KIND,
+    LAYER,
+    OUTPUTS,
+    PARAMETER,
+    REACH,
+    SIZE,
+    STATE,
+    WEIGHT,
+    Key,
+    Layer,
+    TensorSpec,
+    operations,
+    placeholders,
+)
+
+__all__ = [
+    "KIND",
+    "LAYER",
+    "OUTPUTS",
+    "PARAMETER",
+    "REACH",
+    "SIZE",
+    "STATE",
+    "WEIGHT",
+    "Key",
+    "Layer",
+    "TensorSpec",
+    "operations",
+    "placeholders",
+]

@@ -1,0 +1,1 @@
+"""Data sheets of machines, read and checked."""

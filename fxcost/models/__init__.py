@@ -1,0 +1,1 @@
+"""What users write, made a module and what it is called with."""

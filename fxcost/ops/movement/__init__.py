@@ -1,0 +1,1 @@
+"""What is moved and not computed."""

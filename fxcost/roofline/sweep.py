@@ -1,0 +1,122 @@
+"""A model on a machine along the sizes of one symbol, traced again where its formulas do not hold."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from fxcost.costs.model import CostModel
+from fxcost.formulas.piecewise import IntegerSet, Interval
+from fxcost.roofline.points import Bound, Crossover, LayerPoint, Machine, Outcome, layer_points
+
+Along = Mapping[int, CostModel]
+"""The costs that hold at each size, in the order to go through: `Traces.along`."""
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A whole model on a machine at one size of the swept symbol."""
+
+    size: int
+    beside: Mapping[str, int]
+    """The sizes of the other symbols that are swept over."""
+    seconds: Fraction
+    samples: int
+    """Inputs in one call: the batch size, or 1 where the inputs have none."""
+    compute_seconds: Fraction
+    """Time spent in compute-bound layers."""
+    known_seconds: Fraction
+    """Time spent in layers whose bound is known."""
+    unknown: int
+    """Number of layers whose bound is not, of which ``seconds`` holds what is known."""
+    to_compute: tuple[str, ...]
+    """Layers that were memory-bound at the size before and are compute-bound here."""
+    to_memory: tuple[str, ...]
+
+    @property
+    def throughput(self) -> Fraction:
+        """Samples per second, or calls where the inputs have no batch size; an upper bound."""
+        return self.samples / self.seconds
+
+    @property
+    def compute_share(self) -> Fraction:
+        """The share of the time whose bound is known that is compute-bound."""
+        return self.compute_seconds / self.known_seconds if self.known_seconds else Fraction(0)
+
+
+def sweep(
+    along: Along,
+    machine: Machine,
+    over: str,
+    at: Mapping[str, int] | None = None,
+    beside: Mapping[str, int] | None = None,
+) -> tuple[SweepPoint, ...]:
+    """Time, throughput and bounds of the model at each size of ``over``, layers run one after the other.
+
+    The other symbols have the sizes ``at``, and those ``beside``, which are swept over too.
+    """
+    beside = beside or {}
+    at = {**(at or {}), **beside}
+    points: list[SweepPoint] = []
+    before: Mapping[str, Bound] = {}
+    for size, sized, found in _measured(along, machine, over, at):
+        bounds: dict[str, Bound] = {point.layer.name: point.bound for point in found}
+        changed = {name: bound for name, bound in bounds.items() if before.get(name, bound) != bound}
+        points.append(
+            SweepPoint(
+                size,
+                beside,
+                sum((p.seconds for p in found), Fraction(0)),
+                along[size].batch(along[size].point(sized)),
+                sum((p.seconds for p in found if p.bound == "compute"), Fraction(0)),
+                sum((p.seconds for p in found if p.bound != "unknown"), Fraction(0)),
+                sum(p.bound == "unknown" for p in found),
+                tuple(name for name, bound in changed.items() if bound == "compute"),
+                tuple(name for name, bound in changed.items() if bound == "memory"),
+            )
+        )
+        before = bounds
+    return tuple(points)
+
+
+Points = Callable[[CostModel, Machine, Mapping[str, int]], Sequence[LayerPoint]]
+"""What stands on a machine at some sizes: `layer_points`, or the whole by `step_points`."""
+
+
+def _measured(
+    along: Along, machine: Machine, over: str, at: Mapping[str, int] | None, points: Points = layer_points
+) -> Iterator[tuple[int, dict[str, int], Sequence[LayerPoint]]]:
+    for size, costs in along.items():
+        sized = {**(at or {}), over: size}
+        yield size, sized, points(costs, machine, sized)
+
+
+def crossovers_tried(
+    along: Along, machine: Machine, over: str, at: Mapping[str, int] | None = None, points: Points = layer_points
+) -> tuple[Crossover, ...]:
+    """For each layer, or for what else ``points`` gives, at which of the sizes it is compute-bound: nothing is said of sizes between or beyond.
+
+    A layer that only some of the sizes have is judged by those.
+    """
+    found: dict[str, list[tuple[int, LayerPoint]]] = {}
+    for size, _, there in _measured(along, machine, over, at, points):
+        for point in there:
+            found.setdefault(point.layer.name, []).append((size, point))
+    return tuple(_tried(each, machine) for each in found.values())
+
+
+def _tried(points: list[tuple[int, LayerPoint]], machine: Machine) -> Crossover:
+    bounds: list[Bound] = [point.bound for _, point in points]
+    layer = points[0][1].layer
+    where = IntegerSet(tuple(Interval(size, size) for size, point in points if point.bound == "compute"), None)
+    return Crossover(layer, _outcome(bounds), where, None, None, machine.ridge(layer.unit))
+
+
+def _outcome(bounds: list[Bound]) -> Outcome:
+    if "unknown" in bounds:
+        return "unknown"
+    if "compute" not in bounds:
+        return "never"
+    rest = bounds[bounds.index("compute") :]
+    if "memory" in rest:
+        return "within"
+    return "always" if rest == bounds else "at"

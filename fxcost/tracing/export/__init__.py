@@ -1,0 +1,1 @@
+"""Programs of torch.export, and examples of inputs, read."""

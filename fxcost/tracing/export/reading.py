@@ -1,0 +1,166 @@
+"""An exported program as an annotated graph: tensors with their storages, sizes, weights, and the layers that call."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
+# Torch's symbolic sizes are private and untyped; this folder is the border that keeps them from the rest.
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sympy
+import torch
+from torch.export import ExportedProgram
+from torch.fx import Graph, Node
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.fx.node import map_arg
+
+from fxcost.formulas.domain import Condition, Pinned, SymbolRange
+from fxcost.graph import LAYER, OUTPUTS, PARAMETER, REACH, SIZE, WEIGHT, Layer, TensorSpec, operations, placeholders
+from fxcost.inputs import InputSpec
+from fxcost.tracing.environment.value_bounds import ends_of
+from fxcost.tracing.export.guards import program_conditions
+from fxcost.tracing.sizes.naming import Converter, Naming, TraceError, hint_of
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A traced graph, annotated with `OUTPUTS`, `SIZE`, `LAYER`, `WEIGHT`, and where its formulas hold."""
+
+    graph: Graph
+    symbols: Mapping[str, SymbolRange]
+    fixed: Mapping[str, Pinned]
+    conditions: tuple[Condition, ...]
+    modules: Mapping[str, str]
+    origin: object
+    """Keeps the traced tensors alive: `TensorSpec.storage` is meaningful only while they are."""
+    rung: Literal["exact", "replayed"] = "exact"
+    ended: str = ""
+    """The leaf that could not be run, and why; the graph ends there."""
+    assumptions: tuple[str, ...] = ()
+    """What the model was told that it asked for, other than in a plain run."""
+
+
+def read_program(
+    program: ExportedProgram,
+    inputs: tuple[InputSpec, ...],
+    sizes: Mapping[str, int],
+    symbolic: tuple[str, ...],
+    prefix: str,
+    bounds: Mapping[sympy.Symbol, tuple[sympy.Expr, sympy.Expr]],
+    guards: list[str],
+) -> Traced:
+    signature = program.graph_signature
+    environment = _shape_environment(program)
+    user_inputs = [n for n in placeholders(program.graph) if n.name in signature.user_inputs]
+    naming = Naming(environment, bounds, symbolic, sizes)
+    for node, spec in zip(tensor_inputs(user_inputs), inputs, strict=True):
+        naming.read(node.meta["val"], spec.dims)
+    convert = Converter(naming.names)
+    convert.pin({name: pin.value for name, pin in naming.fixed.items()})
+    named = zip(tensor_inputs(user_inputs), inputs, strict=True)
+    axes = {(n.name, axis): convert(size) for n, _ in named for axis, size in enumerate(n.meta["val"].shape)}
+    carried = program_conditions(guards, axes) + [c for n in operations(program.graph) for c in squeezed(n, convert)]
+    ranges, conditions = naming.validity(convert, carried)
+    convert.assume(ranges)
+    modules: dict[str, str] = {}
+    weights = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    held = {**program.state_dict, **program.constants}
+    for node in program.graph.nodes:
+        annotate(node, convert)
+        if node.op == "call_function":
+            node.meta[LAYER.name] = _layer(node, modules, prefix)
+        if node.op == "placeholder" and node.name in weights:
+            node.meta[WEIGHT.name] = weights[node.name].removeprefix(prefix).removeprefix(".")
+            if (ends := ends_of(held.get(weights[node.name]))) is not None:
+                node.meta[REACH.name] = ends
+            if node.name in signature.inputs_to_parameters:
+                node.meta[PARAMETER.name] = node.meta["val"].numel()
+    return Traced(program.graph, ranges, naming.fixed, conditions, modules, program)
+
+
+def squeezed(node: Node, convert: Callable[[Any], sympy.Expr]) -> Iterator[Condition]:
+    """That the sizes a squeeze leaves in place are not 1: at 1 the result would lose a dimension."""
+    if not str(node.target).startswith("aten.squeeze."):
+        return
+    source: Any = node.args[0]
+    shape = source.meta["val"].shape
+    asked: Any = node.args[1] if len(node.args) > 1 else range(len(shape))
+    for axis in (asked,) if isinstance(asked, int) else asked:
+        if isinstance(shape[axis], torch.SymInt):
+            yield Condition(convert(shape[axis]), "!=", sympy.Integer(1), "a squeeze")
+
+
+def tensor_inputs(nodes: list[Node]) -> list[Node]:
+    return [node for node in nodes if isinstance(node.meta.get("val"), torch.Tensor)]
+
+
+def _shape_environment(program: ExportedProgram) -> ShapeEnv | None:
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor) and getattr(value, "fake_mode", None) is not None:
+            return value.fake_mode.shape_env  # pyright: ignore[reportAttributeAccessIssue]  # fake tensors have one
+    return None
+
+
+def annotate(node: Node, convert: Callable[[Any], sympy.Expr]) -> None:
+    """Write the tensors or the size that a node yields, as its traced value has them."""
+    value = node.meta.get("val")
+    tensors = value if isinstance(value, (list, tuple)) else (value,)
+    node.meta[OUTPUTS.name] = tuple(_spec(t, convert) for t in tensors if isinstance(t, torch.Tensor))
+    if isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool):
+        node.meta[SIZE.name] = convert(value)
+
+
+def _spec(tensor: torch.Tensor, convert: Callable[[Any], sympy.Expr]) -> TensorSpec:
+    return TensorSpec(
+        shape=tuple(map(convert, tensor.shape)),
+        strides=tuple(map(convert, tensor.stride())),
+        dtype=str(tensor.dtype).removeprefix("torch."),
+        storage=tensor.untyped_storage()._cdata,
+        offset=convert(tensor.storage_offset()),
+        overlapping=_overlaps(tensor),
+    )
+
+
+def _overlaps(tensor: torch.Tensor) -> bool:
+    dims = [(hint_of(size), hint_of(stride)) for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
+    reach, indices = 1, 1
+    for size, stride in dims:
+        if stride and size:
+            reach, indices = reach + (size - 1) * stride, indices * size
+    return indices > reach
+
+
+def _layer(node: Node, modules: dict[str, str], prefix: str) -> Layer:
+    layer = Layer("", "")
+    for path, kind in (node.meta.get("nn_module_stack") or {}).values():
+        if path == kind or not (path == prefix or path.startswith(f"{prefix}.") or not prefix):
+            continue
+        name = re.sub(r"@\d+", "", path.removeprefix(prefix).removeprefix("."))
+        type_name = (kind if isinstance(kind, str) else kind.__qualname__).rpartition(".")[2]
+        layer = Layer(name, type_name)
+        modules.setdefault(name, type_name)
+    return layer
+
+
+def with_live_tensors(program: ExportedProgram) -> ExportedProgram:
+    """Run the program once more on its own symbolic tensors: a file keeps sizes, but not which tensors alias."""
+    environment = _shape_environment(program)
+    values = {n: n.meta.get("val") for n in placeholders(program.graph)}
+    mode = next((getattr(v, "fake_mode", None) for v in values.values() if isinstance(v, torch.Tensor)), None)
+    if environment is None or mode is None:
+        raise TraceError("the program has no traced tensors; export it again with torch.export")
+    for node in program.graph.nodes:
+        if node.op == "get_attr":
+            values[node] = getattr(program.graph_module, str(node.target))
+    for node in operations(program.graph):
+        args, kwargs = map_arg((node.args, dict(node.kwargs)), lambda n: values[n])
+        with mode:
+            values[node] = node.meta["val"] = node.target(*args, **kwargs)  # pyright: ignore[reportCallIssue]  # an operator
+    return program

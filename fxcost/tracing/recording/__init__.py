@@ -1,0 +1,1 @@
+"""One run of a model, recorded operator by operator, made a graph, and checked by plain runs."""

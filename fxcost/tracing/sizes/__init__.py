@@ -1,0 +1,1 @@
+"""Sizes that a run carries along: polynomials of the symbols, and what is asked of them."""

@@ -1,0 +1,1 @@
+"""Other counters, and what explains their gaps to ours."""
