@@ -144,7 +144,7 @@ def test_nothing_escapes_from_budgets_that_end_with_the_work(where: Callable[[Ca
 
 TRACED_AFTER = """
 import sys, threading
-from fxcost.budget import BudgetExceeded, within
+from fxcost.tracing.budget import BudgetExceeded, within
 
 def endless():
     while True:

@@ -312,7 +312,7 @@ def test_a_plugin_that_fails_is_named(plugin: Path) -> None:
 
 
 def test_importing_loads_nothing_heavy() -> None:
-    code = "import sys, fxcost.platforms, fxcost.platform_lint; print([m for m in ('torch', 'sympy', 'numpy') if m in sys.modules])"
+    code = "import sys, fxcost.machines.sheets, fxcost.machines.lint; print([m for m in ('torch', 'sympy', 'numpy') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
 

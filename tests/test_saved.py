@@ -27,7 +27,7 @@ def test_a_model_comes_back_as_it_was(small_model: Path, tmp_path: Path) -> None
 def test_traced_and_loaded_models_are_equal(tmp_path: Path) -> None:
     from torch import nn
 
-    from fxcost.api import trace
+    from fxcost.api import load, trace
 
     traced = trace(nn.Linear(4, 4), inputs=("input: float32[B,4]",))
     save(traced, tmp_path / "x.json")

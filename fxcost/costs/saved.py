@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal
 import sympy
 from pydantic import AfterValidator, Field
 
-from fxcost.costs.documents import Document, Record, as_json, parsed, validated
 from fxcost.costs.model import Cost, CostModel, LayerCost, Rung, State
 from fxcost.costs.roles import ROLES
+from fxcost.costs.versioned_json import Document, Record, as_json, parsed, validated
 from fxcost.errors import FxcostError, near_matches, printable
 from fxcost.files import read_file, write_file
 from fxcost.formulas.domain import Condition, Pinned, SymbolRange

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from fxcost.costs.documents import Document, Record, as_json, parsed, validated
 from fxcost.costs.model import CostModel
 from fxcost.costs.saved import SavedModel, to_model, to_record
+from fxcost.costs.versioned_json import Document, Record, as_json, parsed, validated
 from fxcost.files import read_file, write_file
 from fxcost.options import Asked, Mode
 

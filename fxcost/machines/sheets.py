@@ -1,6 +1,6 @@
 """Machines: their peaks, bandwidth and ridges, read from one TOML file each.
 
-A file holds SI figures with the unit in the key, dense peaks only, and a source for each figure; ``specs/l4.toml``
+A file holds SI figures with the unit in the key, dense peaks only, and a source for each figure; ``specs/machines/l4.toml``
 is a good one to start from. A machine runs contractions on its *matrix* unit and all else on its *vector* unit.
 """
 

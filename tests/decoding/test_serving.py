@@ -140,7 +140,7 @@ def book_rows(start: str) -> list[dict[str, str]]:
 
 def eight_chips(tmp_path: Path, bandwidth: str) -> Path:
     """Eight TPU v5e as one machine, with the figures that the book takes."""
-    text = (Path(__file__).parent.parent.parent / "specs" / "tpu-v5e.toml").read_text(encoding="utf-8")
+    text = (Path(__file__).parent.parent.parent / "specs" / "machines" / "tpu-v5e.toml").read_text(encoding="utf-8")
     for old, new in {
         'name = "tpu-v5e"': 'name = "eight-v5e"', "197e12": "1576e12", "393e12": "3152e12", "819e9": bandwidth,
     }.items():  # fmt: skip
