@@ -178,6 +178,41 @@ KINDS = {
 }
 
 
+def _of_each_sample(m: Any, x: Any) -> Any:
+    """Each sample meets kernels of its own, all of them in one convolution of as many groups."""
+    batch, channels, *sizes = x.shape
+    kernels = (
+        m.linear(x.mean((2, 3))[:, :1].expand(batch, WIDTH)).view(batch, -1)[:, :1].expand(batch, 2 * channels * 9)
+    )
+    found = nn.functional.conv2d(
+        x.reshape(1, batch * channels, *sizes), kernels.reshape(-1, channels, 3, 3), groups=batch, padding=1
+    )
+    return found.view(batch, 2, *sizes)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_group_for_each_sample_leaves_the_batch_free(batch: int) -> None:
+    """At a batch of 1 as many groups as an operator has where nobody says, and a call is not told them."""
+    model = Runs(_of_each_sample)
+    costs = trace(model, inputs=("x: float32[B,3,H,W]",), at={"B": batch, "H": 8, "W": 9})
+    assert set(costs.symbols) == {"B", "H", "W"}
+    for sizes in ({"B": 1, "H": 7, "W": 5}, {"B": 3, "H": 4, "W": 6}):
+        with FlopCounterMode(display=False) as counter:
+            model(torch.zeros(sizes["B"], 3, sizes["H"], sizes["W"]))
+        assert counter.get_total_flops() == 2 * costs.at(sizes).total.macs
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_distances_hold_no_size(batch: int) -> None:
+    """Torch's own function asks how many rows there are, and which batches, to pick a kernel."""
+    model = Runs(lambda m, x: torch.cdist(x, m.stack[0]))
+    costs = trace(model, inputs=(f"x: float32[B,S,{WIDTH}]",), at={"B": batch, "S": 30})
+    assert {name: each.low for name, each in costs.symbols.items()} == {"B": 1, "S": 1}
+    for sizes in ({"B": 1, "S": 4}, {"B": 3, "S": 40}):
+        found = model(torch.zeros(sizes["B"], sizes["S"], WIDTH))
+        assert costs.at(sizes).layers[0].outputs[0] == tuple(found.shape)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_tensors_whose_size_is_data_are_refused_by_name(kind: str) -> None:
     with pytest.raises(TraceError, match=f"the model makes {kind} tensors .*depends on their data") as raised:

@@ -227,6 +227,15 @@ def _grid(theta: torch.Tensor, size: Sequence[Any], _align_corners: bool) -> tor
     return theta.new_empty((size[0], *size[2:], len(size) - 2))
 
 
+def _distances(one: torch.Tensor, other: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+    """One for each row of the first with each of the second; torch's own function asks how many there are to pick a kernel."""
+    rows, columns = (_sizes(each)[:-2] for each in (one, other))
+    if one.shape[-1] != other.shape[-1] or (rows and columns and rows != columns):
+        return aten.cdist.default(one, other, *others, **named)
+    batch = one.shape[:-2] if rows else other.shape[:-2]
+    return one.new_empty((*batch, one.shape[-2], other.shape[-2]))
+
+
 NO_REDUCTION = 0
 """torch's number for losses that are given for each target."""
 
@@ -272,6 +281,7 @@ SHAPES: Mapping[Any, Callable[..., Any]] = {
     aten.feature_dropout.default: _dropped,
     aten._grouped_mm.default: _grouped,
     aten.affine_grid_generator.default: _grid,
+    aten.cdist.default: _distances,
     **dict.fromkeys((aten.cross_entropy_loss.default, aten.nll_loss_nd.default, aten.nll_loss.default), _of_classes),
     aten.nll_loss2d.default: _of_classes,
     aten.hinge_embedding_loss.default: _hinged,
