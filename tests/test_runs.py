@@ -356,6 +356,8 @@ READS: dict[str, tuple[Callable[[Any], Any], int]] = {
     "the greater of two": (lambda lengths: torch.max(lengths // 2, lengths)[0].item(), 9),
     "the greater of both": (lambda lengths: torch.maximum(lengths // 2, lengths)[0].item(), 9),
     "the lesser of two": (lambda lengths: torch.min(lengths, lengths - 2)[0].item(), 7),
+    "filled with a number": (lambda lengths: torch.full_like(lengths, 4).max().item(), 4),
+    "filled with a size": (lambda lengths: int(torch.full((3,), lengths.shape[0] + 1, dtype=torch.int64)[0]), 3),
     "of code": (lambda lengths: torch.tensor([3, 7, 5]).sort().values[1].item(), 5),
 }
 

@@ -105,6 +105,7 @@ class Surroundings(TorchFunctionMode):
         if func not in _OF_VALUES:
             args = numbers.plain(args)
         self.made.append(func(*args, **{**kwargs, "device": META}))
+        numbers.filled(name, args, kwargs, self.made[-1])
         if func in _OF_VALUES and args:
             keep_ends(self.made[-1], ends_of(args[0]))
             whole = not self.made[-1].is_floating_point()

@@ -106,6 +106,8 @@ def follow(name: str, func: Any, args: Any, kwargs: Mapping[str, Any], result: A
 
     Tells whether it wrote over numbers that were known, by its name or by ``out``.
     """
+    if filled(name, args, kwargs, result):
+        return False
     given = [*tensors_in(args), *tensors_in(kwargs)]
     known = {id(each): known_of(each) for each in given}
     if not any(known.values()):
@@ -126,6 +128,22 @@ def follow(name: str, func: Any, args: Any, kwargs: Mapping[str, Any], result: A
         if number is not None and not each.is_floating_point():
             keep(each, number)
     return False
+
+
+_FILLS: Mapping[str, int] = {"full": 1, "full_like": 1, "new_full": 2}
+"""Functions that fill a tensor with a number, and which of their arguments it is."""
+
+
+def filled(name: str, args: Any, kwargs: Mapping[str, Any], result: Any) -> bool:
+    """Write on a result that it is filled with one whole number, and tell whether it is."""
+    place = _FILLS.get(name)
+    if place is None or kwargs.get("out") is not None or result.is_floating_point():
+        return False
+    number = args[place] if len(args) > place else kwargs.get("fill_value")
+    if type(number) not in (int, torch.SymInt):
+        return False
+    keep(result, Known(number))
+    return True
 
 
 _OF_NO_INPUT = ("empty", "new_empty", "rand", "bernoulli", "multinomial", "poisson")
