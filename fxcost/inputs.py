@@ -7,17 +7,17 @@ from functools import partial
 from math import prod
 from typing import Any, cast
 
+from fxcost.dtypes import DTYPES
 from fxcost.errors import FxcostError, near_matches
 
 NAME = re.compile(r"[A-Za-z_]\w*\Z", re.ASCII)
-DTYPES = (
-    "float64", "float32", "float16", "bfloat16",
-    "int64", "int32", "int16", "int8", "uint8", "bool",
-    "complex64", "complex128",
-)  # fmt: skip
 
 BATCH_SIZE = "B"
 """The symbol that stands for the number of samples in one call."""
+
+
+_OF_INPUTS = tuple(name for name in DTYPES if not name.startswith(("q", "bits")))
+"""Dtypes of tensors that torch makes without more being said, such as a scale."""
 
 
 @dataclass(frozen=True)
@@ -174,12 +174,12 @@ def parse_input(text: str) -> InputSpec:
     name, dtype, dims, value = match.groups()
     if dims is None and (dtype, value is None) != (NUMBER, False):
         raise FxcostError(
-            f"--input {name}: a tensor is given by its dtype and sizes, such as '{name}: {dtype if dtype in DTYPES else 'float32'}[B,16]'; "
+            f"--input {name}: a tensor is given by its dtype and sizes, such as '{name}: {dtype if dtype in _OF_INPUTS else 'float32'}[B,16]'; "
             f"a number as '{name}: int = 4'"
         )
-    if dtype not in DTYPES and dims is not None:
+    if dtype not in _OF_INPUTS and dims is not None:
         raise FxcostError(
-            f"--input {name}: unknown dtype {dtype!r}{near_matches(dtype, DTYPES)}; one of {', '.join(DTYPES)}"
+            f"--input {name}: unknown dtype {dtype!r}{near_matches(dtype, _OF_INPUTS)}; any of torch, such as float32, bfloat16, int64 or bool"
         )
     if value is not None and "int" not in dtype:
         raise FxcostError(f"--input {name}: a value is given to whole numbers alone, such as '{name}: int64[B] = T'")

@@ -47,7 +47,7 @@ def test_the_checkout_has_its_symlinks(name: str) -> None:
 
 
 ORDER = (
-    "errors", "files", "inputs", "user_code", "formulas", "graph", "ops", "tracing", "models", "passes", "costs",
+    "errors", "dtypes", "files", "inputs", "user_code", "formulas", "graph", "ops", "tracing", "models", "passes", "costs",
     "machines", "options", "roofline", "verify", "drift", "plugins", "reports", "api", "regression", "cli", "pytest_plugin", "__main__",
 )  # fmt: skip
 """The folders and modules of fxcost, each of which imports those before it alone."""

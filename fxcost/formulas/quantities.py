@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import sympy
 
+from fxcost.dtypes import DTYPES
 from fxcost.errors import FxcostError, near_matches
 from fxcost.formulas.evaluation import compile_expression, total
 
@@ -42,12 +43,7 @@ def fault_of(value: int | Fraction, point: Mapping[str, int], *, whole: bool) ->
 Counts = Mapping[str, Mapping[str, Quantity]]
 """Element counts by role (``weight``, ``state``, ``activation``), then by dtype."""
 
-DTYPE_BITS: Mapping[str, int] = {
-    "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "float8_e4m3fn": 8, "float8_e5m2": 8,
-    "float8_e4m3fnuz": 8, "float8_e5m2fnuz": 8, "float8_e8m0fnu": 8, "float4_e2m1fn_x2": 8,
-    "int64": 64, "int32": 32, "int16": 16, "int8": 8, "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64, "bool": 8,
-    "complex32": 32, "complex64": 64, "complex128": 128,
-}  # fmt: skip
+DTYPE_BITS: Mapping[str, int] = {name: each.bits for name, each in DTYPES.items()}
 """Bits of one stored element of each torch dtype."""
 
 

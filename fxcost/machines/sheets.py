@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from fxcost.dtypes import DTYPES
 from fxcost.errors import FxcostError, near_matches, printable
 from fxcost.files import read_file
 from fxcost.machines.units import (
@@ -48,11 +49,8 @@ PRECISION_BITS: Mapping[str, int] = MappingProxyType(
 
 
 PRECISION_OF_DTYPE: Mapping[str, str] = MappingProxyType(
-    {
-        "float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16",
-        "float8_e4m3fn": "fp8", "float8_e5m2": "fp8", "int8": "int8",
-    }
-)  # fmt: skip
+    {name: each.precision for name, each in DTYPES.items() if each.precision}
+)
 
 BFLOAT16_PRODUCTS = (
     "float32 products run on the matrix unit of a TPU in bfloat16, the default precision of JAX and XLA there "

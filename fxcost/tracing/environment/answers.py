@@ -6,6 +6,7 @@
 
 import re
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NoReturn
@@ -16,6 +17,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.overrides import TorchFunctionMode
 from torch.utils import _device
 
+from fxcost.dtypes import DTYPES
 from fxcost.tracing.environment import known_values as numbers
 from fxcost.tracing.environment.messages import is_message
 from fxcost.tracing.environment.value_bounds import Ends, ends_of, keep_ends, places_in
@@ -188,11 +190,9 @@ def reads_data(func: Any) -> bool:
     return bool(tags & set(func.tags)) or bool(given & {"Scalar", "number", "bool", "int", "float"})
 
 
-_NUMBERS = (
-    torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8, torch.int16,
-    torch.int32, torch.int64, torch.complex64, torch.complex128,
-)  # fmt: skip
-_TYPES = {dtype: torch.empty(0, dtype=dtype).type() for dtype in _NUMBERS}
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of dtypes that torch is giving up
+    _TYPES = {dtype: torch.empty(0, dtype=dtype).type() for dtype in (getattr(torch, name) for name in DTYPES)}
 """What torch calls the type of a tensor of each dtype on the CPU."""
 _LAYOUT = frozenset({_Property.is_contiguous, _Property.stride})
 
