@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import sympy
 from torch.fx import Graph, Node
 
-from fxcost.graph import LAYER, OUTPUTS, Key
+from fxcost.graph import LAYER, Key
 from fxcost.graph.pipeline import Pass, graph_pass, per_kind
-from fxcost.ops.rules import MULTIPLY_ADD, Call, Coverage, Rule, Unit, Verdict, amount_of, judge, telling_layer, unit_of
+from fxcost.ops.rules import MULTIPLY_ADD, Call, Coverage, Rule, Unit, Verdict, amount_of, telling_layer, unit_of
+from fxcost.passes.verdict import VERDICT
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ ZERO = sympy.Integer(0)
 def flops_pass(*, causal_skip: bool = False) -> Pass[Flops]:
     """The arithmetic pass; with ``causal_skip`` causal attention counts only the pairs that its mask keeps."""
 
-    @graph_pass(provides=FLOPS, requires=(OUTPUTS, LAYER))
+    @graph_pass(provides=FLOPS, requires=(VERDICT, LAYER))
     def flops(graph: Graph) -> Mapping[Node, Flops]:
         def work(node: Node) -> Flops:
             with telling_layer(node):
-                return _work(judge(node), causal_skip)
+                return _work(VERDICT[node], causal_skip)
 
         return per_kind(graph, work)
 

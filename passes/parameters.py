@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from torch.fx import Graph, Node
 
 from fxcost.graph import OUTPUTS, PARAMETER, WEIGHT, Key, operations, placeholders
-from fxcost.graph.pipeline import graph_pass, per_kind
-from fxcost.ops.rules import judge
+from fxcost.graph.pipeline import graph_pass
+from fxcost.passes.verdict import VERDICT
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Parameters:
 PARAMETERS: Key[Parameters] = Key("fxcost.parameters")
 
 
-@graph_pass(provides=PARAMETERS, requires=(OUTPUTS, WEIGHT))
+@graph_pass(provides=PARAMETERS, requires=(VERDICT, OUTPUTS, PARAMETER))
 def parameters(graph: Graph) -> Mapping[Node, Parameters]:
     """Count parameters by the storage they live in, so that a view of one is still that one."""
     sizes = _sizes(graph)
@@ -36,9 +36,10 @@ def parameters(graph: Graph) -> Mapping[Node, Parameters]:
 
 def used_storages(graph: Graph) -> Mapping[Node, set[int]]:
     """The storages that each operation works on; none for one that only makes a view."""
-    free = per_kind(graph, lambda node: judge(node).coverage == "free")
     return {
-        node: set() if free[node] else {tensor.storage for source in node.all_input_nodes for tensor in OUTPUTS[source]}
+        node: set()
+        if VERDICT[node].coverage == "free"
+        else {tensor.storage for source in node.all_input_nodes for tensor in OUTPUTS[source]}
         for node in operations(graph)
     }
 

@@ -9,7 +9,8 @@ from torch.fx import Graph, Node
 
 from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, Key, TensorSpec, placeholders
 from fxcost.graph.pipeline import Pass, graph_pass, per_kind
-from fxcost.ops.rules import Call, Verdict, amounts_of, judge, telling_layer
+from fxcost.ops.rules import Call, Verdict, amounts_of, telling_layer
+from fxcost.passes.verdict import VERDICT
 
 Attention = Literal["fused", "math"]
 Counts = dict[str, dict[str, sympy.Expr]]
@@ -30,7 +31,7 @@ TRAFFIC: Key[Traffic] = Key("fxcost.traffic")
 def traffic_pass(*, attention: Attention = "fused") -> Pass[Traffic]:
     """The traffic pass; with ``attention="math"`` attention also moves its score matrix."""
 
-    @graph_pass(provides=TRAFFIC, requires=(OUTPUTS, WEIGHT, LAYER))
+    @graph_pass(provides=TRAFFIC, requires=(VERDICT, OUTPUTS, WEIGHT, STATE, LAYER))
     def traffic(graph: Graph) -> Mapping[Node, Traffic]:
         roles = _roles(graph)
 
@@ -40,7 +41,7 @@ def traffic_pass(*, attention: Attention = "fused") -> Pass[Traffic]:
 
         def moved(node: Node) -> Traffic:
             with telling_layer(node):
-                return _moved(judge(node), roles, attention)
+                return _moved(VERDICT[node], roles, attention)
 
         return per_kind(graph, moved, apart=roles_of)
 

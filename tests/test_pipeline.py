@@ -1,13 +1,18 @@
 """The chain of passes: refused when it cannot run, and when a pass breaks its promise."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from torch import nn
 from torch.fx import Graph, Node
 
-from fxcost.graph import Key, operations
+from fxcost.graph import LAYER, OUTPUTS, SIZE, Key, operations
 from fxcost.graph.pipeline import Pass, Pipeline, PipelineError, graph_pass
+from fxcost.inputs import Arguments, InputSpec
+from fxcost.passes import flops, parameters, traffic, verdict
+from fxcost.tracing import record_module
 
 COLOUR: Key[str] = Key("test.colour")
 WEIGHT: Key[int] = Key("test.weight")
@@ -65,3 +70,33 @@ def test_a_table_that_misses_an_operation_is_refused() -> None:
     lazy: Pass[int] = Pass("lazy", WEIGHT, (), lambda graph: {next(operations(graph)): 1})
     with pytest.raises(PipelineError, match="pass lazy gives no test.weight for abs_2"):
         Pipeline((lazy,)).run(graph_of_two())
+
+
+def test_a_pass_that_reads_what_it_does_not_declare_is_named() -> None:
+    @graph_pass(provides=Key[int]("test.counted"), requires=(OUTPUTS,))
+    def counted(graph: Graph) -> Mapping[Node, int]:
+        return {node: LAYER in node.meta or len(LAYER[node].module) for node in operations(graph)}
+
+    with pytest.raises(PipelineError, match="pass counted: it reads fxcost.layer, which is not among the keys"):
+        Pipeline((counted,)).run(graph_of_two())
+    with pytest.raises(KeyError):
+        LAYER[next(operations(graph_of_two()))]  # whoever is no pass reads what it likes
+
+
+OURS: tuple[Pass[Any], ...] = (verdict, parameters, flops, traffic)
+SOMETIMES = {LAYER, SIZE}
+"""Read where a rule fails, or an exported program computes with sizes."""
+
+
+def traced() -> Graph:
+    module = nn.Linear(4, 4, device="meta")
+    given = Arguments((InputSpec("input", "float32", ("B", 4)),))
+    return record_module(module, given, {"B": 4}, {"B": 1}, 60.0).graph
+
+
+@pytest.mark.parametrize(("each", "key"), [(p, k) for p in OURS for k in p.requires if k not in SOMETIMES])
+def test_passes_of_ours_read_what_they_declare_and_no_more(each: Pass[Any], key: Key[Any]) -> None:
+    Pipeline(OURS).run(traced())
+    less = replace(each, requires=tuple(k for k in each.requires if k != key))
+    with pytest.raises(PipelineError, match=f"pass {each.name}: it reads {key.name}"):
+        Pipeline(tuple(less if one is each else one for one in OURS)).run(traced())

@@ -30,6 +30,7 @@ from fxcost.models.references import load_source
 from fxcost.passes.flops import flops_pass
 from fxcost.passes.parameters import parameters
 from fxcost.passes.traffic import Attention, traffic_pass
+from fxcost.passes.verdict import verdict
 from fxcost.tracing import (
     Traced,
     arguments_like,
@@ -105,6 +106,7 @@ def _costed(source: Source, request: Request, warn: Callable[[str], None]) -> Co
     traced = within_tables(source, traced)
     Pipeline(
         (
+            verdict,
             parameters,
             flops_pass(causal_skip=request.causal_skip),
             traffic_pass(attention=request.attention),

@@ -9,9 +9,9 @@ from torch.fx import Graph, Node
 
 from fxcost.costs.model import SKIPPED_IN, operator_name
 from fxcost.graph import OUTPUTS, WEIGHT, TensorSpec, operations, placeholders
-from fxcost.ops.rules import call_of
 from fxcost.passes.flops import FLOPS
 from fxcost.passes.traffic import Attention
+from fxcost.passes.verdict import VERDICT
 
 FUSED = "no score matrix in memory, softmax not counted"
 UNFUSED = "the score matrix goes through memory"
@@ -61,7 +61,7 @@ def _masked(fused: Collection[Node], written: int, asked: bool) -> str:
 
 def _is_masked(fused: Node) -> bool:
     """Whether a fused call reads a number for each key; attention sinks are one for each head."""
-    call = call_of(fused)
+    call = VERDICT[fused].call
     mask = call.arguments.get("attn_mask", call.arguments.get("attn_bias")) if call else None
     return isinstance(mask, TensorSpec) and mask.shape[-1] != 1
 
@@ -91,7 +91,7 @@ def _is_contraction(node: Node) -> bool:
 
 def _factors(node: Node, weights: Collection[int]) -> list[TensorSpec]:
     """What a product multiplies that is no weight; what it adds is no factor."""
-    call = call_of(node)
+    call = VERDICT[node].call
     addend = _addend(node)
     return (
         [t for name, t in call.tensors if t.storage not in weights and not (addend and name == "self")] if call else []

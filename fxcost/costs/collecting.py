@@ -22,10 +22,10 @@ from fxcost.formulas.expressions import to_text
 from fxcost.formulas.quantities import as_expr
 from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, operations, placeholders
 from fxcost.graph.pipeline import Pass, PipelineError
-from fxcost.ops.rules import call_of
 from fxcost.passes.flops import FLOPS
 from fxcost.passes.parameters import PARAMETERS, unused_parameters
 from fxcost.passes.traffic import TRAFFIC
+from fxcost.passes.verdict import VERDICT
 from fxcost.tracing import Traced
 from fxcost.tracing.source import Source
 
@@ -95,7 +95,7 @@ def _state(source: Source, graph: Graph) -> State | None:
 
 def _row(node: Node, name: str, extra: tuple[Pass[Any], ...]) -> LayerCost:
     work, moved, held = FLOPS[node], TRAFFIC[node], PARAMETERS[node]
-    call = call_of(node)
+    call = VERDICT[node].call
     return LayerCost(
         name=name,
         module=LAYER[node].module,

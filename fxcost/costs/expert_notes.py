@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 from torch.fx import Graph, Node
 
 from fxcost.graph import LAYER, OUTPUTS, WEIGHT, operations, placeholders
-from fxcost.ops.rules import call_of
 from fxcost.passes.flops import FLOPS
+from fxcost.passes.verdict import VERDICT
 
 BATCHED = frozenset({"aten.bmm.default", "aten.matmul.default", "aten.baddbmm.default"})
 
@@ -42,6 +42,6 @@ def _all_multiplied(graph: Graph) -> Iterator[tuple[Node, int]]:
 
 def _experts(node: Node, weights: Collection[int]) -> int:
     """How many matrices of a weight a product takes; 0 where it takes none."""
-    call = call_of(node)
+    call = VERDICT[node].call
     held = [tensor for _, tensor in call.tensors if tensor.storage in weights] if call else []
     return next((int(t.shape[0]) for t in held if len(t.shape) == 3 and t.shape[0].is_Integer), 0)

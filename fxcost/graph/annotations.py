@@ -1,14 +1,33 @@
 """What passes read and write on the nodes of a traced graph."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import sympy
 from torch.fx import Graph, Node
 
 T = TypeVar("T")
+
+
+class UndeclaredKeyError(Exception):
+    """A pass reads what it does not declare; the pipeline tells it as an error of the pass."""
+
+
+_declared: ContextVar[frozenset[str] | None] = ContextVar("declared", default=None)
+
+
+@contextmanager
+def reading_only(keys: Iterable["Key[Any]"]) -> Generator[None]:
+    """Raise `UndeclaredKeyError` for any other key that is read while this lasts."""
+    before = _declared.set(frozenset(key.name for key in keys))
+    try:
+        yield
+    finally:
+        _declared.reset(before)
 
 
 @dataclass(frozen=True)
@@ -18,10 +37,17 @@ class Key(Generic[T]):
     name: str
 
     def __getitem__(self, node: Node) -> T:
+        self._check()
         return node.meta[self.name]
 
     def __contains__(self, node: Node) -> bool:
+        self._check()
         return self.name in node.meta
+
+    def _check(self) -> None:
+        declared = _declared.get()
+        if declared is not None and self.name not in declared:
+            raise UndeclaredKeyError(f"it reads {self.name}, which is not among the keys that it requires")
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,25 @@ from typing import Any, Generic, TypeVar, cast
 from torch.fx import Graph, Node
 
 from fxcost.errors import FxcostError
-from fxcost.graph import KIND, LAYER, OUTPUTS, SIZE, WEIGHT, Key, operations
+from fxcost.graph.annotations import (
+    KIND,
+    LAYER,
+    OUTPUTS,
+    PARAMETER,
+    REACH,
+    SIZE,
+    STATE,
+    WEIGHT,
+    Key,
+    UndeclaredKeyError,
+    operations,
+    reading_only,
+)
 from fxcost.user_code import users_code
 
 T = TypeVar("T")
 
-TRACED: tuple[Key[Any], ...] = (OUTPUTS, SIZE, LAYER, WEIGHT)
+TRACED: tuple[Key[Any], ...] = (OUTPUTS, SIZE, LAYER, WEIGHT, PARAMETER, REACH, STATE)
 """What tracing has written before the first pass runs."""
 
 
@@ -85,7 +98,7 @@ class Pipeline:
         """
         for each in self.passes:
             with users_code(f"pass {each.name}"):
-                table = each.annotate(graph)
+                table = _annotated(each, graph)
             if not isinstance(cast("object", table), Mapping):
                 raise PipelineError(f"pass {each.name} returns a {type(table).__name__}, not a table of operations")
             missed = [node.name for node in operations(graph) if node not in table]
@@ -93,6 +106,14 @@ class Pipeline:
                 raise PipelineError(f"pass {each.name} gives no {each.provides.name} for {_some(missed)}")
             for node, value in table.items():
                 node.meta[each.provides.name] = value
+
+
+def _annotated(each: Pass[T], graph: Graph) -> Mapping[Node, T]:
+    try:
+        with reading_only((*each.requires, KIND)):  # what operations are alike by is for `per_kind`, and no annotation
+            return each.annotate(graph)
+    except UndeclaredKeyError as error:
+        raise PipelineError(f"pass {each.name}: {error}") from error
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:
