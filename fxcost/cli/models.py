@@ -11,6 +11,7 @@ from fxcost.errors import FxcostError
 from fxcost.options import Asked, Attention, Mode
 
 if TYPE_CHECKING:
+    from fxcost.costs.analysis import Look
     from fxcost.costs.model import CostModel
     from fxcost.costs.retracing import Traces
     from fxcost.roofline.points import Machine
@@ -25,10 +26,15 @@ USUAL_SIZE = 64
 """What a symbol that is solved for is traced at where no usual size is known for it: its formulas hold for others too."""
 
 
-def traces_of(model: str, asked: Asked, tried: Mapping[str, Sequence[int]] | None = None) -> "Traces":
+def traces_of(
+    model: str,
+    asked: Asked,
+    tried: Mapping[str, Sequence[int]] | None = None,
+    look: "Look | None" = None,
+) -> "Traces":
     """The costs of a model reference, traced now and again for other sizes, or of a saved file.
 
-    A symbol whose sizes are ``tried``, or that is solved for where these are none, needs no usual size.
+    The graph is shown to ``look``. A symbol whose sizes are ``tried``, or that is solved for where these are none, needs no usual size.
     """
     from fxcost.costs.retracing import Traces
 
@@ -56,6 +62,7 @@ def traces_of(model: str, asked: Asked, tried: Mapping[str, Sequence[int]] | Non
             passes,
             tuple(asked.leaves or ()),
             asked.mode.value,
+            look,
         )
         source = load_source(model, settings_of(asked.settings), specs)
         largest = {name: max(sizes, default=USUAL_SIZE) for name, sizes in (tried or {}).items()}
@@ -68,7 +75,7 @@ def traces_of(model: str, asked: Asked, tried: Mapping[str, Sequence[int]] | Non
     def again(sizes: Mapping[str, int]) -> "CostModel":
         with progress(f"tracing {model} again at {', '.join(f'{name}={size}' for name, size in sizes.items())}"):
             symbolic = ",".join(first.symbols)
-            return trace_source(source, replace(request, symbolic=symbolic, sizes=sizes), lambda _: None)
+            return trace_source(source, replace(request, symbolic=symbolic, sizes=sizes, look=None), lambda _: None)
 
     return Traces(first, again)
 

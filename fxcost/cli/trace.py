@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from fxcost.cli.models import costs_of, point_of
+from fxcost.cli.models import costs_of, is_saved, point_of, traces_of
 from fxcost.cli.terminal import form_of, print_report, say
-from fxcost.errors import FxcostError
+from fxcost.errors import FxcostError, printable
 from fxcost.options import Asked, By, Form, Format, Model, Precision, Top, model_command
 
 
@@ -23,6 +23,10 @@ def trace(
     top: Top = None,
     precision: Precision = None,
     form: Format = None,
+    graph: Annotated[
+        bool,
+        typer.Option("--graph", help="Show the traced graph instead: operations, tensors, and what each pass found."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -38,6 +42,24 @@ def trace(
     from fxcost.machines.sheets import precision_named
     from fxcost.reports.costs import cost_report
 
+    if graph:
+        others = {
+            "--by": by is not By.layer,
+            "--depth": depth,
+            "--top": top,
+            "--precision": precision,
+            "--format": form,
+        }
+        _print_graph(
+            model,
+            asked,
+            [
+                name
+                for name, given in {**others, "--output": output}.items()
+                if given is not None and given is not False
+            ],
+        )
+        return
     shown = form_of(form, output)
     saves = output is not None and form is None and shown is Form.json
     stored = precision and precision_named(precision)
@@ -57,6 +79,19 @@ def trace(
         say(f"saved {output}: {len(costs.layers)} operations of {costs.ref}")
         return
     print_report(report, shown, output)
+
+
+def _print_graph(model: str, asked: Asked, others: list[str]) -> None:
+    """Print the graph of a model. Raises `FxcostError` for a saved file, and for options of a report."""
+    from fxcost.reports.graph import graph_text
+
+    if others:
+        raise FxcostError(f"--graph prints the graph and no report; leave {', '.join(others)} out")
+    if is_saved(model):
+        raise FxcostError(f"--graph needs the model: {model} holds formulas that were traced already")
+    texts: list[str] = []
+    traces_of(model, asked, look=lambda graph, annotations: texts.append(graph_text(graph, annotations)))
+    print(*map(printable, texts[-1].split("\n")), sep="\n")
 
 
 @model_command

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import sympy
 import torch
+from torch.fx import Graph
 
 from fxcost.costs.attention_notes import attention_notes
 from fxcost.costs.cache_copies import refuse_copies
@@ -54,6 +55,10 @@ Mode = Literal["forward", "decode"]
 DECODE_INPUTS = "decoding has inputs of its own, a token for each sequence and a cache; leave the others out"
 
 
+Look = Callable[[Graph, tuple[str, ...]], None]
+"""Is given a graph, and the names of its annotations."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What to trace a model for."""
@@ -69,6 +74,8 @@ class Request:
     leaves: tuple[str, ...] = ()
     """Paths of submodules, each counted as one unknown call."""
     mode: Mode = "forward"
+    look: Look | None = None
+    """Is shown the graph once all passes have run."""
 
 
 def trace_source(source: Source, request: Request, warn: Callable[[str], None]) -> CostModel:
@@ -104,15 +111,16 @@ def _costed(source: Source, request: Request, warn: Callable[[str], None]) -> Co
             materialized(source.module, source.arguments, sizes)
         source, traced = _run(source, sizes, multiples, request, warn)
     traced = within_tables(source, traced)
-    Pipeline(
-        (
-            verdict,
-            parameters,
-            flops_pass(causal_skip=request.causal_skip),
-            traffic_pass(attention=request.attention),
-            *request.passes,
-        )
-    ).run(traced.graph)
+    passes = (
+        verdict,
+        parameters,
+        flops_pass(causal_skip=request.causal_skip),
+        traffic_pass(attention=request.attention),
+        *request.passes,
+    )
+    Pipeline(passes).run(traced.graph)
+    if request.look:
+        request.look(traced.graph, tuple(each.provides.name for each in passes))
     model = collect(source, traced, sizes, _assumptions(source, request, traced), request.passes)
     model.check()
     if request.mode == "decode":

@@ -1,0 +1,115 @@
+"""The annotated graph as text, read from the command line."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., tuple[int, str, str]]
+
+MODELS = """
+import fxcost, torch
+from fxcost.graph import OUTPUTS, operations
+from torch import nn
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Linear(8, 4)
+    def forward(self, x):
+        return self.head(self.conv(x).relu_().mean((2, 3)).view(-1, 8))
+
+class Steps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.LSTM(4, 4)
+    def forward(self, x):
+        return self.inner(x)[0]
+
+@fxcost.graph_pass(provides=fxcost.Key("mine.results"), requires=(OUTPUTS,))
+def results(graph):
+    return {node: len(OUTPUTS[node]) for node in operations(graph)}
+"""
+
+SMALL = """\
+input_0: float32[B,3,H,W] @0  input
+conv_weight: float32[8,3,3,3] @1  weight conv.weight
+head_weight: float32[4,8] @2  weight head.weight
+head_bias: float32[4] @3  weight head.bias
+
+conv2d_default: float32[B,8,H,W] @4 = aten.conv2d.default(input_0, conv_weight, stride=[1,1], padding=[1,1], dilation=[1,1], groups=1)
+    in conv (Conv2d)
+    fxcost.verdict: coverage=counted rule=convolution
+    fxcost.parameters: count=216
+    fxcost.flops: flops=432*B*H*W macs=216*B*H*W unit=matrix coverage=counted rule=convolution
+    fxcost.traffic: reads={activation={float32=3*B*H*W}, weight={float32=216}} writes={activation={float32=8*B*H*W}}
+
+relu__default: float32[B,8,H,W] @4 = aten.relu_.default(conv2d_default)
+    in the model (Small)
+    fxcost.verdict: coverage=counted rule=1 per output
+    fxcost.flops: flops=8*B*H*W unit=vector coverage=counted rule=1 per output
+    fxcost.traffic: reads={activation={float32=8*B*H*W}} writes={activation={float32=8*B*H*W}}
+
+mean_dim: float32[B,8] @5 = aten.mean.dim(relu__default, dim=[2,3], keepdim=False)
+    in the model (Small)
+    fxcost.verdict: coverage=counted rule=mean
+    fxcost.flops: flops=8*B + 8*B*H*W unit=vector coverage=counted rule=mean
+    fxcost.traffic: reads={activation={float32=8*B*H*W}} writes={activation={float32=8*B}}
+
+view_default: float32[B,8] @5 = aten.view.default(mean_dim, size=[-1,8])
+    in the model (Small)
+    fxcost.verdict: coverage=free rule=free
+    fxcost.flops: unit=vector coverage=free rule=free
+
+linear_default: float32[B,4] @6 = aten.linear.default(view_default, head_weight, head_bias)
+    in head (Linear)
+    fxcost.verdict: coverage=counted rule=linear
+    fxcost.parameters: count=36
+    fxcost.flops: flops=64*B macs=32*B unit=matrix coverage=counted rule=linear
+    fxcost.traffic: reads={activation={float32=8*B}, weight={float32=36}} writes={activation={float32=4*B}}
+"""
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    path = tmp_path / "models.py"
+    path.write_text(MODELS)
+    return path
+
+
+def test_operations_stand_with_their_tensors_and_what_passes_found(models: Path, fxcost_command: Command) -> None:
+    code, out, said = fxcost_command(
+        "trace", f"{models}:Small", "--graph", "-i", "x: float32[B,3,H,W]", "--at", "H=8,W=8"
+    )
+    assert code == 0, said
+    assert out == SMALL
+
+
+def test_all_results_of_an_operation_are_shown_and_passes_of_others(models: Path, fxcost_command: Command) -> None:
+    asked = ("--graph", "-i", "x: float32[T,B,4]", "--at", "T=5", "--plugin", models)
+    code, out, said = fxcost_command("trace", f"{models}:Steps", *asked)
+    assert code == 0, said
+    line, *below = out[out.index("lstm_input") :].splitlines()
+    assert line.startswith("lstm_input: float32[T,B,4] @7, float32[1,B,4] @8, float32[1,B,4] @9 = aten.lstm.input(")
+    assert "    in inner (LSTM)" in below
+    assert "    mine.results: 3" in below
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (("--top", "3"), "--graph prints the graph and no report; leave --top out"),
+        (("--by", "op", "-f", "csv"), "leave --by, --format out"),
+        (("-o", "graph.txt"), "leave --output out"),
+    ],
+)
+def test_what_a_graph_is_not_printed_with_is_told(asked: tuple[str, ...], words: str, fxcost_command: Command) -> None:
+    code, out, said = fxcost_command("trace", "resnet18", "--graph", *asked)
+    assert (code, out) == (1, "")
+    assert words in said
+
+
+def test_a_saved_file_has_no_graph(small_model: Path, fxcost_command: Command) -> None:
+    code, out, said = fxcost_command("trace", small_model, "--graph")
+    assert (code, out) == (1, "")
+    assert "holds formulas that were traced already" in said
