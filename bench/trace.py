@@ -35,9 +35,9 @@ from fxcost.tracing.source import Source
 from fxcost.tracing.stack_room import with_room
 from fxcost.verify.counters import (
     COUNTERS,
+    CountedIn,
     Counter,
     Device,
-    Unit,
     apart,
     callable_by_position,
     example_inputs,
@@ -84,7 +84,7 @@ class Answer:
     """What a counter said of a model, and how long it took to say it."""
 
     count: float
-    unit: Unit
+    unit: CountedIn
     seconds: float
     device: Device
 

@@ -41,7 +41,7 @@ Dimension = int | str | Positions
 
 
 @dataclass(frozen=True)
-class Value:
+class InputValue:
     """What whole numbers of an input are where a symbol has a size: ``S-1``, ``2*S``, ``S//2+1``."""
 
     symbol: str
@@ -76,12 +76,12 @@ class InputSpec:
     dims: tuple[Dimension, ...]
     state: bool = False
     """Whether it is a part of the cache that one step of decoding hands to the next."""
-    value: int | Value | None = None
+    value: int | InputValue | None = None
     """Of an input of whole numbers what each of them is, where that is known."""
 
     def number(self, sizes: Mapping[str, Any]) -> Any:
         """Its value where the symbols have these sizes, else None."""
-        return self.value.number(sizes[self.value.symbol]) if isinstance(self.value, Value) else self.value
+        return self.value.number(sizes[self.value.symbol]) if isinstance(self.value, InputValue) else self.value
 
     def shape(self, sizes: Mapping[str, Any], least: Callable[[Any, int], Any] = min) -> list[Any]:
         """The sizes of its dimensions where the symbols have these."""
@@ -126,11 +126,11 @@ class Arguments:
         return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
-def _symbol(size: Dimension | Value | None) -> Any:
+def _symbol(size: Dimension | InputValue | None) -> Any:
     """The name of the symbol that a size or value is made of, if any."""
     if isinstance(size, Positions):
         return size.past
-    return size.symbol if isinstance(size, Value) else size
+    return size.symbol if isinstance(size, InputValue) else size
 
 
 def _leaves(value: Any) -> Iterator[InputSpec]:
@@ -190,7 +190,7 @@ def parse_input(text: str) -> InputSpec:
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w+|\[\w+\])*", re.ASCII)
 
 
-def _value(name: str, text: str) -> int | Value:
+def _value(name: str, text: str) -> int | InputValue:
     if not text.strip("0"):
         return 0
     if number := _size(text, f"--input {name}"):
@@ -202,7 +202,7 @@ def _value(name: str, text: str) -> int | Value:
     factors = [1 if each is None else _size(each, f"--input {name}") for each in (times, over, plus or "1")]
     if None in factors:
         raise FxcostError(f"--input {name}: {text!r} multiplies, divides or adds 0; leave that out")
-    return Value(symbol, factors[0] or 1, factors[1] or 1, int(f"{sign}{factors[2]}") if sign else 0)
+    return InputValue(symbol, factors[0] or 1, factors[1] or 1, int(f"{sign}{factors[2]}") if sign else 0)
 
 
 def as_called(specs: Iterable[InputSpec]) -> dict[str, Any]:

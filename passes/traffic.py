@@ -13,7 +13,7 @@ from fxcost.ops.rules import Call, Verdict, amounts_of, telling_layer
 from fxcost.passes.verdict import VERDICT
 
 Attention = Literal["fused", "math"]
-Counts = dict[str, dict[str, sympy.Expr]]
+GrowingCounts = dict[str, dict[str, sympy.Expr]]
 """Element counts by role (``weight``, ``state``, ``activation``), then by dtype."""
 
 
@@ -21,8 +21,8 @@ Counts = dict[str, dict[str, sympy.Expr]]
 class Traffic:
     """Elements an operation moves from and to main memory, by role and dtype."""
 
-    reads: Counts = field(default_factory=dict)
-    writes: Counts = field(default_factory=dict)
+    reads: GrowingCounts = field(default_factory=dict)
+    writes: GrowingCounts = field(default_factory=dict)
 
 
 TRAFFIC: Key[Traffic] = Key("fxcost.traffic")
@@ -58,8 +58,8 @@ def _moved(verdict: Verdict, roles: Mapping[int, str], attention: Attention) -> 
     call, rule = verdict.call, verdict.rule
     if call is None or verdict.coverage == "free":
         return Traffic()
-    reads: Counts = {}
-    writes: Counts = {}
+    reads: GrowingCounts = {}
+    writes: GrowingCounts = {}
     own_reads = amounts_of(rule, call, "reads") if rule else {}
     own_writes = amounts_of(rule, call, "writes") if rule else {}
     for name, tensor in _distinct(call):
@@ -94,7 +94,7 @@ SCORE_PASSES = 2
 """Scores are written by Q·Kᵀ and read by softmax; probabilities are written by softmax and read by P·V."""
 
 
-def _add(counts: Counts, role: str, dtype: str, elements: sympy.Expr) -> None:
+def _add(counts: GrowingCounts, role: str, dtype: str, elements: sympy.Expr) -> None:
     if elements != 0:
         by_dtype = counts.setdefault(role, {})
         by_dtype[dtype] = by_dtype.get(dtype, sympy.Integer(0)) + elements

@@ -12,7 +12,7 @@ from torch import nn
 from fxcost.costs.analysis import Request, trace_source
 from fxcost.inputs import Arguments, parse_input
 from fxcost.tracing.source import Source
-from fxcost.verify.comparison import Comparison, Verdict, compare_counters, explained
+from fxcost.verify.comparison import Agreement, Comparison, compare_counters, explained
 from fxcost.verify.conventions.ledger import Row, rows_of
 from fxcost.verify.counters import COUNTERS, Counter, Device
 from fxcost.verify.flop_counter_mode import flops_by_torch
@@ -220,7 +220,7 @@ def comparison() -> Callable[[str], Comparison]:
     return lambda name: known[name] if name in known else known.setdefault(name, compared(CASES[name]))
 
 
-def verdict(comparison: Comparison, counter: str) -> Verdict:
+def verdict(comparison: Comparison, counter: str) -> Agreement:
     if counter in comparison.missing:
         pytest.skip(f"{counter} is not installed")
     return next(each for each in comparison.verdicts if each.counter == counter)

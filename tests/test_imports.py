@@ -115,3 +115,20 @@ def test_every_folder_of_code_is_packaged() -> None:
     folders = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "fxcost").rglob("__init__.py")}
     folders.add("fxcost.passes")
     assert set(listed) == folders
+
+
+SAID_TWICE = {"Attention", "CostModel", "Coverage", "Mode", "Unit"}
+"""Of one meaning each: what a folder that knows torch and one that does not both name, and what users hold of the costs."""
+
+
+def test_a_name_has_one_meaning() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, tree in MODULES.items():
+        for node in tree.body:
+            names = [node.name] if isinstance(node, ast.ClassDef) else []
+            if isinstance(node, ast.Assign):
+                names = [each.id for each in node.targets if isinstance(each, ast.Name) and each.id[0].isupper()]
+            for name in names:
+                if not name.isupper():
+                    homes.setdefault(name, []).append(module)
+    assert {name for name, modules in homes.items() if len(modules) > 1} == SAID_TWICE

@@ -18,12 +18,12 @@ from fxcost.formulas.quantities import DTYPE_BITS, Mapper, Quantity, fault_of, n
 
 SCHEMA_VERSION = 1
 
-Counts = dict[str, dict[str, str]]
+SavedCounts = dict[str, dict[str, str]]
 Shapes = list[list[str]]
 SymbolName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-Amount = Annotated[int, Field(ge=0, lt=10**30)]
+SavedAmount = Annotated[int, Field(ge=0, lt=10**30)]
 Line = Annotated[str, AfterValidator(printable)]
 """What is shown as it stands, in messages too."""
 
@@ -70,9 +70,9 @@ class SavedLayer(Record):
     shared: bool = False
     flops: str
     macs: str
-    params: Amount
-    reads: Counts = Field(default={})
-    writes: Counts = Field(default={})
+    params: SavedAmount
+    reads: SavedCounts = Field(default={})
+    writes: SavedCounts = Field(default={})
     inputs: Shapes = Field(default=[])
     outputs: Shapes = Field(default=[])
     extra: dict[Line, str] = Field(default={})
@@ -82,7 +82,7 @@ class SavedLayer(Record):
 class SavedTotals(Record):
     flops: str
     macs: str
-    params: Amount
+    params: SavedAmount
 
 
 class SavedCoverage(Record):
@@ -94,7 +94,7 @@ class SavedCoverage(Record):
 class SavedState(Record):
     """The cache of a model that decodes: elements by dtype."""
 
-    per_token: dict[str, Amount]
+    per_token: dict[str, SavedAmount]
     whole: dict[str, str]
 
 
@@ -271,7 +271,7 @@ class _Reader:
         except ExpressionError as error:
             raise FxcostError(f"{self.path}: {place}: {error}") from error
 
-    def _counts(self, counts: Counts, place: str) -> Mapping[str, Mapping[str, Quantity]]:
+    def _counts(self, counts: SavedCounts, place: str) -> Mapping[str, Mapping[str, Quantity]]:
         for role, by in counts.items():
             self._refuse_strange("role", [role], ROLES, place)
             self._refuse_strange("dtype", by, DTYPE_BITS, f"{place}.{role}")

@@ -24,7 +24,7 @@ ENOUGH = 4
 DRAWS = 300
 
 
-class Amounts(NamedTuple):
+class Measures(NamedTuple):
     """What a cost comes to: formulas, or their values at one point; bytes in the model's own dtype."""
 
     flops: Quantity
@@ -113,10 +113,10 @@ class Difference:
         formulas = [amounts(model, model.total)[index] for model in (self.old, self.new)]
         return moves[0] if self._texts and not tolerance and formulas[0] != formulas[1] else None
 
-    def _totals(self, model: CostModel) -> list[Amounts]:
+    def _totals(self, model: CostModel) -> list[Measures]:
         return [amounts(model, model.total.map(_at(model, point))) for point in self.points]
 
-    def here(self, model: CostModel, cost: Cost) -> Amounts:
+    def here(self, model: CostModel, cost: Cost) -> Measures:
         """The values of a cost of either model at the point asked for."""
         return amounts(model, cost.map(_at(model, self.points[0])))
 
@@ -147,9 +147,9 @@ def compare(old: CostModel, new: CostModel, at: Mapping[str, int] | None = None)
     return Difference(old, new, tuple({**point, **alike} for point in _points(old, new, at or {})))
 
 
-def amounts(model: CostModel, cost: Cost) -> Amounts:
+def amounts(model: CostModel, cost: Cost) -> Measures:
     """The four measures of a cost."""
-    return Amounts(cost.flops, cost.macs, cost.params, cost.bytes_moved(model.bits()))
+    return Measures(cost.flops, cost.macs, cost.params, cost.bytes_moved(model.bits()))
 
 
 # Sizes that both models allow
@@ -220,7 +220,7 @@ class _Keyed(NamedTuple):
     cost: Hashable
 
 
-Key = Callable[[_Keyed], Hashable]
+LayerKey = Callable[[_Keyed], Hashable]
 
 
 def _paired(olds: Sequence[_Keyed], news: Sequence[_Keyed]) -> Iterator[Pair]:
@@ -229,7 +229,7 @@ def _paired(olds: Sequence[_Keyed], news: Sequence[_Keyed]) -> Iterator[Pair]:
     So an inserted layer does not make changes of those whose names it shifts, and a renamed one is no change at all.
     """
     matched: dict[int, int] = {}
-    steps: list[tuple[Callable[[Sequence[Hashable], Sequence[Hashable]], Iterator[tuple[int, int]]], Key]] = [
+    steps: list[tuple[Callable[[Sequence[Hashable], Sequence[Hashable]], Iterator[tuple[int, int]]], LayerKey]] = [
         (_anywhere, lambda each: (each.layer.name, each.cost)),
         (_in_order, lambda each: each.cost),
         (_anywhere, lambda each: each.cost),

@@ -15,8 +15,8 @@ from sympy import Add, Dummy, Expr, Integer, Max, Min, Mod, Mul, Pow, Rational, 
 
 from fxcost.errors import FxcostError
 
-Number = int | Fraction
-Sizes = Mapping[str, int]
+ExactNumber = int | Fraction
+Point = Mapping[str, int]
 Function = Callable[..., Expr]
 
 MAX_EXPANDED_TERMS = 64
@@ -79,13 +79,13 @@ def as_quotient(expr: Expr) -> tuple[Expr, int]:
     return Add(*(Mul(coefficient * q, rest) for coefficient, rest in terms)), q
 
 
-def evaluate(expr: Expr, sizes: Sizes) -> Number:
+def evaluate(expr: Expr, sizes: Point) -> ExactNumber:
     """The value at these sizes: an int where it is whole, else a Fraction; errors as ``compile_expression``."""
     return compile_expression(expr)(sizes)
 
 
 @lru_cache(maxsize=16384)
-def compile_expression(expr: Expr) -> Callable[[Sizes], Number]:
+def compile_expression(expr: Expr) -> Callable[[Point], ExactNumber]:
     """A function from sizes to the exact value, built once per expression.
 
     The function raises FxcostError for a symbol without a size, a size that is not a positive int, and a division by
@@ -95,7 +95,7 @@ def compile_expression(expr: Expr) -> Callable[[Sizes], Number]:
     body = _compiled(expr)
     names = symbol_names(expr)
 
-    def value(sizes: Sizes) -> Number:
+    def value(sizes: Point) -> ExactNumber:
         _check(names, sizes)
         try:
             return _lowest(body(sizes))
@@ -111,7 +111,7 @@ def symbol_names(expr: Expr) -> tuple[str, ...]:
     return tuple(sorted(cast(Symbol, free).name for free in expr.free_symbols))
 
 
-def _check(names: Iterable[str], sizes: Sizes) -> None:
+def _check(names: Iterable[str], sizes: Point) -> None:
     for name in names:
         size = sizes.get(name)
         if size is None:
@@ -121,11 +121,11 @@ def _check(names: Iterable[str], sizes: Sizes) -> None:
             raise FxcostError(f"{name}={size!r} is not a size: sizes are positive integers")
 
 
-def _lowest(value: Number) -> Number:
+def _lowest(value: ExactNumber) -> ExactNumber:
     return value.numerator if value.denominator == 1 else value
 
 
-def _compiled(expr: Expr) -> Callable[[Sizes], Number]:
+def _compiled(expr: Expr) -> Callable[[Point], ExactNumber]:
     if isinstance(expr, Rational):
         number = rational(expr)
         return lambda _: number
@@ -138,7 +138,7 @@ def _compiled(expr: Expr) -> Callable[[Sizes], Number]:
     return _compiled_call(expr)
 
 
-def _compiled_call(expr: Expr) -> Callable[[Sizes], Number]:
+def _compiled_call(expr: Expr) -> Callable[[Point], ExactNumber]:
     if not isinstance(expr, Mod | Min | Max) and not (isinstance(expr, Pow) and isinstance(expr.exp, Integer)):
         raise FxcostError(f"a cost expression cannot hold {type(expr).__name__}: its value would not be exact")
     parts = [_compiled(argument) for argument in cast(tuple[Expr, ...], expr.args)]
@@ -154,7 +154,7 @@ def _compiled_call(expr: Expr) -> Callable[[Sizes], Number]:
     return lambda sizes: first(sizes) ** exponent
 
 
-def _compiled_rounding(expr: floor | ceiling) -> Callable[[Sizes], Number]:
+def _compiled_rounding(expr: floor | ceiling) -> Callable[[Point], ExactNumber]:
     p, q = as_quotient(expr.args[0])
     inner = _compiled(p)
     if isinstance(expr, floor):
@@ -162,7 +162,7 @@ def _compiled_rounding(expr: floor | ceiling) -> Callable[[Sizes], Number]:
     return lambda sizes: -(-inner(sizes) // q)
 
 
-def _compiled_ratio(expr: Expr) -> Callable[[Sizes], Number]:
+def _compiled_ratio(expr: Expr) -> Callable[[Point], ExactNumber]:
     """A sum or product as whole numbers over one denominator, so that only the last step can need a Fraction."""
     p, q = as_quotient(expr)
     if q != 1:
@@ -173,17 +173,17 @@ def _compiled_ratio(expr: Expr) -> Callable[[Sizes], Number]:
     return lambda sizes: combine([part(sizes) for part in parts])
 
 
-def rational(value: Rational) -> Number:
+def rational(value: Rational) -> ExactNumber:
     """The same number as an int or a Fraction."""
     return _lowest(Fraction(int(value.p), int(value.q)))
 
 
-def substitute(expr: Expr, sizes: Sizes) -> Expr:
+def substitute(expr: Expr, sizes: Point) -> Expr:
     """The expression with these symbols replaced by numbers; raises FxcostError for a wrong size or a zero divisor."""
     return _replaced(expr, {free: Integer(sizes[free.name]) for free in _named(expr, sizes)}, apply)
 
 
-def assume_multiple(expr: Expr, multiples: Sizes) -> Expr:
+def assume_multiple(expr: Expr, multiples: Point) -> Expr:
     """The expression where each named size is a multiple of the number given: ``⌊(H−1)/32⌋ + 1`` is ``H/32``.
 
     Equal to ``expr`` at every such size; at others it may differ. Errors as ``substitute``.
@@ -194,7 +194,7 @@ def assume_multiple(expr: Expr, multiples: Sizes) -> Expr:
     return _replaced(_replaced(expr, down, _reduced), up, apply)
 
 
-def _named(expr: Expr, sizes: Sizes) -> list[Symbol]:
+def _named(expr: Expr, sizes: Point) -> list[Symbol]:
     """The symbols of an expression that have a size."""
     named = [free for free in cast(set[Symbol], expr.free_symbols) if free.name in sizes]
     _check(sorted(free.name for free in named), sizes)

@@ -13,9 +13,9 @@ from typing import cast
 from sympy import Add, Expr, Integer, Mod, Mul, Pow, Rational, Symbol, ceiling, floor
 
 from fxcost.errors import FxcostError
-from fxcost.formulas.evaluation import Number, compile_expression, rational, symbol_names
+from fxcost.formulas.evaluation import ExactNumber, compile_expression, rational, symbol_names
 
-Polynomial = list[Number]  # lowest degree first, never empty
+Coefficients = list[ExactNumber]  # lowest degree first, never empty
 
 MAX_DEGREE = 32
 MAX_PERIOD = 4096  # residue classes solved one by one; beyond, sizes are enumerated
@@ -116,7 +116,7 @@ def _proven(expr: Expr, symbol: Symbol, first: int, step: int) -> list[Interval]
     return runs.found
 
 
-def _flips(classes: list[Polynomial]) -> dict[int, list[int]]:
+def _flips(classes: list[Coefficients]) -> dict[int, list[int]]:
     """For each q at which the sign of some class changes, in order, the residues of those classes."""
     flips: dict[int, list[int]] = {0: []}
     for residue, in_class in enumerate(classes):
@@ -139,7 +139,7 @@ class _NeedsPeriodError(Exception):
         self.factor = factor
 
 
-def _classes(expr: Expr, symbol: Symbol, first: int, step: int) -> list[Polynomial]:
+def _classes(expr: Expr, symbol: Symbol, first: int, step: int) -> list[Coefficients]:
     """The polynomial in q of each residue class, for the period at which every floor is one."""
     period = 1
     while period <= MAX_PERIOD:
@@ -153,7 +153,7 @@ def _classes(expr: Expr, symbol: Symbol, first: int, step: int) -> list[Polynomi
     raise NotPolynomialError
 
 
-def _on_class(expr: Expr, arguments: list[Polynomial]) -> Polynomial:
+def _on_class(expr: Expr, arguments: list[Coefficients]) -> Coefficients:
     argument = arguments[0]
     if isinstance(expr, floor):
         return _rounded_down(argument)
@@ -166,7 +166,7 @@ def _on_class(expr: Expr, arguments: list[Polynomial]) -> Polynomial:
     raise NotPolynomialError
 
 
-def _rounded_down(argument: Polynomial) -> Polynomial:
+def _rounded_down(argument: Coefficients) -> Coefficients:
     """The floor at every whole q: whole coefficients stay and the constant is rounded."""
     factor = lcm(*(coefficient.denominator for coefficient in argument[1:]))
     if factor > 1:
@@ -174,11 +174,11 @@ def _rounded_down(argument: Polynomial) -> Polynomial:
     return [argument[0] // 1, *argument[1:]]
 
 
-def _scaled(found: Polynomial, factor: Number) -> Polynomial:
+def _scaled(found: Coefficients, factor: ExactNumber) -> Coefficients:
     return [coefficient * factor for coefficient in found]
 
 
-def _whole(found: Polynomial) -> list[int]:
+def _whole(found: Coefficients) -> list[int]:
     """A positive multiple with whole coefficients."""
     scale = lcm(*(coefficient.denominator for coefficient in found))
     return [int(coefficient * scale) for coefficient in found]
@@ -276,13 +276,13 @@ class NotPolynomialError(Exception):
     """The expression is no polynomial of a degree up to MAX_DEGREE."""
 
 
-def _no_function(_expr: Expr, _arguments: list[Polynomial]) -> Polynomial:
+def _no_function(_expr: Expr, _arguments: list[Coefficients]) -> Coefficients:
     raise NotPolynomialError
 
 
 def polynomial(
-    expr: Expr, symbol: Symbol, value: Polynomial, function: Callable[[Expr, list[Polynomial]], Polynomial]
-) -> Polynomial:
+    expr: Expr, symbol: Symbol, value: Coefficients, function: Callable[[Expr, list[Coefficients]], Coefficients]
+) -> Coefficients:
     """The expression as a polynomial where ``symbol`` is the polynomial ``value``.
 
     ``function`` answers for a floor, ceiling, Mod, Min or Max with these arguments. Raises NotPolynomialError.
@@ -304,7 +304,7 @@ def polynomial(
     return function(expr, parts)
 
 
-def _power(base: Polynomial, exponent: int) -> Polynomial:
+def _power(base: Coefficients, exponent: int) -> Coefficients:
     if exponent < 0 and (len(base) > 1 or base[0] == 0):
         raise NotPolynomialError
     if len(base) == 1:
@@ -312,18 +312,18 @@ def _power(base: Polynomial, exponent: int) -> Polynomial:
     return _product([base] * min(exponent, MAX_DEGREE + 1))
 
 
-def _sum(parts: list[Polynomial]) -> Polynomial:
-    found: Polynomial = [0] * max(map(len, parts))
+def _sum(parts: list[Coefficients]) -> Coefficients:
+    found: Coefficients = [0] * max(map(len, parts))
     for part in parts:
         for degree, coefficient in enumerate(part):
             found[degree] += coefficient
     return _trimmed(found)
 
 
-def _product(parts: list[Polynomial]) -> Polynomial:
-    found: Polynomial = [1]
+def _product(parts: list[Coefficients]) -> Coefficients:
+    found: Coefficients = [1]
     for part in parts:
-        longer: Polynomial = [0] * (len(found) + len(part) - 1)
+        longer: Coefficients = [0] * (len(found) + len(part) - 1)
         if len(longer) > MAX_DEGREE + 1:
             raise NotPolynomialError
         for i, a in enumerate(found):
@@ -333,7 +333,7 @@ def _product(parts: list[Polynomial]) -> Polynomial:
     return _trimmed(found)
 
 
-def _trimmed(found: Polynomial) -> Polynomial:
+def _trimmed(found: Coefficients) -> Coefficients:
     while len(found) > 1 and found[-1] == 0:
         found.pop()
     return found

@@ -24,7 +24,7 @@ from fxcost.files import read_file
 from fxcost.machines.units import (
     ByteRate,
     Bytes,
-    Count,
+    CountFigure,
     Figure,
     FlopRate,
     Hertz,
@@ -34,7 +34,7 @@ from fxcost.machines.units import (
     OpRate,
     OtherRate,
     Peak,
-    Record,
+    SheetRecord,
     Text,
     Watts,
     each_figure,
@@ -64,7 +64,7 @@ LARGEST_SHEET, LONGEST_LINE = 2**16, 6000
 NO_CROSSOVER = ": it answers no crossover, no bound and no time"
 
 
-class UnitPeaks(Record):
+class UnitPeaks(SheetRecord):
     """The peaks of one unit by precision."""
 
     fp64: FlopRate | None = None
@@ -82,7 +82,7 @@ class UnitPeaks(Record):
         return getattr(self, precision)
 
 
-class Peaks(Record):
+class Peaks(SheetRecord):
     """All peaks of a machine; those under ``other`` are kept as data and never chosen."""
 
     matrix: UnitPeaks = UnitPeaks()
@@ -90,7 +90,7 @@ class Peaks(Record):
     other: Mapping[str, OtherRate] = {}
 
 
-class Store(Record):
+class Store(SheetRecord):
     """A cache or a second memory."""
 
     capacity: Bytes | None = None
@@ -104,7 +104,7 @@ class Memory(Store):
     interface: Interface | None = None
 
 
-class Exemption(Record):
+class Exemption(SheetRecord):
     """A lint finding that is true of the machine, and why."""
 
     rule: Text
@@ -112,7 +112,7 @@ class Exemption(Record):
     reason: Text
 
 
-class Platform(Record):
+class Platform(SheetRecord):
     """One machine as its file describes it."""
 
     name: Text
@@ -128,7 +128,7 @@ class Platform(Record):
     memory: Memory | None = None
     other_memory: Mapping[str, Store] = {}
     cache: Mapping[str, Store] = {}
-    compute_units: Count | None = None
+    compute_units: CountFigure | None = None
     boost_clock: Hertz | None = None
     interconnect: tuple[Link, ...] = ()
     tdp: Watts | None = None

@@ -30,13 +30,13 @@ Positive = Annotated[Decimal, BeforeValidator(_only_numbers), Field(gt=0, lt=Dec
 Text = Annotated[str, Field(min_length=1)]
 
 
-class Record(BaseModel):
+class SheetRecord(BaseModel):
     """A frozen table of a platform file; a key it does not know is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Cited(Record):
+class Cited(SheetRecord):
     """Something read in a source.
 
     ``basis`` tells whether it was quoted, halved from a 2:4-sparse figure (``printed`` is what the vendor printed),
@@ -112,14 +112,14 @@ class Watts(Figure):
     value: Positive = Field(alias="watts")
 
 
-class Count(Figure):
+class CountFigure(Figure):
     """A number of equal parts, called ``unit`` (SM, CU, core)."""
 
     value: Positive = Field(alias="count")
     unit: Text
 
 
-class ClockProduct(Record):
+class ClockProduct(SheetRecord):
     """What a peak should be: a number of parts, operations of one part per clock, and the clock in Hz."""
 
     units: Positive
@@ -210,7 +210,7 @@ def each_figure(key: str, value: object) -> Iterator[tuple[str, Figure]]:
         yield key, value
         return
     children: Iterable[tuple[object, object]] = ()
-    if isinstance(value, Record):
+    if isinstance(value, SheetRecord):
         children = [(field.alias or name, getattr(value, name)) for name, field in type(value).model_fields.items()]
     elif isinstance(value, Mapping):
         children = cast("Mapping[object, object]", value).items()

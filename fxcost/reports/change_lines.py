@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from fxcost.costs.model import CostModel
-from fxcost.drift.diff import MEASURES, Amounts, Difference, Move
+from fxcost.drift.diff import MEASURES, Difference, Measures, Move
 from fxcost.formulas.quantities import Quantity
 from fxcost.reports.numbers import formula, sizes_text
 
@@ -101,6 +101,6 @@ def _called(operator: str, names: Sequence[str]) -> str:
     return f"{operator} in {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
 
 
-def measure(values: Amounts, name: str) -> Quantity:
+def measure(values: Measures, name: str) -> Quantity:
     """One of the four measures by its name."""
     return values[MEASURES.index(name)]

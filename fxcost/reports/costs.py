@@ -24,7 +24,7 @@ from fxcost.reports.numbers import (
 )
 from fxcost.reports.tables import Cell, Column, Report
 
-By = Literal["layer", "module", "op"]
+Grouping = Literal["layer", "module", "op"]
 
 READING = (
     "FLOPs count one multiply-add as 2; MACs count the multiply-adds of contractions alone; "
@@ -60,7 +60,7 @@ def cost_report(
     model: CostModel,
     at: Mapping[str, int] | None = None,
     *,
-    by: By = "layer",
+    by: Grouping = "layer",
     depth: int | None = None,
     top: int | None = None,
     precision: str | None = None,
@@ -259,7 +259,7 @@ def _operators(model: CostModel, evaluated: CostModel, depth: int | None) -> lis
     ]
 
 
-TITLES: Mapping[By, tuple[str, str, str]] = {
+TITLES: Mapping[Grouping, tuple[str, str, str]] = {
     "layer": ("layer", "type", "output"),
     "module": ("module", "type", "path"),
     "op": ("operator", "rule", "unit"),
@@ -272,7 +272,7 @@ def _table(
     evaluated: CostModel,
     bits: Mapping[str, int],
     point: Mapping[str, int],
-    by: By,
+    by: Grouping,
 ) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...], tuple[Cell, ...] | None]:
     """Columns, rows, and the row of what they come to."""
     whole = _Whole(evaluated.total.flops, bool(evaluated.unknown))
@@ -355,7 +355,7 @@ class _Sizes:
         return self.all(self.line.values.bytes_moved(self.bits))
 
 
-def _columns(by: By, point: Mapping[str, int], flop_prefix: str, byte_prefix: str) -> tuple[Column, ...]:
+def _columns(by: Grouping, point: Mapping[str, int], flop_prefix: str, byte_prefix: str) -> tuple[Column, ...]:
     titles, suffix = TITLES[by], " each" if by == "layer" else ""
     return (
         Column(titles[0], titles[0], numeric=False),
@@ -378,7 +378,7 @@ def _columns(by: By, point: Mapping[str, int], flop_prefix: str, byte_prefix: st
     )
 
 
-def _cells(sizes: _Sizes, by: By, whole: _Whole, flop_factor: int, byte_factor: int) -> tuple[Cell, ...]:
+def _cells(sizes: _Sizes, by: Grouping, whole: _Whole, flop_factor: int, byte_factor: int) -> tuple[Cell, ...]:
     line, values, macs = sizes.line, sizes.line.values, sizes.all(sizes.line.values.macs)
     count = f"×{line.count}" if sizes.many and line.count > 1 else str(line.count) if by == "op" else ""
     return (

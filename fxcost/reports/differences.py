@@ -10,7 +10,7 @@ import sympy
 
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.costs.saved import quantity_text
-from fxcost.drift.diff import MEASURES, Amounts, Difference, Pair, amounts
+from fxcost.drift.diff import MEASURES, Difference, Measures, Pair, amounts
 from fxcost.formulas.evaluation import split_coefficient
 from fxcost.formulas.expressions import to_pretty
 from fxcost.formulas.quantities import Quantity, number
@@ -30,8 +30,8 @@ class _Row:
     change: str
     count: int
     told: str
-    formulas: tuple[Amounts | None, Amounts | None]
-    values: tuple[Amounts | None, Amounts | None]
+    formulas: tuple[Measures | None, Measures | None]
+    values: tuple[Measures | None, Measures | None]
     least: tuple[str, str]
     """``≥`` where operators without a rule are missing from the values."""
 
@@ -122,17 +122,17 @@ def _total(model: str, difference: Difference) -> _Row:
     )
 
 
-def _amounts(model: CostModel, layer: LayerCost | None) -> Amounts | None:
+def _amounts(model: CostModel, layer: LayerCost | None) -> Measures | None:
     return None if layer is None else amounts(model, layer.cost)
 
 
-def _values(difference: Difference, model: CostModel, layer: LayerCost | None, count: int) -> Amounts | None:
+def _values(difference: Difference, model: CostModel, layer: LayerCost | None, count: int) -> Measures | None:
     if layer is None:
         return None
-    return Amounts(*(number(value) * count for value in difference.here(model, layer.cost)))
+    return Measures(*(number(value) * count for value in difference.here(model, layer.cost)))
 
 
-def _told(pair: Pair, formulas: tuple[Amounts | None, Amounts | None]) -> str:
+def _told(pair: Pair, formulas: tuple[Measures | None, Measures | None]) -> str:
     """The first of the measures that changed, before and after."""
     old, new = formulas
     if old is None or new is None or pair.old is None or pair.new is None:

@@ -7,7 +7,19 @@ from fractions import Fraction
 from typing import Any
 
 from fxcost.machines.sheets import BFLOAT16_PRODUCTS, NO_CROSSOVER, Platform
-from fxcost.machines.units import ByteRate, Bytes, Count, Figure, Hertz, Link, Measured, OpRate, OtherRate, Peak, Watts
+from fxcost.machines.units import (
+    ByteRate,
+    Bytes,
+    CountFigure,
+    Figure,
+    Hertz,
+    Link,
+    Measured,
+    OpRate,
+    OtherRate,
+    Peak,
+    Watts,
+)
 from fxcost.reports.numbers import decimal, prefix_for
 from fxcost.reports.tables import Cell, Column, Report
 from fxcost.roofline.points import Machine
@@ -104,7 +116,7 @@ UNITS = ((OpRate, "OP/s"), (Peak, "FLOP/s"), (ByteRate, "B/s"), (Bytes, "B"), (H
 
 
 def _unit(figure: Figure) -> str:
-    if isinstance(figure, Count):
+    if isinstance(figure, CountFigure):
         return figure.unit
     if isinstance(figure, (Measured, OtherRate)):
         return MEASURED_UNITS[figure.unit]

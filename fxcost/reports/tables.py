@@ -17,8 +17,8 @@ from rich.text import Text
 
 from fxcost.errors import printable
 
-Format = Literal["table", "md", "csv", "json", "html"]
-Value = str | int | float | Fraction | bool | None | list[Any]
+ReportForm = Literal["table", "md", "csv", "json", "html"]
+CellValue = str | int | float | Fraction | bool | None | list[Any]
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Cell:
     """What a reader sees, and the exact value that CSV and JSON carry."""
 
     text: str
-    value: Value = None
+    value: CellValue = None
     style: str = ""
 
     @property
-    def exact(self) -> Value:
+    def exact(self) -> CellValue:
         return self.text if self.value is None else self.value
 
 
@@ -69,7 +69,7 @@ class Report:
         return self.rows if self.total is None or not self.rows else (*self.rows, self.total)
 
 
-def render(report: Report, form: Format) -> str:
+def render(report: Report, form: ReportForm) -> str:
     """The report as text; a terminal table is plain here, see `show` for colour."""
     if form == "table":
         text = io.StringIO()
@@ -83,7 +83,7 @@ WIDE = 400
 """Columns of a table that goes to no terminal: nothing wraps."""
 
 
-def show(report: Report, form: Format) -> None:
+def show(report: Report, form: ReportForm) -> None:
     """Print the report: with colour and the terminal's width where there is a terminal."""
     if form == "table" and sys.stdout.isatty():
         _print_table(Console(highlight=False), report)
@@ -160,7 +160,7 @@ def _joined(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
-def _plain(value: Value) -> Any:
+def _plain(value: CellValue) -> Any:
     if isinstance(value, Fraction):
         return value.numerator if value.denominator == 1 else float(value)
     if isinstance(value, list):

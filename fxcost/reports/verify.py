@@ -4,7 +4,7 @@ from typing import Any
 
 from fxcost.reports.numbers import prefix_for, scaled, sizes_text
 from fxcost.reports.tables import Cell, Column, Report
-from fxcost.verify.comparison import Comparison, Verdict
+from fxcost.verify.comparison import Agreement, Comparison
 
 
 def verify_report(comparison: Comparison) -> Report:
@@ -43,7 +43,7 @@ def _columns() -> tuple[Column, ...]:
     )
 
 
-def _rows(verdict: Verdict, comparison: Comparison, factor: int, prefix: str) -> list[tuple[Cell, ...]]:
+def _rows(verdict: Agreement, comparison: Comparison, factor: int, prefix: str) -> list[tuple[Cell, ...]]:
     name, unit = verdict.counter, verdict.unit
     if verdict.failure:
         return [(Cell(name), Cell(unit), Cell("", ""), Cell("", ""), Cell("", ""), Cell(verdict.failure))]
@@ -97,7 +97,7 @@ def _notes(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _facts(verdict: Verdict) -> dict[str, Any]:
+def _facts(verdict: Agreement) -> dict[str, Any]:
     return {
         "counter": verdict.counter,
         "unit": verdict.unit,

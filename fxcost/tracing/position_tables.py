@@ -37,7 +37,7 @@ TRUTH: Reach = (sympy.Integer(0), sympy.Integer(1))
 """Of masks, which may be all ones. It is known by identity: numbers that are 0 and 1 by place are no mask."""
 
 
-class Held(tuple[sympy.Expr, sympy.Expr]):
+class HeldPositions(tuple[sympy.Expr, sympy.Expr]):
     """The reach of numbers that the model holds: both ends are among them at any sizes."""
 
     __slots__ = ()
@@ -92,12 +92,14 @@ def _of_inputs(source: Source, traced: Traced) -> dict[Node, Reach]:
 
 
 def _of_constants(traced: Traced) -> dict[Node, Reach]:
-    return {node: Held(map(sympy.Integer, REACH[node])) for node in placeholders(traced.graph) if node in REACH}
+    return {
+        node: HeldPositions(map(sympy.Integer, REACH[node])) for node in placeholders(traced.graph) if node in REACH
+    }
 
 
 def _within(ref: str, node: Node, size: sympy.Expr, reach: Reach) -> Iterator[Condition]:
     """That the rows are there which are picked, of a number of rows."""
-    counted_back = isinstance(reach, Held) and name_of(node.target).rstrip("_") in COUNTING_BACK
+    counted_back = isinstance(reach, HeldPositions) and name_of(node.target).rstrip("_") in COUNTING_BACK
     for last in (*sympy.Max.make_args(reach[1]), *([-1 - reach[0]] if counted_back else [])):
         if not (size - last).is_positive:
             yield _beyond(ref, node, size, last)

@@ -16,9 +16,9 @@ from fxcost.verify.conventions.ledger import Row, reasons_of, rows_of
 from fxcost.verify.conventions.watching import Watched, watch, with_watched
 from fxcost.verify.counters import (
     COUNTERS,
+    CountedIn,
     Counter,
     Device,
-    Unit,
     apart,
     callable_by_position,
     example_inputs,
@@ -34,11 +34,11 @@ FACTOR = {"MACs": 1, "FLOPs": 2}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Agreement:
     """What one counter answers at each of the sizes, or why it does not, and how that differs from ours."""
 
     counter: str
-    unit: Unit
+    unit: CountedIn
     totals: tuple[int, ...] = ()
     failure: str = ""
     ours: tuple[int, ...] = ()
@@ -64,13 +64,13 @@ class Comparison:
     costs: CostModel
     sizes: tuple[Mapping[str, int], ...]
     seed: int
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[Agreement, ...]
     """Of torch's own counter first."""
     missing: tuple[str, ...] = ()
     """Counters that are not installed."""
 
     @property
-    def torchs(self) -> Verdict:
+    def torchs(self) -> Agreement:
         """That of torch's own counter, the reference for contractions."""
         return self.verdicts[0]
 
@@ -132,9 +132,9 @@ def _verdict(
     device: Device,
     runs: Sequence[Mapping[str, int]],
     ledgers: Sequence[Sequence[Row]],
-) -> Verdict:
+) -> Agreement:
     if device == "meta" and counter.wrong_on_meta:
-        return Verdict(
+        return Agreement(
             counter.name,
             counter.unit,
             failure=f"the model is too large to be given weights, and it {counter.wrong_on_meta}",
@@ -155,18 +155,18 @@ def _answer(counter: Counter, source: Source, device: Device, run: Mapping[str, 
 
 
 def explained(
-    counter: str, unit: Unit, answers: Sequence[float | str] | str, ledgers: Sequence[Sequence[Row]]
-) -> Verdict:
+    counter: str, unit: CountedIn, answers: Sequence[float | str] | str, ledgers: Sequence[Sequence[Row]]
+) -> Agreement:
     """The gap between a counter's totals and ours, by reason: what its rules make of the rows of our ledger.
 
     An answer that is a text says why there is no total.
     """
     failure = answers if isinstance(answers, str) else next((each for each in answers if isinstance(each, str)), "")
     if failure:
-        return Verdict(counter, unit, failure=failure)
+        return Agreement(counter, unit, failure=failure)
     factor = FACTOR[unit]
     ours = tuple(factor * sum(row.macs for row in rows) for rows in ledgers)
-    bare = Verdict(counter, unit, tuple(round(float(each)) for each in answers), ours=ours)
+    bare = Agreement(counter, unit, tuple(round(float(each)) for each in answers), ours=ours)
     if not any(bare.gaps):
         return bare
     each = [reasons_of(rows, CONVENTIONS[counter], factor) for rows in ledgers]

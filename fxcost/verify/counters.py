@@ -19,9 +19,9 @@ from fxcost.inputs import NUMBER, Arguments, InputSpec
 from fxcost.tracing.source import Source
 
 Device = Literal["meta", "cpu"]
-Unit = Literal["MACs", "FLOPs"]
-Inputs = Mapping[str, torch.Tensor]
-Answer = TypeVar("Answer")
+CountedIn = Literal["MACs", "FLOPs"]
+ExampleInputs = Mapping[str, torch.Tensor]
+Reply = TypeVar("Reply")
 
 MOST_PARAMETERS = 1_000_000_000
 """Models above are not run with real weights, which would take gigabytes."""
@@ -78,19 +78,19 @@ def example_inputs(source: Source, sizes: Mapping[str, int], device: Device) -> 
 # What each counter answers: from a fresh model and its inputs
 
 
-def count_fvcore(model: torch.nn.Module, inputs: Inputs) -> float:
+def count_fvcore(model: torch.nn.Module, inputs: ExampleInputs) -> float:
     from fvcore.nn import FlopCountAnalysis
 
     return FlopCountAnalysis(model, tuple(inputs.values())).total()
 
 
-def count_thop(model: torch.nn.Module, inputs: Inputs) -> float:
+def count_thop(model: torch.nn.Module, inputs: ExampleInputs) -> float:
     from thop import profile
 
     return profile(model, tuple(inputs.values()), verbose=False)[0]
 
 
-def count_ptflops(model: torch.nn.Module, inputs: Inputs) -> float:
+def count_ptflops(model: torch.nn.Module, inputs: ExampleInputs) -> float:
     from ptflops import get_model_complexity_info
 
     macs, _ = get_model_complexity_info(
@@ -101,21 +101,21 @@ def count_ptflops(model: torch.nn.Module, inputs: Inputs) -> float:
     return float(macs)
 
 
-def count_calflops(model: torch.nn.Module, inputs: Inputs) -> float:
+def count_calflops(model: torch.nn.Module, inputs: ExampleInputs) -> float:
     from calflops import calculate_flops
 
     flops, _, _ = calculate_flops(model, args=list(inputs.values()), print_results=False, output_as_string=False)
     return float(flops)
 
 
-def count_deepspeed(model: torch.nn.Module, inputs: Inputs) -> float:
+def count_deepspeed(model: torch.nn.Module, inputs: ExampleInputs) -> float:
     from deepspeed.profiling.flops_profiler import get_model_profile
 
     flops, _, _ = get_model_profile(model, args=list(inputs.values()), warm_up=0, print_profile=False, as_string=False)
     return float(flops)
 
 
-def count_torchinfo(model: torch.nn.Module, inputs: Inputs) -> float:
+def count_torchinfo(model: torch.nn.Module, inputs: ExampleInputs) -> float:
     from torchinfo import summary
 
     device = next(iter(inputs.values())).device
@@ -127,8 +127,8 @@ class Counter:
     """One counter, and in which unit its total is."""
 
     name: str
-    run: Callable[[torch.nn.Module, Inputs], float]
-    unit: Unit
+    run: Callable[[torch.nn.Module, ExampleInputs], float]
+    unit: CountedIn
     wrong_on_meta: str = ""
     """Why meta tensors are not given to it."""
 
@@ -155,7 +155,7 @@ def too_large(source: Source) -> bool:
     return source.module is not None and sum(p.numel() for p in source.module.parameters()) > MOST_PARAMETERS
 
 
-def apart(work: Callable[[], Answer], longest: float) -> Answer | str:
+def apart(work: Callable[[], Reply], longest: float) -> Reply | str:
     """The work's answer from a forked process, silenced; or in a few words why there is none."""
     if "fork" not in multiprocessing.get_all_start_methods():
         raise FxcostError("counters run in forked processes, which this system lacks; use Linux or macOS")

@@ -18,7 +18,7 @@ aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
-class Step:
+class ContractionStep:
     """Two operands of an einsum meeting: each with the sizes of its letters, and the letters that are summed away."""
 
     left: Mapping[str, Any]
@@ -47,7 +47,7 @@ class Step:
         return self.summed != self.contracted
 
 
-def steps_of(equation: str, shapes: Sequence[Sequence[Any]]) -> list[Step]:
+def steps_of(equation: str, shapes: Sequence[Sequence[Any]]) -> list[ContractionStep]:
     """Operands meet from left to right; an ellipsis is written out in letters that no equation has."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
@@ -57,17 +57,17 @@ def steps_of(equation: str, shapes: Sequence[Sequence[Any]]) -> list[Step]:
     letters = "".join(terms)
     result = set(right.replace("...", dots) if arrow else dots + "".join(c for c in letters if letters.count(c) == 1))
     operands = [dict(zip(term, shape, strict=True)) for term, shape in zip(terms, shapes, strict=True)]
-    steps: list[Step] = []
+    steps: list[ContractionStep] = []
     held: Mapping[str, Any] = operands[0]
     for index, operand in enumerate(operands[1:], start=1):
         kept = result.union(*terms[index + 1 :])
-        step = Step(held, operand, frozenset((held.keys() | operand.keys()) - kept))
+        step = ContractionStep(held, operand, frozenset((held.keys() | operand.keys()) - kept))
         steps.append(step)
         held = {letter: size for letter, size in step.met.items() if letter in kept}
     return steps
 
 
-def _steps(call: Call) -> list[Step]:
+def _steps(call: Call) -> list[ContractionStep]:
     return steps_of(call["equation"], [operand.shape for operand in call["tensors"]])
 
 

@@ -17,7 +17,7 @@ aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
-class Cell:
+class RecurrentCell:
     """One kind of recurrent cell, and what a hidden element costs a step beside the matrix products."""
 
     gates: int
@@ -26,10 +26,10 @@ class Cell:
     reason: str
 
 
-LSTM = Cell(4, 18, "three sigmoids of 4, tanh of the new value and of the state, f·c + i·g, and o · tanh(c)")
-GRU = Cell(3, 14, "two sigmoids of 4, n = tanh(a + r·b), and n + z·(h − n)")
-TANH = Cell(1, 1, "tanh")
-RELU = Cell(1, 1, "a comparison")
+LSTM = RecurrentCell(4, 18, "three sigmoids of 4, tanh of the new value and of the state, f·c + i·g, and o · tanh(c)")
+GRU = RecurrentCell(3, 14, "two sigmoids of 4, n = tanh(a + r·b), and n + z·(h − n)")
+TANH = RecurrentCell(1, 1, "tanh")
+RELU = RecurrentCell(1, 1, "a comparison")
 
 
 def _rows(call: Call) -> sympy.Expr:
@@ -60,7 +60,7 @@ def _drops(call: Call) -> bool:
     return bool(call.arguments.get("train")) and call.arguments.get("dropout", 0) != 0
 
 
-def _cell(kind: Cell, *operators: OpOverloadPacket) -> None:
+def _cell(kind: RecurrentCell, *operators: OpOverloadPacket) -> None:
     def flops(call: Call) -> sympy.Expr:
         gates = sympy.Add(*(weight.shape[0] for weight in _input_weights(call)))
         return MULTIPLY_ADD * _macs(call) + kind.pointwise * _rows(call) * gates / kind.gates

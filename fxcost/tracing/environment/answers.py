@@ -20,7 +20,7 @@ from torch.utils import _device
 from fxcost.dtypes import DTYPES
 from fxcost.tracing.environment import known_values as numbers
 from fxcost.tracing.environment.messages import is_message
-from fxcost.tracing.environment.value_bounds import Ends, ends_of, keep_ends, places_in
+from fxcost.tracing.environment.value_bounds import ValueEnds, ends_of, keep_ends, places_in
 from fxcost.tracing.sizes.naming import TorchFiles
 from fxcost.tracing.sizes.polynomials import Polynomial, SizesHeld, symbols_of
 
@@ -139,7 +139,7 @@ class Surroundings(TorchFunctionMode):
             return tuple(made.get(id(part), part) for part in index)
         return made.get(id(index), index)
 
-    def _places(self, ends: Ends, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    def _places(self, ends: ValueEnds, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         with torch._C._DisablePythonDispatcher():  # past what records
             places = torch.empty(shape, dtype=dtype, device=META)
         keep_ends(places, ends)

@@ -10,25 +10,25 @@ import numpy
 import torch
 from torch.utils import _pytree as pytree
 
-Ends = tuple[int, int]
+ValueEnds = tuple[int, int]
 """The least and the greatest value."""
 
 _WHOLE = frozenset({torch.int8, torch.int16, torch.int32, torch.int64})
 _NAME = "_fxcost_ends"
 
 
-def keep_ends(bare: torch.Tensor, ends: Ends | None) -> None:
+def keep_ends(bare: torch.Tensor, ends: ValueEnds | None) -> None:
     """Write on a tensor without memory how far the values reach that it stands for."""
     if ends is not None and bare.dtype in _WHOLE:
         setattr(bare, _NAME, ends)
 
 
-def kept_ends(bare: Any) -> Ends | None:
+def kept_ends(bare: Any) -> ValueEnds | None:
     """How far the values reach that a tensor without memory stands for, where that was kept."""
     return vars(bare).get(_NAME) if isinstance(bare, torch.Tensor) else None
 
 
-def ends_of(value: Any) -> Ends | None:
+def ends_of(value: Any) -> ValueEnds | None:
     """The ends of a tensor with memory, of an array or of lists of plain numbers; none where not all are whole."""
     if isinstance(value, torch.Tensor):
         plain = type(value) in {torch.Tensor, torch.nn.Parameter} and value.layout == torch.strided
@@ -46,7 +46,7 @@ def _numbers(value: Any) -> Iterator[Any]:
     return iter(pytree.tree_leaves(value)) if isinstance(value, (list, tuple, int)) else iter(())
 
 
-def places_in(index: Any) -> Iterator[tuple[Any, Ends, tuple[int, ...], torch.dtype]]:
+def places_in(index: Any) -> Iterator[tuple[Any, ValueEnds, tuple[int, ...], torch.dtype]]:
     """The lists and arrays of places within an index, each with its ends, and with the shape and dtype that torch gives it."""
     parts = index if isinstance(index, tuple) else (index,)
     for part in parts:

@@ -9,7 +9,7 @@ from fxcost.formulas.domain import Condition, Relation
 from fxcost.formulas.evaluation import apply
 from fxcost.tracing.sizes.naming import TraceError
 
-Sizes = Mapping[tuple[str, int], sympy.Expr]
+GuardSizes = Mapping[tuple[str, int], sympy.Expr]
 """The size of each axis of each input, by the input's name."""
 
 RELATIONS: Mapping[type[ast.cmpop], tuple[Relation, bool]] = {
@@ -31,7 +31,7 @@ ARITHMETIC: Mapping[type[ast.operator], Callable[[sympy.Expr, sympy.Expr], sympy
 }
 
 
-def program_conditions(guards: list[str], sizes: Sizes) -> list[Condition]:
+def program_conditions(guards: list[str], sizes: GuardSizes) -> list[Condition]:
     """The conditions of a program on the sizes of its inputs. Raises `TraceError` for one of another kind."""
     return [condition for guard in guards for condition in _conditions(_parsed(guard), guard, sizes)]
 
@@ -49,7 +49,7 @@ def _unread(guard: str) -> TraceError:
     )
 
 
-def _conditions(node: ast.expr, guard: str, sizes: Sizes) -> list[Condition]:
+def _conditions(node: ast.expr, guard: str, sizes: GuardSizes) -> list[Condition]:
     if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
         return [condition for value in node.values for condition in _conditions(value, guard, sizes)]
     if not isinstance(node, ast.Compare):
@@ -66,7 +66,7 @@ def _conditions(node: ast.expr, guard: str, sizes: Sizes) -> list[Condition]:
     return found
 
 
-def _size(node: ast.expr, guard: str, sizes: Sizes) -> sympy.Expr:
+def _size(node: ast.expr, guard: str, sizes: GuardSizes) -> sympy.Expr:
     match node:
         case ast.Constant(value=int(value)):
             return sympy.Integer(value)

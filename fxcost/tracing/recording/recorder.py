@@ -55,7 +55,7 @@ from fxcost.tracing.sizes.polynomials import Place, Rounded, TooManyAnswers
 from fxcost.tracing.sizes.symbolic import Sizes
 from fxcost.tracing.sizes.tensors import called, every_tensor_in, leaves_of, name_of, tensors_in
 
-Runner = Callable[[torch.nn.Module, Callable[..., Any], Any, Any], Any]
+ModuleRunner = Callable[[torch.nn.Module, Callable[..., Any], Any, Any], Any]
 """Runs a module: given it, what runs it in the usual way, and its arguments by place and by name."""
 
 
@@ -91,7 +91,7 @@ class _Recorder(SchemaCheckMode):
         finally:
             self.looks, self.surroundings.missing = looked, missing
 
-    def runner(self, leaves: set[torch.nn.Module]) -> Runner:
+    def runner(self, leaves: set[torch.nn.Module]) -> ModuleRunner:
         """Runs modules, each of ``leaves`` as one step."""
 
         def run(module: torch.nn.Module, plain: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -308,7 +308,7 @@ class _Modules:
         return self.stack[-1]
 
     @contextmanager
-    def followed(self, run: Runner) -> Generator[None]:
+    def followed(self, run: ModuleRunner) -> Generator[None]:
         plain = torch.nn.Module.__call__
         layers, places, stack, here = self.layers, self.places, self.stack, threading.get_ident()
 

@@ -50,7 +50,7 @@ class Manner:
         return replace(self, uncached=False, whole=None)
 
 
-Runner = Callable[[Mapping[str, Any], Sizes, Manner], Run]
+ModelRunner = Callable[[Mapping[str, Any], Sizes, Manner], Run]
 """Runs the model at sizes that are numbers, or carried, and records what it does."""
 
 
@@ -70,7 +70,9 @@ MOST_CONDITIONS = 8
 FIRST_CALL = "the model does otherwise in its first call than in later ones: a later one is counted"
 
 
-def replayed(run: Runner, sizes: Mapping[str, int], symbolic: Mapping[str, int], examples: Mapping[str, int]) -> Traced:
+def replayed(
+    run: ModelRunner, sizes: Mapping[str, int], symbolic: Mapping[str, int], examples: Mapping[str, int]
+) -> Traced:
     """Record a run with the sizes named in ``symbolic`` carried along, each a multiple; ``examples`` are their values.
 
     Raises `Mismatch` when a plain run, at the same sizes or at the lowest where the formulas hold, does otherwise.
@@ -84,7 +86,12 @@ def replayed(run: Runner, sizes: Mapping[str, int], symbolic: Mapping[str, int],
 
 
 def _replayed(
-    run: Runner, sizes: Mapping[str, int], symbolic: Mapping[str, int], examples: Mapping[str, int], *, holding: bool
+    run: ModelRunner,
+    sizes: Mapping[str, int],
+    symbolic: Mapping[str, int],
+    examples: Mapping[str, int],
+    *,
+    holding: bool,
 ) -> Traced:
     """As `replayed`, once; with ``holding`` sizes that are looked up in tables are held without trying how else it goes."""
     manner = Manner()
@@ -99,7 +106,7 @@ def _replayed(
 
 
 def _built(
-    run: Runner,
+    run: ModelRunner,
     first: Run,
     carried: Sizes,
     manner: Manner,
@@ -157,7 +164,7 @@ def _built(
 
 
 def _recorded(
-    run: Runner,
+    run: ModelRunner,
     sizes: Mapping[str, int],
     symbolic: Mapping[str, int],
     examples: Mapping[str, int],

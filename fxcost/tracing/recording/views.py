@@ -22,10 +22,10 @@ from fxcost.tracing.sizes.naming import hint_of
 from fxcost.tracing.sizes.polynomials import Polynomial, Polynomials, plus, symbols_of, times
 
 aten = torch.ops.aten
-Shape = Sequence[Any]
+SizesOfView = Sequence[Any]
 
 
-def viewed(input: torch.Tensor, shape: Shape) -> torch.Tensor:
+def viewed(input: torch.Tensor, shape: SizesOfView) -> torch.Tensor:
     """A view of this shape. Raises `RuntimeError` where there is none."""
     whole = _filled(input.shape, shape)
     strides = _strides(input, whole)
@@ -34,7 +34,7 @@ def viewed(input: torch.Tensor, shape: Shape) -> torch.Tensor:
     return torch.as_strided(input, whole, strides, input.storage_offset())
 
 
-def reshaped(input: torch.Tensor, shape: Shape) -> torch.Tensor:
+def reshaped(input: torch.Tensor, shape: SizesOfView) -> torch.Tensor:
     """A view of this shape, else a copy."""
     whole = _filled(input.shape, shape)
     strides = _strides(input, whole)
@@ -54,14 +54,14 @@ def flattened(input: torch.Tensor, first: int = 0, last: int = -1) -> torch.Tens
     return reshaped(input, shape)
 
 
-def unflattened(input: torch.Tensor, dim: int, sizes: Shape) -> torch.Tensor:
+def unflattened(input: torch.Tensor, dim: int, sizes: SizesOfView) -> torch.Tensor:
     """One dimension as several."""
     dim %= input.dim()
     shape = (*input.shape[:dim], *_filled(input.shape[dim : dim + 1], sizes), *input.shape[dim + 1 :])
     return viewed(input, shape)
 
 
-def _filled(sizes: Shape, shape: Shape) -> Shape:
+def _filled(sizes: SizesOfView, shape: SizesOfView) -> SizesOfView:
     """The shape with the size that was left open. Raises `RuntimeError` where it is not of so many elements."""
     elements, named = math.prod(sizes), math.prod(size for size in shape if not _is_open(size))
     opened = [place for place, size in enumerate(shape) if _is_open(size)]
@@ -72,7 +72,7 @@ def _filled(sizes: Shape, shape: Shape) -> Shape:
     return [*shape[: opened[0]], elements // named, *shape[opened[0] + 1 :]]
 
 
-def _as_many(sizes: Shape, shape: Shape) -> bool:
+def _as_many(sizes: SizesOfView, shape: SizesOfView) -> bool:
     """Whether both are of as many elements: asked of each part by itself where both part alike, which says it plainer."""
     mine, theirs = math.prod(sizes), math.prod(shape)
     parts = list(_parts(sizes, shape))
@@ -81,7 +81,7 @@ def _as_many(sizes: Shape, shape: Shape) -> bool:
     return bool(mine == theirs)
 
 
-def _parts(sizes: Shape, shape: Shape) -> Iterator[tuple[Any, Any]]:
+def _parts(sizes: SizesOfView, shape: SizesOfView) -> Iterator[tuple[Any, Any]]:
     """The products of the fewest sizes from the left that are as many elements in the example."""
     mine, theirs = list(sizes), list(shape)
     while mine or theirs:
@@ -102,7 +102,7 @@ def _is_open(size: Any) -> bool:
     return isinstance(size, int) and size == -1
 
 
-def _strides(input: torch.Tensor, shape: Shape) -> list[Any] | None:
+def _strides(input: torch.Tensor, shape: SizesOfView) -> list[Any] | None:
     """The strides of a view of this shape, as many elements as the input has; None where only a copy has it.
 
     As kernels find them: dimensions that lie side by side are one, and each such is cut into some of the new ones.

@@ -10,7 +10,7 @@ An answer of the second kind is written down, for it says where the formulas hol
 from typing import Any
 
 from fxcost.tracing.sizes.polynomial_bounds import difference_of, primitive, settled
-from fxcost.tracing.sizes.polynomials import Polynomial, Polynomials, Relation
+from fxcost.tracing.sizes.polynomials import AskedRelation, Polynomial, Polynomials
 
 
 class Node:
@@ -133,11 +133,11 @@ def known(answer: bool) -> Truth:
     return YES if answer else NO
 
 
-def compare(relation: Relation, a: Polynomial, b: Polynomial) -> Truth:
+def compare(relation: AskedRelation, a: Polynomial, b: Polynomial) -> Truth:
     return a.sizes.once(relation, lambda a, b: _compared(relation, a, b), a, b)
 
 
-def _compared(relation: Relation, a: Polynomial, b: Polynomial) -> Truth:
+def _compared(relation: AskedRelation, a: Polynomial, b: Polynomial) -> Truth:
     known = settled(relation, a, b)
     if known is not None:
         return YES if known else NO

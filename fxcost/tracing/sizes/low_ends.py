@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from fxcost.formulas.domain import Condition, SymbolRange
+from fxcost.formulas.evaluation import Point
 
-Sizes = Mapping[str, int]
 MOST_TRIED = 4096
 """Sizes of one symbol that are tried for the first that conditions allow."""
 
 
-def joint_low_end(ranges: Mapping[str, SymbolRange], conditions: Iterable[Condition], known: Sizes) -> dict[str, int]:
+def joint_low_end(ranges: Mapping[str, SymbolRange], conditions: Iterable[Condition], known: Point) -> dict[str, int]:
     """The first allowed size of each symbol at once; where conditions refuse that, sizes as low as they allow together.
 
     ``known`` are sizes that conditions allow.
@@ -26,12 +26,12 @@ def joint_low_end(ranges: Mapping[str, SymbolRange], conditions: Iterable[Condit
     return point
 
 
-def _allowed(point: Sizes, conditions: Iterable[Condition]) -> bool:
+def _allowed(point: Point, conditions: Iterable[Condition]) -> bool:
     return all(condition.holds(point) for condition in conditions)
 
 
 def raised(
-    ranges: Mapping[str, SymbolRange], low: Sizes, known: Sizes, failure_at: Callable[[Sizes], str | None]
+    ranges: Mapping[str, SymbolRange], low: Point, known: Point, failure_at: Callable[[Point], str | None]
 ) -> dict[str, SymbolRange]:
     """The ranges without the sizes at which the model fails, which runs at those ``known`` and fails at those ``low``.
 
@@ -53,17 +53,17 @@ def raised(
 
 
 def _first_that_runs(
-    low: Sizes,
-    known: Sizes,
+    low: Point,
+    known: Point,
     names: Iterable[str],
     ranges: Mapping[str, SymbolRange],
-    failure_at: Callable[[Sizes], str | None],
-) -> tuple[Sizes, str]:
+    failure_at: Callable[[Point], str | None],
+) -> tuple[Point, str]:
     """The first point between two, moving the symbols named alike, at which the model runs, and why not below it."""
     steps = {name: (known[name] - low[name]) // ranges[name].multiple_of for name in names}
     most = max(steps.values(), default=0)
 
-    def between(place: int) -> Sizes:
+    def between(place: int) -> Point:
         moved = {n: low[n] + ranges[n].multiple_of * -(-steps[n] * place // most) for n in steps} if most else {}
         return {**low, **moved}
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from fxcost.tracing.sizes.polynomials import (
+    AskedRelation,
     Kind,
     Number,
     Polynomial,
     Polynomials,
-    Relation,
     Rounded,
     has,
     minus,
@@ -23,7 +23,7 @@ from fxcost.tracing.sizes.polynomials import (
 )
 
 
-def settled(relation: Relation, a: Polynomial, b: Polynomial) -> bool | None:
+def settled(relation: AskedRelation, a: Polynomial, b: Polynomial) -> bool | None:
     """Whether ``a relation b`` at every size; None where arithmetic cannot tell. Raises `Rounded` where floats decide."""
     difference = difference_of(a, b)
     if not difference.terms:

@@ -17,7 +17,7 @@ Number = int | Fraction
 Terms = tuple[tuple[tuple[int, ...], Number], ...]
 """Products of atoms, each with its coefficient, in a fixed order."""
 Kind = Literal["symbol", "quotient", "floor", "ratio", "rounded", "least", "greatest"]
-Relation = Literal["==", ">=", ">"]
+AskedRelation = Literal["==", ">=", ">"]
 
 
 MOST_ANSWERS = 64
@@ -93,7 +93,7 @@ class Place:
 class Answer:
     """``left relation right`` was found true, or not true, and the run went on by it."""
 
-    relation: Relation
+    relation: AskedRelation
     difference: Polynomial
     left: Polynomial
     right: Polynomial
@@ -117,10 +117,10 @@ class Polynomials:
 
     def __init__(self) -> None:
         self.atoms: list[Atom] = []
-        self.relied: dict[tuple[Relation, Polynomial, bool], Answer] = {}
+        self.relied: dict[tuple[AskedRelation, Polynomial, bool], Answer] = {}
         self.place: Callable[[], Place] = lambda: Place("")
         """Tells who is asking."""
-        self.asked: list[tuple[Relation, Polynomial, bool]] = []
+        self.asked: list[tuple[AskedRelation, Polynomial, bool]] = []
         """What was asked since an operator began."""
         self.pinned: set[str] = set()
         """Symbols that the run takes for numbers."""
@@ -156,7 +156,7 @@ class Polynomials:
     def number(self, value: Number, kind: type = int) -> Any:
         return self.size((((), value),) if value else (), kind)
 
-    def rely(self, relation: Relation, difference: Polynomial, holds: bool, in_torch: bool = False) -> None:
+    def rely(self, relation: AskedRelation, difference: Polynomial, holds: bool, in_torch: bool = False) -> None:
         """Write down that the difference of two sizes was found to be 0, at least 0 or above 0, or not to be.
 
         With ``in_torch`` it is torch's own code that asks; before an operator begins that is for how a tensor lies.

@@ -8,7 +8,7 @@ from fxcost.verify.conventions.ledger import (
     RECURRENT,
     TRANSPOSED,
     TRANSPOSED_MODULES,
-    Count,
+    Counted,
     Resize,
     Row,
     einsum,
@@ -25,25 +25,25 @@ PER_UNIT = {"lstm": 10 - 8, "gru": 7 - 6, "rnn": 1 - 2}
 """A sum of n products is 2n − 1 here, twice for each gate."""
 
 
-def calflops(row: Row) -> Count:
+def calflops(row: Row) -> Counted:
     """Products, convolutions with bias, normalizations, activations, pooling and softmax that are called by name."""
     return through_the_tree(by_functions(row), row, 2)
 
 
-def by_functions(row: Row) -> Count:
+def by_functions(row: Row) -> Counted:
     """What its functions and hooks find in one operation, wherever it stands in the model."""
     if row.owned_by(*RECURRENT):
         return recurrent(row, PER_UNIT, 2)
     if not row.by_name:
         return NOTHING
     if row.op == "linear":
-        return Count(row.macs)
+        return Counted(row.macs)
     if row.op == "matmul":
         return product_of_shapes(row)
     if row.op == "einsum":
         return einsum(row, 2)
     if row.op in {"addmm", "baddbmm"}:
-        return Count(row.macs, (("biases are counted", row.taken),))
+        return Counted(row.macs, (("biases are counted", row.taken),))
     if row.op in CONVOLUTIONS:
         return with_bias(row)
     if row.op in TRANSPOSED:
@@ -51,11 +51,11 @@ def by_functions(row: Row) -> Count:
     return _by_elements(row)
 
 
-def _transposed(row: Row) -> Count:
+def _transposed(row: Row) -> Counted:
     weight, groups = row.inputs[1], int(getattr(row.owner, "groups", 1))
     counted = prod(row.inputs[0][2:]) * row.inputs[0][0] * prod(weight[2:]) * weight[0] * (weight[1] // groups)
     extras = (("biases of transposed convolutions are counted by the output of a plain one", _bias_of_plain(row)),)
-    return Count(counted, extras, "grouped transposed convolutions are divided by their groups twice")
+    return Counted(counted, extras, "grouped transposed convolutions are divided by their groups twice")
 
 
 def _bias_of_plain(row: Row) -> int:
@@ -67,7 +67,7 @@ def _bias_of_plain(row: Row) -> int:
     return row.inputs[1][1] * image[0] * prod(plain)
 
 
-def _by_elements(row: Row) -> Count:
+def _by_elements(row: Row) -> Counted:
     if row.op == "batch_norm":
         per = 2 if len(row.inputs) > 3 else 1
         return extra(f"batch_norm is counted, {per} for each element", per * row.taken)
@@ -83,7 +83,7 @@ def _by_elements(row: Row) -> Count:
     return NOTHING
 
 
-def _resized(row: Row) -> Count:
+def _resized(row: Row) -> Counted:
     size = row.asked.size if isinstance(row.asked, Resize) else None
     if size is None:  # a product with the scale is computed and thrown away
         return extra(f"{row.op} is counted, 1 for each input", row.taken)

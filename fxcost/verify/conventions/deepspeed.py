@@ -4,7 +4,7 @@ from fxcost.verify.conventions.calflops import by_functions
 from fxcost.verify.conventions.ledger import (
     RECURRENT,
     TRANSPOSED,
-    Count,
+    Counted,
     Resize,
     Row,
     extra,
@@ -15,14 +15,14 @@ from fxcost.verify.conventions.ledger import (
 from fxcost.verify.conventions.ptflops import OPERATORS
 
 
-def deepspeed(row: Row) -> Count:
+def deepspeed(row: Row) -> Counted:
     """As calflops, which began as its copy, with more products replaced and with calflops's slips mended."""
     if row.op == "matmul":
         return product_of_shapes(row)
     if not row.by_name or row.owned_by(*RECURRENT):
         return by_functions(row)
     if row.op in {"mm", "bmm", "scaled_dot_product_attention"}:
-        return Count(row.macs)
+        return Counted(row.macs)
     if row.op in TRANSPOSED:
         return with_bias(row)
     if row.op in OPERATORS:

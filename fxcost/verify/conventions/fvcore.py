@@ -4,7 +4,7 @@ from fxcost.verify.conventions.ledger import (
     CONVOLUTIONS,
     NOTHING,
     TRANSPOSED,
-    Count,
+    Counted,
     Row,
     einsum,
     extra,
@@ -15,16 +15,16 @@ PRODUCTS = frozenset({"addmm", "bmm", "mm", "linear"})
 RESAMPLINGS = {"upsample_nearest2d": 1, "upsample_bilinear2d": 4, "grid_sampler": 4}
 
 
-def fvcore(row: Row) -> Count:
+def fvcore(row: Row) -> Counted:
     """Products and convolutions without bias; normalizations, 2D resampling and adaptive pooling by elements."""
     if row.op == "matmul":
         return product_of_shapes(row)
     if row.op == "einsum":
-        return Count(row.macs) if _is_known(row.asked) else einsum(row, 1)
+        return Counted(row.macs) if _is_known(row.asked) else einsum(row, 1)
     if row.overload == "padding":
-        return Count(instead=f"{row.op} with its padding given by name is not counted")
+        return Counted(instead=f"{row.op} with its padding given by name is not counted")
     if row.op in PRODUCTS | CONVOLUTIONS | TRANSPOSED or row.op.endswith("_cell"):
-        return Count(row.macs)
+        return Counted(row.macs)
     if row.op == "batch_norm":
         per = 2 if len(row.inputs) > 3 else 1
         return extra(f"batch_norm is counted, {per} for each element", per * row.taken)

@@ -11,14 +11,14 @@ from torch import nn
 from fxcost.costs.model import UNUSED, CostModel, LayerCost, operator_name
 from fxcost.formulas.quantities import as_expr
 
-Shape = tuple[int, ...]
+PlainShape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Resize:
     """What a call of ``interpolate`` was asked for: a size, or how many times as large; for all sides, or for each."""
 
-    size: int | Shape | None
+    size: int | PlainShape | None
     scale: float | tuple[float, ...] | None
 
 
@@ -36,16 +36,16 @@ class Row:
     """Of the owner; of a shared one the first."""
     above: tuple[nn.Module, ...]
     """The modules around the owner, outermost first."""
-    inputs: tuple[Shape, ...]
+    inputs: tuple[PlainShape, ...]
     """Every tensor argument, weights and biases too."""
-    outputs: tuple[Shape, ...]
+    outputs: tuple[PlainShape, ...]
     macs: int
     paths: int
     """By how many paths counters reach the owner from the root: more than one for a module that several modules hold."""
     is_complex: bool = False
     by_name: bool = False
     """Whether it is called by a name that counters replace: ``torch.add(x, y)``, and not ``x + y``."""
-    result: Shape = ()
+    result: PlainShape = ()
     """What the owner's call gives, where this is the last operation of one; else empty."""
     asked: "Resize | str | None" = None
     """What an ``interpolate`` or, by its equation, an ``einsum`` was asked for, where it is called by name."""
@@ -66,7 +66,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Count:
+class Counted:
     """What a counter finds in one operation."""
 
     macs: int = 0
@@ -77,20 +77,20 @@ class Count:
     """Why its multiply-adds differ from those of the operation."""
 
 
-NOTHING = Count()
-Convention = Callable[[Row], Count]
+NOTHING = Counted()
+Convention = Callable[[Row], Counted]
 """A counter's rule for one operation."""
 
 CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
 TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
 
 
-def extra(reason: str, amount: int) -> Count:
+def extra(reason: str, amount: int) -> Counted:
     """Something that is no contraction, counted."""
-    return Count(0, ((reason, amount),))
+    return Counted(0, ((reason, amount),))
 
 
-def through_the_tree(count: Count, row: Row, factor: int, power: int = 1) -> Count:
+def through_the_tree(count: Counted, row: Row, factor: int, power: int = 1) -> Counted:
     """As counters find it that add up all children of all modules: a shared module once for each path to it.
 
     With a ``power`` of 2 they hook it once for each path too.
@@ -99,20 +99,22 @@ def through_the_tree(count: Count, row: Row, factor: int, power: int = 1) -> Cou
         return count
     again = (row.paths**power - 1) * (factor * count.macs + sum(amount for _, amount in count.extras))
     reason = f"a shared {type(row.owner).__name__} is counted {row.paths**power} times for its {row.paths} places in the model"
-    return Count(count.macs, (*count.extras, (reason, again)), count.instead)
+    return Counted(count.macs, (*count.extras, (reason, again)), count.instead)
 
 
-def product_of_shapes(row: Row) -> Count:
+def product_of_shapes(row: Row) -> Counted:
     """A matrix product as counters compute it: all of the first input by the last dimension of the second."""
     counted = row.taken * row.inputs[1][-1]
-    return Count(counted, instead="matmul is counted as all of the first input by the last dimension of the second")
+    return Counted(counted, instead="matmul is counted as all of the first input by the last dimension of the second")
 
 
-def einsum(row: Row, factor: int) -> Count:
+def einsum(row: Row, factor: int) -> Counted:
     """An einsum by what numpy reports of the FLOPs of its best order: of two operands 1 more than they are, in 4 digits."""
     counted = _reported(row) * factor // 2
     order = " of the best order of its operands" if len(row.inputs) > 2 else ""
-    return Count(row.macs, ((f"einsum is counted by numpy's report{order}, of 4 digits", counted - factor * row.macs),))
+    return Counted(
+        row.macs, ((f"einsum is counted by numpy's report{order}, of 4 digits", counted - factor * row.macs),)
+    )
 
 
 def _reported(row: Row) -> int:
@@ -123,7 +125,7 @@ def _reported(row: Row) -> int:
     return int(float(next(line for line in said.splitlines() if "optimized flop" in line.lower()).rpartition(":")[2]))
 
 
-def resized(row: Row) -> Count:
+def resized(row: Row) -> Counted:
     """An ``interpolate`` by its outputs; asked for a scale, by its inputs times that, not rounded as each side is."""
     amount = row.given
     if isinstance(row.asked, Resize) and row.asked.size is None and row.asked.scale is not None:
@@ -133,9 +135,9 @@ def resized(row: Row) -> Count:
     return extra(f"{row.op} is counted, {each}", amount)
 
 
-def with_bias(row: Row) -> Count:
+def with_bias(row: Row) -> Counted:
     """A product or convolution, and an addition for each output where it was given a third tensor."""
-    return Count(row.macs, (("biases are counted", row.given if len(row.inputs) > 2 else 0),))
+    return Counted(row.macs, (("biases are counted", row.given if len(row.inputs) > 2 else 0),))
 
 
 def rows_of(costs: CostModel, model: nn.Module) -> list[Row]:
@@ -193,7 +195,7 @@ def _missed(row: Row) -> str:
     return f"{row.op} called in {type(row.owner).__name__} is not counted"
 
 
-def recurrent(row: Row, per_unit: Mapping[str, int], biased: int) -> Count:
+def recurrent(row: Row, per_unit: Mapping[str, int], biased: int) -> Counted:
     """A recurrent module: its matrix products, and so much for each hidden element, step, layer and direction."""
     owner: Any = row.owner
     kind = row.op.partition("_")[0]
@@ -202,7 +204,7 @@ def recurrent(row: Row, per_unit: Mapping[str, int], biased: int) -> Count:
     networks = getattr(owner, "num_layers", 1) * (2 if getattr(owner, "bidirectional", False) else 1)
     units = prod(row.inputs[0][:-1]) * owner.hidden_size * networks
     amount = per_unit[kind] + (biased * GATES[kind] if owner.bias else 0)
-    return Count(row.macs, (("the gates' arithmetic and biases of recurrent layers are counted", amount * units),))
+    return Counted(row.macs, (("the gates' arithmetic and biases of recurrent layers are counted", amount * units),))
 
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}

@@ -17,7 +17,7 @@ from fxcost.verify.conventions.ledger import (
     NOTHING,
     RECURRENT,
     TRANSPOSED_MODULES,
-    Count,
+    Counted,
     Row,
     extra,
     is_affine,
@@ -48,13 +48,13 @@ OPERATORS = frozenset({"add", "mul"})
 """Written ``+`` and ``*`` they are not seen."""
 
 
-def ptflops(row: Row) -> Count:
+def ptflops(row: Row) -> Counted:
     """What hooks count of the outermost module they know, and once more what replaced functions see."""
     hooked, called = through_the_tree(_hooked(row), row, 1), _called(row)
     again = f"{row.op} is counted again, by the function that its module calls"
     extras = tuple((again if hooked.extras else reason, amount) for reason, amount in called.extras)
     instead = again if hooked.macs and called.macs else hooked.instead or called.instead
-    return Count(hooked.macs + called.macs, (*hooked.extras, *extras), instead)
+    return Counted(hooked.macs + called.macs, (*hooked.extras, *extras), instead)
 
 
 def _is_hooked(module: nn.Module) -> bool:
@@ -66,10 +66,10 @@ def _is_timms(module: nn.Module) -> bool:
     return f"{kind.__module__}.{kind.__name__}" == TIMM_ATTENTION
 
 
-def _hooked(row: Row) -> Count:
+def _hooked(row: Row) -> Counted:
     around = next((type(module).__name__ for module in row.above if _is_hooked(module)), "")
     if around or not _is_hooked(row.owner):
-        return Count(0, instead=f"what {around} holds is not counted beside it") if around else NOTHING
+        return Counted(0, instead=f"what {around} holds is not counted beside it") if around else NOTHING
     name = type(row.owner).__name__
     if row.owned_by(nn.MultiheadAttention) or _is_timms(row.owner):
         return _attention(row)
@@ -89,23 +89,23 @@ def _hooked(row: Row) -> Count:
     return NOTHING
 
 
-def pointwise(row: Row) -> Count:
+def pointwise(row: Row) -> Counted:
     """A sum or product of two tensors, whose shapes are lined up from the first dimension, not as torch does."""
     lined_up = zip_longest(*row.inputs, fillvalue=1)
     return extra(f"{row.op} is counted where it is called by name", prod(map(max, lined_up)))
 
 
-def _attention(row: Row) -> Count:
+def _attention(row: Row) -> Counted:
     """The hook of nn.MultiheadAttention, or of timm's, has formulas for all of it, fused or written out."""
     if row.op == "scaled_dot_product_attention":
         scores = prod(row.inputs[0][:-1]) * row.inputs[1][-2]
-        return Count(row.macs, ((SCALING, row.taken), (SOFTMAX, scores), *_no_bias(row.owner, row.taken)))
+        return Counted(row.macs, ((SCALING, row.taken), (SOFTMAX, scores), *_no_bias(row.owner, row.taken)))
     if row.op == "linear":
         return with_bias(row)
     if row.op == "softmax":
         heads = row.given // row.outputs[0][-1] * getattr(row.owner, "head_dim", 0)
-        return Count(row.macs, ((SOFTMAX, row.given), *_no_bias(row.owner, heads)))
-    return extra(SCALING, row.given) if row.op == "mul" else Count(row.macs)
+        return Counted(row.macs, ((SOFTMAX, row.given), *_no_bias(row.owner, heads)))
+    return extra(SCALING, row.given) if row.op == "mul" else Counted(row.macs)
 
 
 def _no_bias(owner: Any, outputs: int) -> Iterator[tuple[str, int]]:
@@ -118,7 +118,7 @@ SCALING = "scaling of queries is counted"
 SOFTMAX = "softmax of attention is counted"
 
 
-def _called(row: Row) -> Count:
+def _called(row: Row) -> Counted:
     """Through a function that was replaced."""
     if not row.by_name:
         return NOTHING
@@ -129,7 +129,7 @@ def _called(row: Row) -> Count:
     if row.op == "matmul":
         return product_of_shapes(row)
     if row.op in TENSOR_PRODUCTS:
-        return Count(row.macs, (("biases are counted", row.taken),)) if "add" in row.op else Count(row.macs)
+        return Counted(row.macs, (("biases are counted", row.taken),)) if "add" in row.op else Counted(row.macs)
     if row.op.startswith("upsample"):
         return resized(row)
     return NOTHING

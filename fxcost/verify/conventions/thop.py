@@ -12,7 +12,7 @@ from fxcost.verify.conventions.ledger import (
     NOTHING,
     RECURRENT,
     TRANSPOSED_MODULES,
-    Count,
+    Counted,
     Row,
     extra,
     is_affine,
@@ -25,19 +25,19 @@ PER_UNIT = {"lstm": 8, "gru": 7, "rnn": 1}
 """Additions and products for each hidden element and step; biases are 2 for each gate more."""
 
 
-def thop(row: Row) -> Count:
+def thop(row: Row) -> Counted:
     """Multiply-adds of convolution and linear modules; normalization, pooling and softmax modules by elements."""
     return through_the_tree(_once(row), row, 1, power=2)
 
 
-def _once(row: Row) -> Count:
+def _once(row: Row) -> Counted:
     owner = row.owner
     if row.owned_by(*CONVOLUTION_MODULES, nn.Linear):
-        return Count(row.macs)
+        return Counted(row.macs)
     if row.owned_by(*TRANSPOSED_MODULES):
         groups = int(getattr(owner, "groups", 1))
         counted = row.given * (row.inputs[0][1] // groups) * prod(row.inputs[1][2:])
-        return Count(counted, instead="transposed convolutions are counted by their outputs")
+        return Counted(counted, instead="transposed convolutions are counted by their outputs")
     if row.owned_by(*NORMALIZATIONS, nn.SyncBatchNorm):
         per = 4 if is_affine(owner, "affine", "elementwise_affine") else 2
         return extra(f"{type(owner).__name__} is counted, {per} for each element", per * row.taken)
@@ -46,7 +46,7 @@ def _once(row: Row) -> Count:
     return _by_elements(row)
 
 
-def _by_elements(row: Row) -> Count:
+def _by_elements(row: Row) -> Counted:
     owner, name = row.owner, type(row.owner).__name__
     if row.owned_by(nn.Softmax):
         features = row.inputs[0][owner.dim or 0] if isinstance(owner, nn.Softmax) else 1

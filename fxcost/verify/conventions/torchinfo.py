@@ -4,10 +4,10 @@ from math import prod
 
 from torch import nn
 
-from fxcost.verify.conventions.ledger import NOTHING, Count, Row
+from fxcost.verify.conventions.ledger import NOTHING, Counted, Row
 
 
-def torchinfo(row: Row) -> Count:
+def torchinfo(row: Row) -> Counted:
     """Each weight and bias once for each output position of a convolution, and for each sample of any other module."""
     owner = row.owner
     if any(True for _ in owner.children()) or not row.result:
@@ -21,8 +21,8 @@ def torchinfo(row: Row) -> Count:
         else:
             weights += uses * parameter.numel()
     if row.macs:
-        return Count(weights, (("biases are counted", biases),), f"weights of {kind} are counted {_how(owner)}")
-    return Count(0, ((f"parameters of {kind} are counted once a sample", weights + biases),))
+        return Counted(weights, (("biases are counted", biases),), f"weights of {kind} are counted {_how(owner)}")
+    return Counted(0, ((f"parameters of {kind} are counted once a sample", weights + biases),))
 
 
 def _how(module: nn.Module) -> str:

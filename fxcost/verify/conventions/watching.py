@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fxcost.verify.conventions.ledger import CONVOLUTIONS, TRANSPOSED, Resize, Row, Shape
+from fxcost.verify.conventions.ledger import CONVOLUTIONS, TRANSPOSED, PlainShape, Resize, Row
 from fxcost.verify.conventions.ptflops import FUNCTIONS, OPERATORS, TENSOR_PRODUCTS
 
 FUNCTIONAL = (FUNCTIONS - {"hardtanh"}) | CONVOLUTIONS | TRANSPOSED | {
@@ -23,7 +23,7 @@ FUNCTIONAL = (FUNCTIONS - {"hardtanh"}) | CONVOLUTIONS | TRANSPOSED | {
     "scaled_dot_product_attention",
 }  # fmt: skip
 
-Call = tuple[str, str, Shape]
+NamedCall = tuple[str, str, PlainShape]
 """An operator, the class of the module that calls it, and the shape that it gives."""
 
 
@@ -31,11 +31,13 @@ Call = tuple[str, str, Shape]
 class Watched:
     """One run of a model."""
 
-    calls: Counter[Call] = field(default_factory=Counter[Call])
+    calls: Counter[NamedCall] = field(default_factory=Counter[NamedCall])
     """How often each call is made by name."""
-    results: Mapping[str, list[Shape]] = field(default_factory=dict[str, list[Shape]])
+    results: Mapping[str, list[PlainShape]] = field(default_factory=dict[str, list[PlainShape]])
     """The shape that each call of a module gives, by the module's path."""
-    asked: Mapping[Call, list[Resize | str | None]] = field(default_factory=dict[Call, list[Resize | str | None]])
+    asked: Mapping[NamedCall, list[Resize | str | None]] = field(
+        default_factory=dict[NamedCall, list[Resize | str | None]]
+    )
     """What calls of ``interpolate`` and ``einsum`` were asked for, in their order."""
 
 
@@ -44,9 +46,9 @@ def watch(model: nn.Module, run: Callable[[], Any]) -> Watched:
 
     Leaves torch's functions replaced and hooks on the model: do it in a process of its own.
     """
-    seen: Counter[Call] = Counter()
-    results: dict[str, list[Shape]] = {}
-    asked: dict[Call, list[Resize | str | None]] = {}
+    seen: Counter[NamedCall] = Counter()
+    results: dict[str, list[PlainShape]] = {}
+    asked: dict[NamedCall, list[Resize | str | None]] = {}
     running = [""]
 
     def leave(path: str, result: Any) -> None:
@@ -75,7 +77,7 @@ ASKED: Mapping[str, Callable[..., Resize | str | None]] = {
 }
 
 
-def _keep_equations(running: Sequence[str], asked: dict[Call, list[Resize | str | None]]) -> None:
+def _keep_equations(running: Sequence[str], asked: dict[NamedCall, list[Resize | str | None]]) -> None:
     """Keep the equation of each einsum, also where code has the function by another name than ``torch.einsum``."""
     functions: Any = torch._VF  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
     original = functions.einsum
@@ -94,7 +96,11 @@ def _each(given: Any) -> Any:
 
 
 def _replace(
-    home: Any, name: str, seen: Counter[Call], running: list[str], asked: dict[Call, list[Resize | str | None]]
+    home: Any,
+    name: str,
+    seen: Counter[NamedCall],
+    running: list[str],
+    asked: dict[NamedCall, list[Resize | str | None]],
 ) -> None:
     original: Callable[..., Any] = getattr(home, name)
 
@@ -116,7 +122,7 @@ def with_watched(ledger: Sequence[Row], watched: Watched) -> list[Row]:
     Of rows alike in operator, class and shape, the first are taken for those called by name.
     """
     results = _results(ledger, watched.results)
-    met: Counter[Call] = Counter()
+    met: Counter[NamedCall] = Counter()
     rows: list[Row] = []
     for place, row in enumerate(ledger):
         met[call := _call(row)] += 1
@@ -126,18 +132,18 @@ def with_watched(ledger: Sequence[Row], watched: Watched) -> list[Row]:
     return rows
 
 
-def _call(row: Row) -> Call:
+def _call(row: Row) -> NamedCall:
     name = "interpolate" if row.op.startswith("upsample") else row.op
     name = "relu6" if name == "hardtanh" else name
     return name, type(row.owner).__name__, row.outputs[0] if row.outputs else ()
 
 
-def _results(ledger: Sequence[Row], results: Mapping[str, list[Shape]]) -> dict[int, Shape]:
+def _results(ledger: Sequence[Row], results: Mapping[str, list[PlainShape]]) -> dict[int, PlainShape]:
     """The results by the place of each call's last row, where a module's calls have equally many rows."""
     places: dict[str, list[int]] = {}
     for place, row in enumerate(ledger):
         places.setdefault(row.path, []).append(place)
-    found: dict[int, Shape] = {}
+    found: dict[int, PlainShape] = {}
     for path, rows in places.items():
         calls = results.get(path, [])
         if calls and len(rows) % len(calls) == 0:
