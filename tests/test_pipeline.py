@@ -1,13 +1,16 @@
 """The chain of passes: refused when it cannot run, and when a pass breaks its promise."""
 
+import ast
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from torch import nn
 from torch.fx import Graph, Node
 
+import fxcost
 from fxcost.graph import LAYER, OUTPUTS, SIZE, Key, operations
 from fxcost.graph.pipeline import Pass, Pipeline, PipelineError, graph_pass
 from fxcost.inputs import Arguments, InputSpec
@@ -100,3 +103,17 @@ def test_passes_of_ours_read_what_they_declare_and_no_more(each: Pass[Any], key:
     less = replace(each, requires=tuple(k for k in each.requires if k != key))
     with pytest.raises(PipelineError, match=f"pass {each.name}: it reads {key.name}"):
         Pipeline(tuple(less if one is each else one for one in OURS)).run(traced())
+
+
+def test_tracing_writes_in_one_place_and_passes_by_the_pipeline() -> None:
+    """What torch itself keeps under ``val`` is no annotation."""
+    folder = Path(fxcost.__file__).parent
+    writers: set[str] = set()
+    for file in [*folder.rglob("*.py"), *(folder / "passes").glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            if any("meta[" in ast.unparse(each) and "'val'" not in ast.unparse(each) for each in targets):
+                writers.add(file.relative_to(folder).as_posix())
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".meta.update"):
+                writers.add(file.relative_to(folder).as_posix())
+    assert writers == {"graph/pipeline.py", "tracing/export/writing.py"}

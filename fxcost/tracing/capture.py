@@ -36,6 +36,7 @@ from fxcost.tracing.environment.random_draws import DRAWN, Draws
 from fxcost.tracing.environment.restoration import PutBack, as_found
 from fxcost.tracing.export.examples import Named
 from fxcost.tracing.export.reading import Traced, read_program, tensor_inputs, with_live_tensors
+from fxcost.tracing.export.writing import write
 from fxcost.tracing.recording.recorder import DataMissing, record, without_memory
 from fxcost.tracing.recording.replay import Manner, replayed
 from fxcost.tracing.recording.validation import Mismatch, Run
@@ -134,7 +135,7 @@ def record_module(
         traced = replace(traced, assumptions=(*traced.assumptions, DRAWN))
     for node, spec in zip(placeholders(traced.graph), arguments.specs(), strict=False):
         if spec.state:
-            node.meta[STATE.name] = True
+            write(node, STATE, value=True)
     return traced
 
 

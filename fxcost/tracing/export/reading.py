@@ -17,11 +17,12 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.node import map_arg
 
 from fxcost.formulas.domain import Condition, Pinned, SymbolRange
-from fxcost.graph import LAYER, OUTPUTS, PARAMETER, REACH, SIZE, WEIGHT, Layer, TensorSpec, operations, placeholders
+from fxcost.graph import LAYER, REACH, Layer, operations, placeholders
 from fxcost.inputs import InputSpec
 from fxcost.tracing.environment.value_bounds import ends_of
 from fxcost.tracing.export.guards import program_conditions
-from fxcost.tracing.sizes.naming import Converter, Naming, TraceError, hint_of
+from fxcost.tracing.export.writing import write, write_value, write_weight
+from fxcost.tracing.sizes.naming import Converter, Naming, TraceError
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,13 @@ def read_program(
     }
     held = {**program.state_dict, **program.constants}
     for node in program.graph.nodes:
-        annotate(node, convert)
+        write_value(node, convert)
         if node.op == "call_function":
-            node.meta[LAYER.name] = _layer(node, modules, prefix)
+            write(node, LAYER, _layer(node, modules, prefix))
         if node.op == "placeholder" and node.name in weights:
-            node.meta[WEIGHT.name] = weights[node.name].removeprefix(prefix).removeprefix(".")
-            if (ends := ends_of(held.get(weights[node.name]))) is not None:
-                node.meta[REACH.name] = ends
-            if node.name in signature.inputs_to_parameters:
-                node.meta[PARAMETER.name] = node.meta["val"].numel()
+            name = weights[node.name].removeprefix(prefix).removeprefix(".")
+            write_weight(node, name, is_parameter=node.name in signature.inputs_to_parameters)
+            write(node, REACH, ends_of(held.get(weights[node.name])))
     return Traced(program.graph, ranges, naming.fixed, conditions, modules, program)
 
 
@@ -106,35 +105,6 @@ def _shape_environment(program: ExportedProgram) -> ShapeEnv | None:
         if isinstance(value, torch.Tensor) and getattr(value, "fake_mode", None) is not None:
             return value.fake_mode.shape_env  # pyright: ignore[reportAttributeAccessIssue]  # fake tensors have one
     return None
-
-
-def annotate(node: Node, convert: Callable[[Any], sympy.Expr]) -> None:
-    """Write the tensors or the size that a node yields, as its traced value has them."""
-    value = node.meta.get("val")
-    tensors = value if isinstance(value, (list, tuple)) else (value,)
-    node.meta[OUTPUTS.name] = tuple(_spec(t, convert) for t in tensors if isinstance(t, torch.Tensor))
-    if isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool):
-        node.meta[SIZE.name] = convert(value)
-
-
-def _spec(tensor: torch.Tensor, convert: Callable[[Any], sympy.Expr]) -> TensorSpec:
-    return TensorSpec(
-        shape=tuple(map(convert, tensor.shape)),
-        strides=tuple(map(convert, tensor.stride())),
-        dtype=str(tensor.dtype).removeprefix("torch."),
-        storage=tensor.untyped_storage()._cdata,
-        offset=convert(tensor.storage_offset()),
-        overlapping=_overlaps(tensor),
-    )
-
-
-def _overlaps(tensor: torch.Tensor) -> bool:
-    dims = [(hint_of(size), hint_of(stride)) for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
-    reach, indices = 1, 1
-    for size, stride in dims:
-        if stride and size:
-            reach, indices = reach + (size - 1) * stride, indices * size
-    return indices > reach
 
 
 def _layer(node: Node, modules: dict[str, str], prefix: str) -> Layer:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from fxcost.graph import KIND, LAYER, OUTPUTS, PARAMETER, REACH, SIZE, WEIGHT, Layer, TensorSpec
+from fxcost.graph import KIND, LAYER, OUTPUTS, REACH, SIZE, Layer, TensorSpec
 from fxcost.tracing.environment.value_bounds import ends_of, kept_ends
-from fxcost.tracing.export.reading import annotate
+from fxcost.tracing.export.writing import write, write_value, write_weight
 from fxcost.tracing.recording.steps import UNSEEN, Step, originals
 from fxcost.tracing.recording.validation import Run
 from fxcost.tracing.sizes.tensors import named_tensors, tensors_in
@@ -39,15 +39,12 @@ class Builder:
     def _placeholder(self, name: str, tensor: torch.Tensor) -> Node:
         node = self.node_of[id(tensor)] = self.graph.placeholder(name)
         node.meta["val"] = tensor
-        if (ends := kept_ends(tensor) or ends_of(tensor)) is not None:
-            node.meta[REACH.name] = ends
+        write(node, REACH, kept_ends(tensor) or ends_of(tensor))
         return node
 
     def _weight(self, name: str, tensor: torch.Tensor) -> None:
         node = self._placeholder(name.replace(".", "_"), tensor)
-        node.meta[WEIGHT.name] = name
-        if isinstance(tensor, torch.nn.Parameter):
-            node.meta[PARAMETER.name] = tensor.numel()
+        write_weight(node, name, is_parameter=isinstance(tensor, torch.nn.Parameter))
 
     def build(self) -> Graph:
         self.originals = originals(self.recording, known=self.node_of)
@@ -61,15 +58,15 @@ class Builder:
         """Write on each node what it yields, and on each operation a number for all that are called with the like."""
         kinds: dict[Any, int] = {}
         for node in self.graph.nodes:
-            annotate(node, self.convert)
+            write_value(node, self.convert)
             if node.op == "call_function":
-                node.meta[KIND.name] = kinds.setdefault(_kind(node), len(kinds))
+                write(node, KIND, kinds.setdefault(_kind(node), len(kinds)))
 
     def _add(self, step: Step) -> None:
         args, kwargs = self._argument(step.args), self._argument(step.kwargs)
         node = self.graph.call_function(step.operator, args, kwargs)
         node.meta["val"] = step.result
-        node.meta[LAYER.name] = step.layer
+        write(node, LAYER, step.layer)
         if isinstance(step.result, torch.Tensor):
             self.node_of[id(step.result)] = node
         results: Any = step.result if isinstance(step.result, (list, tuple)) else ()
@@ -77,7 +74,7 @@ class Builder:
             if isinstance(tensor, torch.Tensor):
                 part = self.graph.call_function(operator.getitem, (node, index))
                 part.meta["val"] = tensor
-                part.meta[LAYER.name] = step.layer
+                write(part, LAYER, step.layer)
                 self.node_of[id(tensor)] = part
 
     def _argument(self, value: Any) -> Any:
@@ -96,11 +93,12 @@ class Builder:
         """A tensor that no operator made: another face of a weight, one that the model's code holds, or unseen work's."""
         if id(tensor) in self.unseen:
             node = self.node_of[id(tensor)] = self.graph.call_function(UNSEEN)
-            node.meta.update({"val": tensor, LAYER.name: self.layer})
+            node.meta["val"] = tensor
+            write(node, LAYER, self.layer)
             return node
         node = self._placeholder(f"constant_{len(self.node_of)}", tensor)
         if tensor.dim():  # else a number that the model's code makes a tensor of
-            node.meta[WEIGHT.name] = "constant"
+            write_weight(node, "constant", is_parameter=False)
         return node
 
 
