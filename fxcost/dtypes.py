@@ -28,5 +28,6 @@ DTYPES: Mapping[str, Dtype] = {
     "bits16": Dtype(16),
     "qint32": Dtype(32),
     **{f"complex{bits}": Dtype(bits) for bits in (32, 64, 128)},
+    "bcomplex32": Dtype(32),
 }
-"""Integers of fewer than eight bits lie one in each byte, as torch has them."""
+"""Of torch 2.13 and 2.14, the last in 2.14 alone. Integers of fewer than eight bits lie one in each byte, as torch has them."""

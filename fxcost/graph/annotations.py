@@ -66,7 +66,7 @@ class TensorSpec:
     @property
     def is_complex(self) -> bool:
         """Whether its elements are complex numbers."""
-        return self.dtype.startswith("complex")
+        return "complex" in self.dtype
 
     @cached_property
     def elements(self) -> sympy.Expr:

@@ -192,7 +192,7 @@ def reads_data(func: Any) -> bool:
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of dtypes that torch is giving up
-    _TYPES = {dtype: torch.empty(0, dtype=dtype).type() for dtype in (getattr(torch, name) for name in DTYPES)}
+    _TYPES = {dtype: torch.empty(0, dtype=dtype).type() for name in DTYPES if (dtype := getattr(torch, name, None))}
 """What torch calls the type of a tensor of each dtype on the CPU."""
 _LAYOUT = frozenset({_Property.is_contiguous, _Property.stride})
 
