@@ -409,6 +409,22 @@ def test_what_is_filled_with_data_has_its_dtype() -> None:
     assert filled.cost.bytes_written({**whole.bits()}) == 8 * WIDTH
 
 
+FILLED: dict[str, Callable[[Any], Any]] = {
+    "full": lambda data: torch.full((2,), data, dtype=torch.int64),
+    "full_like": lambda data: torch.full_like(torch.tensor([3, 4]), data),
+    "new_full": lambda data: torch.tensor([3, 4]).new_full((2,), data),
+    "by name": lambda data: torch.full((2,), fill_value=data, dtype=torch.int64),
+}
+
+
+@pytest.mark.parametrize("name", FILLED)
+def test_what_is_filled_with_data_is_not_known(name: str) -> None:
+    """What stands in the place of the data while the tensor is made is none of its numbers."""
+    model = Runs(lambda m, x: m.linear(x[:, : int(FILLED[name](x.argmax())[0])]))
+    with pytest.raises(TraceError, match="decides by the values of its data"):
+        trace(model, inputs=(f"x: float32[B,16,{WIDTH}]",))
+
+
 def test_numbers_that_are_written_over_are_known_no_longer() -> None:
     def run(m: Any, x: Any, lengths: Any) -> Any:
         part = lengths[:1]

@@ -95,8 +95,7 @@ class Surroundings(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         args = numbers.without_idle_length(name, args)
         if func in _FILLING:
-            # What a tensor is filled with is no size, and need not be read.
-            args, kwargs = _filled_with_nothing(args, kwargs)
+            return self._fill(name, func, args, kwargs)
         if func not in self.makes:
             result = func(*args, **kwargs)
             self.written_over |= numbers.follow(name, func, args, kwargs, result)
@@ -107,13 +106,25 @@ class Surroundings(TorchFunctionMode):
         if func not in _OF_VALUES:
             args = numbers.plain(args)
         self.made.append(func(*args, **{**kwargs, "device": META}))
-        numbers.filled(name, args, kwargs, self.made[-1])
         if func in _OF_VALUES and args:
             keep_ends(self.made[-1], ends_of(args[0]))
             whole = not self.made[-1].is_floating_point()
             if whole and (known := numbers.numbers_in(args[0])) is not None:
                 numbers.keep(self.made[-1], known)
         return self.made[-1]
+
+    def _fill(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
+        """What a tensor is filled with is no size, and need not be read; a plain number is known."""
+        shapes, named = _filled_with_nothing(args, kwargs)
+        made = func in self.makes
+        result = func(*shapes, **{**named, **({"device": META} if made else {})})
+        if made:
+            self.made.append(result)
+        if kwargs.get("out") is not None:
+            self.written_over |= numbers.known_of(kwargs["out"]) is not None
+        else:
+            numbers.keep_fill(name, args, kwargs, result)
+        return result
 
     def _bare(self, value: Any) -> Any:
         """What is without memory in the place of tensors with memory: those that no module holds, such as a global table."""

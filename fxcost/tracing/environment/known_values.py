@@ -106,8 +106,6 @@ def follow(name: str, func: Any, args: Any, kwargs: Mapping[str, Any], result: A
 
     Tells whether it wrote over numbers that were known, by its name or by ``out``.
     """
-    if filled(name, args, kwargs, result):
-        return False
     given = [*tensors_in(args), *tensors_in(kwargs)]
     known = {id(each): known_of(each) for each in given}
     if not any(known.values()):
@@ -134,16 +132,12 @@ _FILLS: Mapping[str, int] = {"full": 1, "full_like": 1, "new_full": 2}
 """Functions that fill a tensor with a number, and which of their arguments it is."""
 
 
-def filled(name: str, args: Any, kwargs: Mapping[str, Any], result: Any) -> bool:
-    """Write on a result that it is filled with one whole number, and tell whether it is."""
-    place = _FILLS.get(name)
-    if place is None or kwargs.get("out") is not None or result.is_floating_point():
-        return False
+def keep_fill(name: str, args: Any, kwargs: Mapping[str, Any], result: torch.Tensor) -> None:
+    """Write on a tensor that it is filled with one whole number, where code says which; of data nothing is known."""
+    place = _FILLS[name]
     number = args[place] if len(args) > place else kwargs.get("fill_value")
-    if type(number) not in (int, torch.SymInt):
-        return False
-    keep(result, Known(number))
-    return True
+    if type(number) in (int, torch.SymInt) and not result.is_floating_point():
+        keep(result, Known(number))
 
 
 _OF_NO_INPUT = ("empty", "new_empty", "rand", "bernoulli", "multinomial", "poisson")
