@@ -1205,3 +1205,13 @@ def test_torchscript_that_reads_sizes_is_traced_at_those_asked_for_and_it_is_sai
 def test_torchscript_that_does_not_run_is_named() -> None:
     with pytest.raises(FxcostError, match="^0 is TorchScript, which does not run here"):
         trace(nn.Sequential(torch.jit.script(nn.Linear(8, 8))), inputs=("input: float32[B,9]",))
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_lazy_modules_stay_lazy(isolated: bool) -> None:
+    """A first call gives them parameters and another class, which only a copy may take on."""
+    model = nn.Sequential(nn.LazyLinear(16), nn.LazyBatchNorm1d())
+    costs = trace(model, inputs=("input: float32[B,8]",), isolated=isolated)
+    assert costs.at(B=3).total.macs == 3 * 8 * 16
+    assert [type(each) for each in model] == [nn.LazyLinear, nn.LazyBatchNorm1d]
+    assert model(torch.zeros(2, 5)).shape == (2, 16)

@@ -108,7 +108,7 @@ def _costed(source: Source, request: Request, warn: Callable[[str], None]) -> Co
         tell_pins(traced, tuple(multiples), warn)
     else:
         if source.module is not None:
-            materialized(source.module, source.arguments, sizes)
+            source = replace(source, module=materialized(source.module, source.arguments, sizes))
         source, traced = _run(source, sizes, multiples, request, warn)
     traced = within_tables(source, traced)
     passes = (

@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from copy import deepcopy
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -158,17 +159,19 @@ def rehearse(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, 
         return _within(REHEARSAL_SECONDS, "a first run", sizes, run)
 
 
-def materialized(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, int]) -> None:
-    """Give lazy modules the parameters that a first call gives them, at these sizes."""
+def materialized(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[str, int]) -> torch.nn.Module:
+    """The module; of one with lazy modules a copy, in which they have what a first call at these sizes gives them."""
     if not any(is_lazy(each) for each in chain(module.parameters(), module.buffers())):
-        return
+        return module
+    copied = deepcopy(module)  # a first call changes the classes of lazy modules, and of their parameters
 
     def run() -> None:
-        call = _Call(module, arguments, sizes)
+        call = _Call(copied, arguments, sizes)
         call(call.tensors)
 
     with torch.random.fork_rng(devices=[]), _in_silence():
         _within(REHEARSAL_SECONDS, "a first run, for lazy modules,", sizes, run)
+    return copied
 
 
 def trace_program(
