@@ -24,7 +24,7 @@ from torch.export import export as torch_export
 from torch.fx.experimental import _config as shape_config
 from torch.fx.experimental import symbolic_shapes
 from torch.jit._fuser import optimized_execution
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedBuffer, is_lazy
 from torch.utils import _pytree as pytree
 
 from fxcost.errors import FxcostError
@@ -163,15 +163,18 @@ def materialized(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[s
     """The module; of one with lazy modules a copy, in which they have what a first call at these sizes gives them."""
     if not any(is_lazy(each) for each in chain(module.parameters(), module.buffers())):
         return module
-    copied = deepcopy(module)  # a first call changes the classes of lazy modules, and of their parameters
 
-    def run() -> None:
-        call = _Call(copied, arguments, sizes)
+    def run() -> torch.nn.Module:
+        buffers = (each for each in module.buffers() if is_lazy(each))  # which torch, unlike parameters, does not copy
+        new: Callable[..., torch.Tensor] = UninitializedBuffer
+        copies = {id(each): new(dtype=each.dtype, device=each.device) for each in buffers}
+        # A copy: a first call changes the classes of lazy modules, and of their parameters.
+        call = _Call(deepcopy(module, {**copies}), arguments, sizes)
         call(call.tensors)
+        return call.model
 
     with torch.random.fork_rng(devices=[]), _in_silence():
-        _within(REHEARSAL_SECONDS, "a first run, for lazy modules,", sizes, run)
-    return copied
+        return _within(REHEARSAL_SECONDS, "a first run, for lazy modules,", sizes, run)
 
 
 def trace_program(
