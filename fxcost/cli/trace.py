@@ -45,20 +45,13 @@ def trace(
     if graph:
         others = {
             "--by": by is not By.layer,
-            "--depth": depth,
-            "--top": top,
-            "--precision": precision,
-            "--format": form,
+            "--depth": depth is not None,
+            "--top": top is not None,
+            "--precision": precision is not None,
+            "--format": form is not None,
+            "--output": output is not None,
         }
-        _print_graph(
-            model,
-            asked,
-            [
-                name
-                for name, given in {**others, "--output": output}.items()
-                if given is not None and given is not False
-            ],
-        )
+        _print_graph(model, asked, [option for option, is_given in others.items() if is_given])
         return
     shown = form_of(form, output)
     saves = output is not None and form is None and shown is Form.json

@@ -222,11 +222,6 @@ def _grouped(rows: torch.Tensor, matrices: torch.Tensor, offsets: Any = None, bi
     return rows.new_empty((rows.shape[0], matrices.shape[2]), dtype=out or rows.dtype)
 
 
-def _grid(theta: torch.Tensor, size: Sequence[Any], _align_corners: bool) -> torch.Tensor:
-    """Where a picture of a size, or a volume, is sampled: as many coordinates as it has directions."""
-    return theta.new_empty((size[0], *size[2:], len(size) - 2))
-
-
 def _distances(one: torch.Tensor, other: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
     """One for each row of the first with each of the second; torch's own function asks how many there are to pick a kernel."""
     rows, columns = (_sizes(each)[:-2] for each in (one, other))
@@ -280,7 +275,6 @@ SHAPES: Mapping[Any, Callable[..., Any]] = {
     aten.dropout.default: _dropped,
     aten.feature_dropout.default: _dropped,
     aten._grouped_mm.default: _grouped,
-    aten.affine_grid_generator.default: _grid,
     aten.cdist.default: _distances,
     **dict.fromkeys((aten.cross_entropy_loss.default, aten.nll_loss_nd.default, aten.nll_loss.default), _of_classes),
     aten.nll_loss2d.default: _of_classes,
