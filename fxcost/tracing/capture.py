@@ -166,8 +166,7 @@ def materialized(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[s
 
     def run() -> torch.nn.Module:
         buffers = (each for each in module.buffers() if is_lazy(each))  # which torch, unlike parameters, does not copy
-        new: Callable[..., torch.Tensor] = UninitializedBuffer
-        copies = {id(each): new(dtype=each.dtype, device=each.device) for each in buffers}
+        copies = {id(each): UninitializedBuffer().to(each.device, each.dtype) for each in buffers}
         # A copy: a first call changes the classes of lazy modules, and of their parameters.
         call = _Call(deepcopy(module, {**copies}), arguments, sizes)
         call(call.tensors)
