@@ -50,7 +50,9 @@ def test_products_of_unlike_dtypes_are_refused_as_torch_refuses_them(name: str) 
 def test_numbers_of_other_dtypes_that_torch_takes_are_taken() -> None:
     layer = nn.BatchNorm1d(8).eval()
     layer(torch.zeros(2, 8, 3, dtype=torch.bfloat16))
-    trace(layer, inputs=("x: bfloat16[B,8,3]",))
+    costs = trace(layer, inputs=("x: bfloat16[B,8,3]",))
+    assert set(costs.symbols) == {"B"}
+    assert not costs.unknown
 
 
 EMPTY: dict[str, Callable[[torch.Tensor], Any]] = {
