@@ -1215,3 +1215,14 @@ def test_lazy_modules_stay_lazy(isolated: bool) -> None:
     assert costs.at(B=3).total.macs == 3 * 8 * 16
     assert [type(each) for each in model] == [nn.LazyLinear, nn.LazyBatchNorm1d]
     assert model(torch.zeros(2, 5)).shape == (2, 16)
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_lazy_modules_that_cannot_be_copied_are_told(isolated: bool) -> None:
+    model = nn.Sequential(nn.LazyLinear(16))
+    vars(model)["lock"] = threading.Lock()
+    told = "^Sequential has lazy modules and cannot be copied: cannot pickle '_thread.lock' object\nCall it once before"
+    with pytest.raises(FxcostError, match=told):
+        trace(model, inputs=("input: float32[B,8]",), isolated=isolated)
+    model(torch.zeros(2, 8))
+    assert trace(model, inputs=("input: float32[B,8]",), isolated=isolated).at(B=3).total.macs == 3 * 8 * 16

@@ -164,16 +164,28 @@ def materialized(module: torch.nn.Module, arguments: Arguments, sizes: Mapping[s
     if not any(is_lazy(each) for each in chain(module.parameters(), module.buffers())):
         return module
 
-    def run() -> torch.nn.Module:
-        buffers = (each for each in module.buffers() if is_lazy(each))  # which torch, unlike parameters, does not copy
-        copies = {id(each): UninitializedBuffer().to(each.device, each.dtype) for each in buffers}
-        # A copy: a first call changes the classes of lazy modules, and of their parameters.
-        call = _Call(deepcopy(module, {**copies}), arguments, sizes)
+    copied = _copy_of_lazy(module)
+
+    def run() -> None:
+        call = _Call(copied, arguments, sizes)
         call(call.tensors)
-        return call.model
 
     with torch.random.fork_rng(devices=[]), _in_silence():
-        return _within(REHEARSAL_SECONDS, "a first run, for lazy modules,", sizes, run)
+        _within(REHEARSAL_SECONDS, "a first run, for lazy modules,", sizes, run)
+    return copied
+
+
+def _copy_of_lazy(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy, since a first call changes the classes of lazy modules, and of their parameters."""
+    buffers = (each for each in module.buffers() if is_lazy(each))  # which torch, unlike parameters, does not copy
+    copies: dict[int, Any] = {id(each): UninitializedBuffer().to(each.device, each.dtype) for each in buffers}
+    try:
+        return deepcopy(module, copies)
+    except Exception as error:
+        raise FxcostError(
+            f"{type(module).__name__} has lazy modules and cannot be copied: {error}\n"
+            "Call it once before it is traced, which gives them their parameters"
+        ) from error
 
 
 def trace_program(
