@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from fxcost.costs.analysis import Mode
     from fxcost.passes.traffic import Attention
-    from fxcost.roofline.points import Crossover
+    from fxcost.roofline.crossover import Crossover
 
 # Torch is imported by `trace` alone, reports and machines by what asks for them: each takes long.
 
@@ -27,7 +27,8 @@ class CostModel(data.CostModel):
     ) -> "tuple[Crossover, ...]":
         """For each layer, the sizes of ``over`` at which it is compute-bound on a platform named or read from a file."""
         from fxcost.machines.sheets import load_platform
-        from fxcost.roofline.points import crossovers, machine_for
+        from fxcost.roofline.crossover import crossovers
+        from fxcost.roofline.rate import machine_for
 
         return crossovers(self, machine_for(self, load_platform(platform), precision), over, at)
 

@@ -1,4 +1,4 @@
-"""Arithmetic of each operation: FLOPs, multiply-adds, the unit it runs on, and whether a rule was there to tell."""
+"""Arithmetic of each operation by the unit it runs on, and whether a rule was there to tell."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,19 +6,21 @@ from dataclasses import dataclass
 import sympy
 from torch.fx import Graph, Node
 
+from fxcost.formulas.quantities import MULTIPLY_ADD
 from fxcost.graph import LAYER, Key
 from fxcost.graph.pipeline import Pass, graph_pass, per_kind
-from fxcost.ops.rules import MULTIPLY_ADD, Call, Coverage, Rule, Unit, Verdict, amount_of, telling_layer, unit_of
+from fxcost.ops.rules import Call, Coverage, Rule, Verdict, amount_of, telling_layer
 from fxcost.passes.verdict import VERDICT
 
 
 @dataclass(frozen=True)
 class Flops:
-    """What one operation computes, in FLOPs and, for contractions only, in multiply-adds."""
+    """What one operation computes, in FLOPs."""
 
-    flops: sympy.Expr
-    macs: sympy.Expr
-    unit: Unit
+    matrix: sympy.Expr
+    """Contractions: two FLOPs for each multiply-add."""
+    vector: sympy.Expr
+    """All else."""
     coverage: Coverage
     rule: str
     reason: str
@@ -48,22 +50,15 @@ def flops_pass(*, causal_skip: bool = False) -> Pass[Flops]:
 def _work(verdict: Verdict, causal_skip: bool) -> Flops:
     rule, call = verdict.rule, verdict.call
     if rule is None or verdict.coverage == "unknown":
-        return Flops(ZERO, ZERO, "vector", "unknown", "", verdict.unknown_why)
+        return Flops(ZERO, ZERO, "unknown", "", verdict.unknown_why)
     if verdict.coverage == "free" or call is None:
-        return Flops(ZERO, ZERO, rule.unit, "free", rule.name, rule.reason)
+        return Flops(ZERO, ZERO, "free", rule.name, rule.reason)
+    matrix = MULTIPLY_ADD * amount_of(rule, call, rule.macs, "MACs")
+    vector = amount_of(rule, call, rule.vector, "FLOPs")
     if causal_skip and _is_causal(call, rule):
-        macs = amount_of(rule, call, rule.macs, "MACs") * _kept_pairs(call)
-        return Flops(
-            MULTIPLY_ADD * macs,
-            macs,
-            rule.unit,
-            "counted",
-            rule.name,
-            f"{rule.reason}; masked pairs skipped",
-            skips_masked=True,
-        )
-    work = amount_of(rule, call, rule.flops, "FLOPs"), amount_of(rule, call, rule.macs, "MACs")
-    return Flops(*work, unit_of(rule, call), "counted", rule.name, rule.reason)
+        reason = f"{rule.reason}; masked pairs skipped"
+        return Flops(matrix * _kept_pairs(call), vector, "counted", rule.name, reason, skips_masked=True)
+    return Flops(matrix, vector, "counted", rule.name, rule.reason)
 
 
 def _is_causal(call: Call, rule: Rule) -> bool:

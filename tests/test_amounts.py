@@ -37,7 +37,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Traced:
     """A model of one layer, traced with a rule that gives what is given here."""
 
     def with_rule(flops: Any, **parts: Any) -> CostModel:
-        rule = Rule("halve", "vector", flops, "a test", **parts)
+        rule = Rule("halve", "a test", vector=flops, **parts)
         monkeypatch.setitem(rules._RULES, "amounts.halve", rule)  # pyright: ignore[reportPrivateUsage]
         return trace(nn.Sequential(Halves()), inputs=("x: float32[B,3]",), isolated=False)
 

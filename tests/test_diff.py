@@ -21,8 +21,8 @@ ONE_SYMBOL: Mapping[str, Any] = {"symbols": {"B": SymbolRange()}, "defaults": {"
 
 def layer(name: str, flops: str, op: str = "linear", params: int = 0, coverage: Any = "counted") -> LayerCost:
     moved = {"activation": {"float32": parse(flops, NAMES)}}
-    cost = Cost(flops=parse(flops, NAMES), params=params, reads=moved)
-    return LayerCost(name, name, "", f"aten.{op}.default", "matrix", coverage, "", cost)
+    cost = Cost(vector=parse(flops, NAMES), params=params, reads=moved)
+    return LayerCost(name, name, "", f"aten.{op}.default", coverage, "", cost)
 
 
 def model(*layers: LayerCost, **parts: Any) -> CostModel:

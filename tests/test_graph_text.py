@@ -41,31 +41,31 @@ conv2d_default: float32[B,8,H,W] @4 = aten.conv2d.default(input_0, conv_weight, 
     in conv (Conv2d)
     fxcost.verdict: coverage=counted rule=convolution
     fxcost.parameters: count=216
-    fxcost.flops: flops=432*B*H*W macs=216*B*H*W unit=matrix coverage=counted rule=convolution
+    fxcost.flops: matrix=432*B*H*W coverage=counted rule=convolution
     fxcost.traffic: reads={activation={float32=3*B*H*W}, weight={float32=216}} writes={activation={float32=8*B*H*W}}
 
 relu__default: float32[B,8,H,W] @4 = aten.relu_.default(conv2d_default)
     in the model (Small)
     fxcost.verdict: coverage=counted rule=1 per output
-    fxcost.flops: flops=8*B*H*W unit=vector coverage=counted rule=1 per output
+    fxcost.flops: vector=8*B*H*W coverage=counted rule=1 per output
     fxcost.traffic: reads={activation={float32=8*B*H*W}} writes={activation={float32=8*B*H*W}}
 
 mean_dim: float32[B,8] @5 = aten.mean.dim(relu__default, dim=[2,3], keepdim=False)
     in the model (Small)
     fxcost.verdict: coverage=counted rule=mean
-    fxcost.flops: flops=8*B + 8*B*H*W unit=vector coverage=counted rule=mean
+    fxcost.flops: vector=8*B + 8*B*H*W coverage=counted rule=mean
     fxcost.traffic: reads={activation={float32=8*B*H*W}} writes={activation={float32=8*B}}
 
 view_default: float32[B,8] @5 = aten.view.default(mean_dim, size=[-1,8])
     in the model (Small)
     fxcost.verdict: coverage=free rule=free
-    fxcost.flops: unit=vector coverage=free rule=free
+    fxcost.flops: coverage=free rule=free
 
 linear_default: float32[B,4] @6 = aten.linear.default(view_default, head_weight, head_bias)
     in head (Linear)
     fxcost.verdict: coverage=counted rule=linear
     fxcost.parameters: count=36
-    fxcost.flops: flops=64*B macs=32*B unit=matrix coverage=counted rule=linear
+    fxcost.flops: matrix=64*B coverage=counted rule=linear
     fxcost.traffic: reads={activation={float32=8*B}, weight={float32=36}} writes={activation={float32=4*B}}
 """
 

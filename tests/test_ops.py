@@ -347,7 +347,7 @@ def test_packing_sequences_copies_the_steps_that_are_no_padding(call_by_hand: Ca
     )
     rule = rule_of(call.operator)
     assert rule is not None
-    assert (rule.flops(call), rule.reads(call)) == (0, {"input": 40})
+    assert (rule.macs(call), rule.vector(call), rule.reads(call)) == (0, 0, {"input": 40})
 
 
 def test_padded_bags_read_no_more_than_nothing_of_their_table_for_sure(costs_of: Costs) -> None:

@@ -430,7 +430,7 @@ def test_deformable_convolution(call_by_hand: Callable[..., Any]) -> None:
     rule = rule_of(call.operator)
     assert rule is not None
     assert rule.macs(call) == macs
-    assert rule.flops(call) == 2 * macs + sampled_values * (4 + 3 + 1) + positions * (2 * (1 + 3) + 4)
+    assert rule.vector(call) == sampled_values * (4 + 3 + 1) + positions * (2 * (1 + 3) + 4)
 
 
 def test_folding_adds_each_column_element(costs_of: Costs) -> None:

@@ -46,7 +46,7 @@ def test_fake_quantization_goes_there_and_back() -> None:
     x, out = (TensorSpec((five, six), (six, one), "float32", storage, start) for storage in (1, 2))
     rule = rule_of("aten.fake_quantize_per_tensor_affine.default")
     assert rule is not None
-    assert rule.flops(Call("aten.fake_quantize_per_tensor_affine.default", {"self": x}, (out,), frozenset())) == (
+    assert rule.vector(Call("aten.fake_quantize_per_tensor_affine.default", {"self": x}, (out,), frozenset())) == (
         step.done * 5 * 6
     )
 

@@ -94,7 +94,7 @@ def test_a_wrong_rule_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
         return convolution.macs(call) - call.output.elements
 
     convolution = rules._RULES["aten.conv2d"]
-    monkeypatch.setitem(rules._RULES, "aten.conv2d", replace(convolution, macs=macs, flops=lambda call: 2 * macs(call)))
+    monkeypatch.setitem(rules._RULES, "aten.conv2d", replace(convolution, macs=macs))
     wrong = SimpleNamespace(source=source, module=module, costs=trace_source(source, Request(), warn=print))
     # One multiply-add short for each of 4 channels of 7 by 7 outputs, and two FLOPs each.
     assert [(at, theirs - ours) for at, ours, theirs in disagreements(wrong, sizes)] == [

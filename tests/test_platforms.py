@@ -16,7 +16,7 @@ from fxcost.costs.model import CostModel
 from fxcost.errors import FxcostError
 from fxcost.machines.sheets import PRECISION_BITS, Unit, UnitPeaks, load_platform, platform_names
 from fxcost.reports.platforms import platform_report
-from fxcost.roofline.points import machine_for
+from fxcost.roofline.rate import machine_for
 
 SPECS = Path(__file__).parent.parent / "specs" / "machines"
 EXAMPLES = Path(__file__).parent / "data" / "roofline_examples.csv"

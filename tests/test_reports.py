@@ -233,7 +233,7 @@ def test_rooflines_of_what_is_partly_unknown(with_leaf: Any) -> None:
     from fxcost.machines.sheets import load_platform
     from fxcost.reports.roofline import roofline_report
     from fxcost.reports.sweeps import sweep_report
-    from fxcost.roofline.points import Machine
+    from fxcost.roofline.rate import Machine
     from fxcost.roofline.sweep import sweep
 
     l4 = Machine(load_platform("l4"), "fp16")
@@ -255,7 +255,7 @@ def test_a_machine_without_a_vector_peak_bounds_time_from_below() -> None:
     """All is counted: FLOPs and bytes are exact, and only the time of the vector unit is not known."""
     from fxcost.machines.sheets import load_platform
     from fxcost.reports.roofline import roofline_report
-    from fxcost.roofline.points import Machine
+    from fxcost.roofline.rate import Machine
 
     costs = trace(nn.Sequential(nn.Linear(8, 8), nn.ReLU()), inputs=("input: float32[B,8]",))
     report = roofline_report(costs, [Machine(load_platform("tpu-v5e"), "bf16")], {"B": 10**6}, wide=True)

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from fxcost.costs.model import Cost, CostModel, LayerCost
 from fxcost.costs.saved import save
 from fxcost.errors import FxcostError
 from fxcost.formulas.domain import SymbolRange
-from fxcost.formulas.expressions import parse
+from fxcost.formulas.expressions import evaluate, parse
 from fxcost.formulas.piecewise import Interval
 from fxcost.machines.sheets import Platform, load_platform
-from fxcost.roofline.points import Machine, crossovers, layer_points
+from fxcost.roofline.crossover import crossovers
+from fxcost.roofline.points import layer_points
+from fxcost.roofline.rate import Machine
 
 EXAMPLES = {
     row["case"]: row
@@ -30,13 +33,9 @@ def layer(
     flops: str, weights: str, activations: str, *, unit: Any = "matrix", names: tuple[str, ...] = ("B",)
 ) -> LayerCost:
     """A layer of so many FLOPs that reads so many float32 weights and moves so many activations."""
-    cost = Cost(
-        parse(flops, names),
-        parse("0", names),
-        0,
-        {"weight": {"float32": parse(weights, names)}, "activation": {"float32": parse(activations, names)}},
-    )
-    return LayerCost("it", "it", "Linear", "aten.linear.default", unit, "counted", "linear", cost)
+    moved = {"weight": {"float32": parse(weights, names)}, "activation": {"float32": parse(activations, names)}}
+    cost = replace(Cost(reads=moved), **{unit: parse(flops, names)})
+    return LayerCost("it", "it", "Linear", "aten.linear.default", "counted", "linear", cost)
 
 
 def model(*layers: LayerCost, symbols: dict[str, SymbolRange] | None = None, **usual: int) -> CostModel:
@@ -276,3 +275,60 @@ def test_the_one_symbol_of_a_model_is_suggested() -> None:
     both = model(layer("N", "1", "M", names=("N", "M")), symbols={"N": SymbolRange(), "M": SymbolRange()})
     with pytest.raises(FxcostError, match="it has N, M$"):
         crossovers(both, Machine(load_platform("l4"), "fp16"))
+
+
+def both(matrix: str, vector: str, moved: str) -> LayerCost:
+    """A layer with work on both units."""
+    cost = Cost(parse(matrix, "B"), parse(vector, "B"), reads={"activation": {"float16": parse(moved, "B")}})
+    return LayerCost("it", "it", "LSTM", "aten.lstm.input", "counted", "recurrence", cost)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        ("400*B", "100*B", "B + 600"),  # contractions turn first
+        ("40*B", "100*B", "B + 600"),  # all else turns first
+        ("400*B", "30*B*((B - 1)//7)", "2*B + 600"),
+        ("300*(B - 60)**2", "20*B", "B + 9000"),
+        ("2*B", "B", "B + 1"),
+    ],
+)
+def test_the_slower_unit_decides_where_a_layer_has_work_on_both(work: tuple[str, str, str]) -> None:
+    """Solved for every size as each size by itself says, time being that of the slowest of units and memory."""
+    a100 = Machine(load_platform("a100-sxm4-80gb"), "fp16")
+    costs = model(both(*work))
+    (found,) = crossovers(costs, a100)
+    inside = {size for size in range(1, 300) for i in found.where.intervals if i.low <= size <= (i.high or size)}
+    matrix, vector, bandwidth = (a100.rate(each) for each in ("matrix", "vector", "memory"))
+    assert matrix
+    assert vector
+    assert bandwidth
+    for size in range(1, 300):
+        (point,) = layer_points(costs, a100, {"B": size})
+        times = [
+            evaluate(parse(text, "B"), {"B": size}) * factor / rate
+            for text, factor, rate in zip(work, (1, 1, 2), (matrix, vector, bandwidth), strict=True)
+        ]
+        assert point.seconds == max(times)
+        assert (point.bound == "compute") == (max(times[:2]) >= times[2]) == (size in inside)
+        assert point.unit == ("matrix" if times[0] >= times[1] else "vector")
+
+
+def test_contractions_on_the_vector_unit_wait_for_the_rest() -> None:
+    cpu = Machine(load_platform("xeon-8380"), "fp32")
+    (point,) = layer_points(model(both("400*B", "100*B", "B")), cpu, {"B": 8})
+    peak = cpu.peak("vector")
+    assert peak is not None
+    assert peak == cpu.peak("matrix")
+    assert point.seconds == Fraction(500 * 8) / peak
+
+
+def test_a_peak_that_is_not_published_leaves_open_only_what_it_decides() -> None:
+    tpu = Machine(load_platform("tpu-v5e"), "bf16")
+    assert tpu.peak("vector") is None
+    (sure,) = crossovers(model(both("10**6*B", "B", "B")), tpu)
+    (open_,) = crossovers(model(both("2*B", "B", "B")), tpu)
+    assert (sure.outcome, open_.outcome) == ("always", "unknown")
+    assert [p.bound for p in layer_points(model(both("10**6*B", "B", "B"), both("2*B", "B", "B")), tpu)] == [
+        "compute", "unknown",
+    ]  # fmt: skip

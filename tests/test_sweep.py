@@ -17,7 +17,7 @@ from fxcost.errors import FxcostError
 from fxcost.formulas.domain import SymbolRange
 from fxcost.inputs import Arguments, InputSpec
 from fxcost.machines.sheets import load_platform
-from fxcost.roofline.points import Machine
+from fxcost.roofline.rate import Machine
 from fxcost.roofline.sweep import crossovers_tried, sweep
 from fxcost.tracing.source import Source
 
@@ -30,8 +30,8 @@ def linear(name: str, wide: int, long: int) -> LayerCost:
     """A product of B rows: 2·B·wide·long FLOPs, the weight read once, B rows read and written."""
     batch = sympy.Symbol("B", integer=True, positive=True)
     reads = {"weight": {"float16": wide * long}, "activation": {"float16": batch * wide}}
-    cost = Cost(2 * batch * wide * long, batch * wide * long, 0, reads, {"activation": {"float16": batch * long}})
-    return LayerCost(name, name, "Linear", "aten.linear.default", "matrix", "counted", "it", cost)
+    cost = Cost(2 * batch * wide * long, 0, 0, reads, {"activation": {"float16": batch * long}})
+    return LayerCost(name, name, "Linear", "aten.linear.default", "counted", "it", cost)
 
 
 def along(*layers: LayerCost, sizes: Sequence[int]) -> Mapping[int, CostModel]:

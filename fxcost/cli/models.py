@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fxcost.costs.analysis import Look
     from fxcost.costs.model import CostModel
     from fxcost.costs.retracing import Traces
-    from fxcost.roofline.points import Machine
+    from fxcost.roofline.rate import Machine
 
 
 def costs_of(model: str, asked: Asked) -> "CostModel":
@@ -127,7 +127,7 @@ def machines_of(costs: "CostModel", names: list[str], precision: str | None) -> 
     Raises `FxcostError` where no machine is left.
     """
     from fxcost.machines.sheets import load_platform, precision_named
-    from fxcost.roofline.points import machine_for
+    from fxcost.roofline.rate import machine_for
 
     precision = precision and precision_named(precision)
     platforms = [load_platform(name) for name in names]

@@ -30,7 +30,7 @@ def crossover(
     from fxcost.inputs import parse_sweep
     from fxcost.reports.crossovers import crossover_report
     from fxcost.reports.platforms import with_refused
-    from fxcost.roofline.points import crossovers
+    from fxcost.roofline.crossover import crossovers
     from fxcost.roofline.sweep import crossovers_tried
 
     form = form_of(form, output)

@@ -86,7 +86,7 @@ def _written_out(graph: Graph) -> Iterator[tuple[Node, bool]]:
 
 
 def _is_contraction(node: Node) -> bool:
-    return node.op == "call_function" and FLOPS[node].unit == "matrix" and FLOPS[node].rule != "attention"
+    return node.op == "call_function" and FLOPS[node].matrix != 0 and FLOPS[node].rule != "attention"
 
 
 def _factors(node: Node, weights: Collection[int]) -> list[TensorSpec]:
@@ -112,7 +112,7 @@ def _reached(start: Node, onward: Callable[[Node], Iterable[Node]]) -> dict[Node
         for node in onward(ahead.pop()):
             if node not in found:
                 found[node] = None
-                if node.op == "call_function" and FLOPS[node].unit != "matrix":
+                if node.op == "call_function" and FLOPS[node].matrix == 0:
                     ahead.append(node)
     return found
 

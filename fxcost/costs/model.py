@@ -20,6 +20,7 @@ from fxcost.formulas.quantities import (
     Quantity,
     bytes_of,
     fault_of,
+    multiply_adds,
     number,
     sum_counts,
     sum_of,
@@ -36,11 +37,25 @@ Coverage = Literal["counted", "free", "unknown"]
 class Cost:
     """Arithmetic, parameters and traffic of one operation or of several together; ``+`` adds them."""
 
-    flops: Quantity = 0
-    macs: Quantity = 0
+    matrix: Quantity = 0
+    """FLOPs of contractions."""
+    vector: Quantity = 0
+    """FLOPs of all else."""
     params: int = 0
     reads: Counts = field(default_factory=dict[str, Mapping[str, Quantity]])
     writes: Counts = field(default_factory=dict[str, Mapping[str, Quantity]])
+
+    @cached_property
+    def flops(self) -> Quantity:
+        """All arithmetic."""
+        if self.matrix == 0 or self.vector == 0:
+            return self.vector if self.matrix == 0 else self.matrix
+        return sum_of((self.matrix, self.vector))
+
+    @cached_property
+    def macs(self) -> Quantity:
+        """Multiply-adds of contractions."""
+        return multiply_adds(self.matrix)
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost.sum((self, other))
@@ -50,8 +65,8 @@ class Cost:
         """All costs together; formulas are summed as monomials, never expanded."""
         costs = list(costs)
         return Cost(
-            flops=sum_of(c.flops for c in costs),
-            macs=sum_of(c.macs for c in costs),
+            matrix=sum_of(c.matrix for c in costs),
+            vector=sum_of(c.vector for c in costs),
             params=sum(c.params for c in costs),
             reads=sum_counts(c.reads for c in costs),
             writes=sum_counts(c.writes for c in costs),
@@ -72,8 +87,8 @@ class Cost:
     def map(self, function: "Callable[[Quantity], Quantity]") -> "Cost":
         """The same cost with ``function`` applied to each quantity."""
         return Cost(
-            function(self.flops),
-            function(self.macs),
+            function(self.matrix),
+            function(self.vector),
             self.params,
             {role: {d: function(n) for d, n in by.items()} for role, by in self.reads.items()},
             {role: {d: function(n) for d, n in by.items()} for role, by in self.writes.items()},
@@ -93,7 +108,6 @@ class LayerCost:
     module: str
     module_type: str
     op: str
-    unit: Unit
     coverage: Coverage
     rule: str
     cost: Cost
@@ -111,6 +125,7 @@ class LayerCost:
         """What it computes and moves: where each stands in the saved file, how much, and whether it has to be whole."""
         yield "flops", self.cost.flops, True
         yield "macs", self.cost.macs, True
+        yield "vector", self.cost.vector, True
         for side, counts in (("reads", self.cost.reads), ("writes", self.cost.writes)):
             for role, by_dtype in counts.items():
                 for dtype, elements in by_dtype.items():
@@ -139,6 +154,11 @@ class LayerCost:
     def kind(self) -> str:
         """The class of its module, or its operator where no module stands."""
         return self.module_type or operator_name(self.op)
+
+    @property
+    def unit(self) -> Unit:
+        """The unit that runs its contractions, or the vector unit where it has none."""
+        return "vector" if self.cost.matrix == 0 else "matrix"
 
     @property
     def flops(self) -> Quantity:

@@ -13,8 +13,9 @@ from fxcost.costs.versioned_json import Document, Record, as_json, parsed, valid
 from fxcost.errors import FxcostError, near_matches, printable
 from fxcost.files import read_file, write_file
 from fxcost.formulas.domain import Condition, Pinned, SymbolRange
+from fxcost.formulas.evaluation import total
 from fxcost.formulas.expressions import ExpressionError, parse, to_text
-from fxcost.formulas.quantities import DTYPE_BITS, Mapper, Quantity, fault_of, number
+from fxcost.formulas.quantities import DTYPE_BITS, MULTIPLY_ADD, Mapper, Quantity, fault_of, number
 
 SCHEMA_VERSION = 1
 
@@ -287,9 +288,10 @@ class _Reader:
 
     def _layer(self, layer: SavedLayer) -> LayerCost:
         at = f"layer {layer.name!r}"
+        matrix = MULTIPLY_ADD * self._parse(layer.macs, f"{at}.macs")
         cost = Cost(
-            self._parse(layer.flops, f"{at}.flops"),
-            self._parse(layer.macs, f"{at}.macs"),
+            matrix,
+            total((self._parse(layer.flops, f"{at}.flops"), -matrix)),
             layer.params,
             self._counts(layer.reads, f"{at}.reads"),
             self._counts(layer.writes, f"{at}.writes"),
@@ -299,7 +301,6 @@ class _Reader:
             module=layer.module,
             module_type=layer.module_type,
             op=layer.op,
-            unit=layer.unit,
             coverage=layer.coverage,
             rule=layer.rule,
             reason=layer.reason,

@@ -10,7 +10,7 @@ from typing import cast
 from sympy import Expr, Max, Min, Symbol
 
 from fxcost.formulas.evaluation import apply
-from fxcost.formulas.piecewise import IntegerSet, Interval, coefficients
+from fxcost.formulas.piecewise import IntegerSet, coefficients, union
 from fxcost.formulas.piecewise import where_nonnegative as where_unbent
 
 Stretch = tuple[int, int | None, Expr]
@@ -19,17 +19,12 @@ Stretch = tuple[int, int | None, Expr]
 
 def where_nonnegative(expr: Expr, symbol: Symbol, low: int = 1, high: int | None = None, step: int = 1) -> IntegerSet:
     """As `piecewise.where_nonnegative`, proven also where Min or Max of two lines bends the expression."""
-    found: list[Interval] = []
-    horizon: int | None = None
+    found: list[IntegerSet] = []
     for first, last, straight in stretches(expr, symbol, low, high):
-        part = where_unbent(straight, symbol, first, last, step)
-        for each in part.intervals:
-            joins = found and found[-1].high is not None and each.low <= found[-1].high + step
-            found.append(Interval(found.pop().low if joins else each.low, each.high))
-        if part.checked_up_to is not None:
-            horizon = part.checked_up_to
+        found.append(where_unbent(straight, symbol, first, last, step))
+        if found[-1].checked_up_to is not None:
             break
-    return IntegerSet(tuple(found), horizon)
+    return union(found, step)
 
 
 def stretches(expr: Expr, symbol: Symbol, low: int = 1, high: int | None = None) -> Iterator[Stretch]:

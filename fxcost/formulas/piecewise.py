@@ -3,7 +3,7 @@
 # pyright: reportMissingTypeStubs=false
 # sympy ships no type stubs: its own sources are its types.
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby, product
@@ -41,6 +41,23 @@ class IntegerSet:
 
     intervals: tuple[Interval, ...]
     checked_up_to: int | None
+
+
+def union(sets: Sequence[IntegerSet], step: int) -> IntegerSet:
+    """The multiples of ``step`` in any of the sets, as far as all of them were looked at."""
+    horizon = min((each.checked_up_to for each in sets if each.checked_up_to is not None), default=None)
+    found: list[Interval] = []
+    for each in sorted((interval for some in sets for interval in some.intervals), key=lambda i: i.low):
+        if not found or (found[-1].high is not None and each.low > found[-1].high + step):
+            found.append(each)
+            continue
+        ends = [end for end in (found[-1].high, each.high) if end is not None]
+        found[-1] = Interval(found[-1].low, max(ends) if len(ends) == 2 else None)
+    if horizon is not None:
+        found = [
+            Interval(i.low, horizon if i.high is None else min(i.high, horizon)) for i in found if i.low <= horizon
+        ]
+    return IntegerSet(tuple(found), horizon)
 
 
 def where_nonnegative(expr: Expr, symbol: Symbol, low: int = 1, high: int | None = None, step: int = 1) -> IntegerSet:

@@ -9,6 +9,9 @@ from fxcost.dtypes import DTYPES
 from fxcost.errors import FxcostError, near_matches
 from fxcost.formulas.evaluation import compile_expression, total
 
+MULTIPLY_ADD = 2
+"""FLOPs of one multiply-add."""
+
 Quantity = sympy.Expr | int | Fraction
 """A formula, or its value at given sizes."""
 
@@ -23,6 +26,14 @@ def as_expr(quantity: Quantity) -> sympy.Expr:
 def number(quantity: Quantity) -> Fraction:
     """The value of an evaluated quantity."""
     return quantity if isinstance(quantity, Fraction) else Fraction(int(quantity))
+
+
+def multiply_adds(flops: Quantity) -> Quantity:
+    """The multiply-adds that so many FLOPs of contractions are."""
+    if isinstance(flops, sympy.Expr):
+        return flops / MULTIPLY_ADD
+    half = Fraction(flops, MULTIPLY_ADD)
+    return half.numerator if half.denominator == 1 else half
 
 
 LARGEST_AMOUNT = 10**200

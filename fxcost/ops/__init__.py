@@ -5,7 +5,6 @@ from fxcost.ops.matrix import attention, contractions, einsum, recurrent, sampli
 from fxcost.ops.movement import copies as movement
 from fxcost.ops.movement import scattering
 from fxcost.ops.rules import (
-    MULTIPLY_ADD,
     Call,
     Rule,
     call_of,
@@ -29,7 +28,6 @@ from fxcost.ops.vector import (
 )
 
 __all__ = [
-    "MULTIPLY_ADD",
     "Call",
     "Rule",
     "attention",

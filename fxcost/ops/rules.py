@@ -14,12 +14,9 @@ from fxcost.errors import FxcostError
 from fxcost.graph import LAYER, OUTPUTS, SIZE, TensorSpec
 from fxcost.inputs import children
 
-MULTIPLY_ADD = 2
-"""FLOPs of one multiply-add."""
 COMPLEX_PRODUCT = 4
 """Real multiply-adds of one complex multiply-add."""
 
-Unit = Literal["matrix", "vector"]
 Numbers = Literal["real", "complex"]
 Amount = Callable[["Call"], sympy.Expr]
 Amounts = Callable[["Call"], Mapping[str, sympy.Expr]]
@@ -123,16 +120,16 @@ def never(_call: Call) -> bool:
 class Rule:
     """What every call of an operator costs.
 
-    ``flops`` and ``macs`` are counts; ``reads`` and ``writes`` give the elements moved of the arguments (or, for
-    ``writes``, of ``"output"``) that do not move at their stored size.
+    ``macs`` are multiply-adds of contractions, which run on the matrix unit; ``vector`` are the FLOPs of all else. One
+    call may do both: a recurrent cell's products are contractions, its gates are not. ``reads`` and ``writes`` give the
+    elements moved of the arguments (or, for ``writes``, of ``"output"``) that do not move at their stored size.
     """
 
     name: str
-    unit: Unit
-    flops: Amount
     reason: str
     """Why the factor is what it is, or where it is published."""
     macs: Amount = nothing
+    vector: Amount = nothing
     reads: Amounts = no_override
     writes: Amounts = no_override
     scores: Amount | None = None
@@ -140,14 +137,12 @@ class Rule:
     unknown_when: Callable[[Call], bool] = never
     """Calls that the rule has no exact formula for."""
     unknown_why: str = "no exact formula for this call: its arithmetic is unknown, not zero"
-    vector_when: Callable[[Call], bool] = never
-    """Calls that contract nothing, and so do not run on the matrix unit."""
     free_when: Callable[[Call], bool] = never
     """Calls that by their arguments do nothing, such as dropout outside training."""
     opaque: bool = False
     """Whether a call is unknown even where it gives nothing, or its own inputs."""
     numbers: Numbers = "real"
-    """Whether ``flops`` counts calls on complex numbers; one operator may have a rule for each."""
+    """Whether ``vector`` counts calls on complex numbers; one operator may have a rule for each."""
 
 
 def amount_of(rule: Rule, call: Call, amount: Amount, what: str) -> sympy.Expr:
@@ -200,7 +195,7 @@ def _rule_for_call(rule: Rule, call: Call) -> str:
 
 Coverage = Literal["counted", "free", "unknown"]
 
-FREE = Rule("free", "vector", nothing, "moves and computes nothing: a view, a size, or an assertion")
+FREE = Rule("free", "moves and computes nothing: a view, a size, or an assertion")
 
 _RULES: dict[str, Rule] = {}
 _COMPLEX_RULES: dict[str, Rule] = {}
@@ -225,16 +220,11 @@ def rule_of(operator: str, numbers: Numbers = "real") -> Rule | None:
     return next((table[name] for name in (operator, packet, out_of_place) if name in table), None)
 
 
-def unit_of(rule: Rule, call: Call) -> Unit:
-    """The unit that a call runs on."""
-    return "vector" if rule.vector_when(call) else rule.unit
-
-
 def op(*operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any) -> Callable[[Amount], Amount]:
-    """Register the function of a `Call` that gives an operator's FLOPs on the vector unit."""
+    """Register the function of a `Call` that gives an operator's FLOPs, none of them a contraction's."""
 
     def wrap(flops: Amount) -> Amount:
-        register(Rule(flops.__name__.strip("_"), "vector", flops, reason, **parts), *operators)
+        register(Rule(flops.__name__.strip("_"), reason, vector=flops, **parts), *operators)
         return flops
 
     return wrap
@@ -243,16 +233,13 @@ def op(*operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: An
 def contraction(
     *operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any
 ) -> Callable[[Amount], Amount]:
-    """Register the function of a `Call` that gives an operator's multiply-adds, run on the matrix unit."""
+    """Register the function of a `Call` that gives the multiply-adds of an operator that contracts."""
 
     def wrap(real: Amount) -> Amount:
         def macs(call: Call) -> sympy.Expr:
             return (COMPLEX_PRODUCT if call.is_complex else 1) * real(call)
 
-        def flops(call: Call) -> sympy.Expr:
-            return MULTIPLY_ADD * macs(call)
-
-        register(Rule(real.__name__.strip("_"), "matrix", flops, reason, macs=macs, **parts), *operators)
+        register(Rule(real.__name__.strip("_"), reason, macs=macs, **parts), *operators)
         return real
 
     return wrap
@@ -260,27 +247,23 @@ def contraction(
 
 def per_output(factor: int, *operators: OpOverload | OpOverloadPacket | str, reason: str) -> None:
     """Register operators that do ``factor`` arithmetic operations for each element of their first output."""
-    register(Rule(f"{factor} per output", "vector", lambda call: factor * call.output.elements, reason), *operators)
+    register(Rule(f"{factor} per output", reason, vector=lambda call: factor * call.output.elements), *operators)
 
 
 def per_input(factor: int, *operators: OpOverload | OpOverloadPacket | str, reason: str) -> None:
     """Register operators that do ``factor`` arithmetic operations for each element of their first input."""
-    register(
-        Rule(f"{factor} per input", "vector", lambda call: factor * call.tensors[0][1].elements, reason), *operators
-    )
+    register(Rule(f"{factor} per input", reason, vector=lambda call: factor * call.tensors[0][1].elements), *operators)
 
 
 def movement(name: str, *operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any) -> None:
     """Register operators that only move data: no arithmetic, but traffic wherever the result is no view."""
-    register(Rule(name, "vector", nothing, reason, **parts), *operators)
+    register(Rule(name, reason, **parts), *operators)
 
 
 def unknown(*operators: OpOverload | OpOverloadPacket | str, reason: str, **parts: Any) -> None:
     """Register operators whose arithmetic no formula of sizes tells, and why."""
     why = f"unknown: {reason}"
-    register(
-        Rule("unknown", "vector", nothing, reason, unknown_when=lambda _: True, unknown_why=why, **parts), *operators
-    )
+    register(Rule("unknown", reason, unknown_when=lambda _: True, unknown_why=why, **parts), *operators)
 
 
 def free(*operators: OpOverload | OpOverloadPacket | str) -> None:
@@ -330,4 +313,4 @@ def _rule_for(call: Call) -> Rule | None:
 
 
 def _counts_real_numbers(rule: Rule) -> bool:
-    return rule.unit == "vector" and rule.flops is not nothing
+    return rule.vector is not nothing and rule.macs is nothing

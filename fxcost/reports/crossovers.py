@@ -11,7 +11,9 @@ from fxcost.reports.costs import Alike, alike
 from fxcost.reports.numbers import decimal, merged_name, sizes_text, symbol_lines
 from fxcost.reports.platforms import machine_lines
 from fxcost.reports.tables import Cell, Column, Report
-from fxcost.roofline.points import KEPT_ON_CHIP, WHOLE_STEP, Crossover, Machine, step_crossovers, step_points
+from fxcost.roofline.crossover import Crossover, step_crossovers
+from fxcost.roofline.points import KEPT_ON_CHIP, WHOLE_STEP, step_points
+from fxcost.roofline.rate import Machine
 from fxcost.roofline.sweep import Along, crossovers_tried
 
 STYLES = {"always": "blue", "at": "blue", "within": "blue", "never": "dark_orange"}
@@ -118,7 +120,7 @@ def _wide(
                 Cell(merged_name([layer.name for layer in layers])),
                 Cell(layers[0].kind),
                 Cell(f"×{len(group)}" if len(group) > 1 else "", len(group)),
-                Cell(layers[0].unit),
+                Cell(first.unit),
                 *each,
                 *((Cell(decimal(first.limit, 2)), Cell(decimal(first.ridge))) if one else ()),
             )
@@ -159,7 +161,7 @@ def _long(
             Cell(machine.precision),
             Cell(c.layer.name),
             Cell(c.layer.module_type),
-            Cell(c.layer.unit),
+            Cell(c.unit),
             Cell(c.outcome),
             Cell("", c.threshold if c.threshold is not None else ""),
             Cell("", str(c.exact) if c.exact is not None else ""),

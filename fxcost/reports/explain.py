@@ -61,6 +61,11 @@ def explain_report(model: CostModel, name: str, at: Mapping[str, int] | None) ->
     return Report(columns, rows, (f"{model.ref} at {sizes_text(whole)}",), notes, {"model": model.ref, "at": whole})
 
 
+def _units(layer: LayerCost) -> str:
+    both = layer.cost.matrix != 0 and layer.cost.vector != 0
+    return "contractions on the matrix unit, the rest on the vector unit" if both else f"{layer.unit} unit"
+
+
 def _told(model: CostModel, layers: Sequence[LayerCost], point: Mapping[str, int]) -> list[tuple[Cell, ...]]:
     """The lines of a layer, and of those that are like it, which are told once."""
     layer = layers[0]
@@ -71,7 +76,7 @@ def _told(model: CostModel, layers: Sequence[LayerCost], point: Mapping[str, int
         ("layer", row_name(layers) + (f", ×{len(layers)}: each of {_listed(layers)}" if len(layers) > 1 else "")),
         ("module", f"{layer.module or model.ref}, a {layer.module_type}" if layer.module_type else layer.module),
         ("operator", layer.op),
-        ("rule", f"{layer.rule or 'none'} ({layer.coverage}, {layer.unit} unit): {layer.reason}"),
+        ("rule", f"{layer.rule or 'none'} ({layer.coverage}, {_units(layer)}): {layer.reason}"),
         ("inputs", ", ".join(map(shape, layer.inputs))),
         ("outputs", ", ".join(map(shape, layer.outputs))),
         *([("FLOPs", "unknown")] if is_unknown else _steps("FLOPs", layer.flops, point)),

@@ -22,7 +22,7 @@ from fxcost.machines.units import (
 )
 from fxcost.reports.numbers import decimal, prefix_for
 from fxcost.reports.tables import Cell, Column, Report
-from fxcost.roofline.points import Machine
+from fxcost.roofline.rate import Machine
 
 SHOWN = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8")
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from fxcost.errors import FxcostError, printable
 from fxcost.files import write_file
-from fxcost.roofline.points import LayerPoint, Machine
+from fxcost.roofline.points import LayerPoint
+from fxcost.roofline.rate import Machine
 from fxcost.roofline.sweep import SweepPoint
 
 COLOURS = {"compute": "#0072B2", "memory": "#E69F00", "unknown": "#999999"}

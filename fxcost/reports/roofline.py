@@ -8,7 +8,8 @@ from fxcost.reports.costs import Alike, alike, percent
 from fxcost.reports.numbers import decimal, merged_name, scaled, share, sizes_text
 from fxcost.reports.platforms import machine_lines
 from fxcost.reports.tables import Cell, Column, Report
-from fxcost.roofline.points import LayerPoint, Machine, layer_points
+from fxcost.roofline.points import LayerPoint, layer_points
+from fxcost.roofline.rate import Machine
 
 STYLES = {"compute": "blue", "memory": "dark_orange"}
 """Blue and orange stay apart for every kind of colour vision; the word says the same."""
@@ -71,11 +72,11 @@ def _point_row(machine: Machine, group: list[LayerPoint], whole: Fraction, *, do
         Cell(merged_name([p.layer.name for p in group])),
         Cell(first.layer.kind),
         Cell(f"×{count}" if count > 1 else "", count),
-        Cell(first.layer.unit),
+        Cell(first.unit),
         Cell(_at_least(first.flops * count, uncounted), first.flops * count),
         Cell(_at_least(first.bytes_moved * count, uncounted), first.bytes_moved * count),
         Cell(decimal(None if uncounted else first.intensity, 2), None if uncounted else first.intensity),
-        Cell(decimal(machine.ridge(first.layer.unit)), machine.ridge(first.layer.unit)),
+        Cell(decimal(machine.ridge(first.unit)), machine.ridge(first.unit)),
         Cell(first.bound, style=STYLES.get(first.bound, "")),
         Cell(f"{least}{float(seconds * 10**6):,.3f}", float(seconds)),
         Cell(

@@ -10,7 +10,7 @@ from fxcost.reports.numbers import share, sizes_text
 from fxcost.reports.platforms import machine_lines
 from fxcost.reports.roofline import counted_in
 from fxcost.reports.tables import Cell, Column, Report
-from fxcost.roofline.points import Machine
+from fxcost.roofline.rate import Machine
 from fxcost.roofline.sweep import SweepPoint
 
 

@@ -6,7 +6,9 @@ from fractions import Fraction
 
 from fxcost.costs.model import CostModel
 from fxcost.formulas.piecewise import IntegerSet, Interval
-from fxcost.roofline.points import Bound, Crossover, LayerPoint, Machine, Outcome, layer_points
+from fxcost.roofline.crossover import Crossover, Outcome
+from fxcost.roofline.points import Bound, LayerPoint, layer_points
+from fxcost.roofline.rate import Machine
 
 Along = Mapping[int, CostModel]
 """The costs that hold at each size, in the order to go through: `Traces.along`."""
@@ -106,9 +108,9 @@ def crossovers_tried(
 
 def _tried(points: list[tuple[int, LayerPoint]], machine: Machine) -> Crossover:
     bounds: list[Bound] = [point.bound for _, point in points]
-    layer = points[0][1].layer
+    layer, unit = points[0][1].layer, points[-1][1].unit
     where = IntegerSet(tuple(Interval(size, size) for size, point in points if point.bound == "compute"), None)
-    return Crossover(layer, _outcome(bounds), where, None, None, machine.ridge(layer.unit))
+    return Crossover(layer, _outcome(bounds), where, None, None, machine.ridge(unit), unit)
 
 
 def _outcome(bounds: list[Bound]) -> Outcome:

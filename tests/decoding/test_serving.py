@@ -11,7 +11,9 @@ import pytest
 
 from fxcost.costs.roles import bytes_by_role
 from fxcost.machines.sheets import load_platform
-from fxcost.roofline.points import Machine, layer_points, step_crossovers
+from fxcost.roofline.crossover import step_crossovers
+from fxcost.roofline.points import layer_points
+from fxcost.roofline.rate import Machine
 
 # Llama-3-8B in bfloat16 on an H100: 989.4 TFLOP/s dense over 3.35 TB/s (NVIDIA's data sheet of the SXM5 board).
 H100 = "h100-sxm5-80gb"

@@ -11,7 +11,7 @@ import sympy
 import torch
 
 from fxcost.ops.kernels import ATTENTION, MASK
-from fxcost.ops.rules import MULTIPLY_ADD, Call, Rule, contraction, free, register
+from fxcost.ops.rules import Call, Rule, contraction, free, register
 from fxcost.ops.vector.normalization import STANDARDIZE
 from fxcost.ops.vector.pointwise import GELU_ERF
 
@@ -74,19 +74,20 @@ def _encoder_layer_macs(call: Call) -> sympy.Expr:
     return _projected_attention(source, source, source) + 2 * source.elements * hidden
 
 
-def _encoder_layer_flops(call: Call) -> sympy.Expr:
+def _norms_and_activation(call: Call) -> sympy.Expr:
     source, hidden = call["src"], call["ffn_weight_1"].shape[0]
     norms_and_sums = 2 * (STANDARDIZE + 2) + 2
     activation = (GELU_ERF if call["use_gelu"] else 1) * source.elements / source.shape[-1] * hidden
-    return MULTIPLY_ADD * _encoder_layer_macs(call) + norms_and_sums * source.elements + activation
+    return norms_and_sums * source.elements + activation
 
 
 register(
     Rule(
-        "encoder_layer", "matrix", _encoder_layer_flops,
+        "encoder_layer",
         "multi-head attention and the two matrices of the feed-forward layer; on top of the multiply-adds two layer "
         "norms with weight and bias, two residual sums and the activation",
         macs=_encoder_layer_macs,
+        vector=_norms_and_activation,
     ),
     aten._transformer_encoder_layer_fwd,
 )  # fmt: skip

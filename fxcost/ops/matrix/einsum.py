@@ -11,7 +11,7 @@ from typing import Any
 import sympy
 import torch
 
-from fxcost.ops.rules import COMPLEX_PRODUCT, MULTIPLY_ADD, Call, Rule, register
+from fxcost.ops.rules import COMPLEX_PRODUCT, Call, Rule, register
 from fxcost.ops.vector import complex_numbers
 
 aten = torch.ops.aten
@@ -76,10 +76,9 @@ def _macs(call: Call) -> sympy.Expr:
     return each * sympy.Add(*(step.combinations for step in _steps(call) if step.contracted))
 
 
-def _flops(call: Call) -> sympy.Expr:
+def _products(call: Call) -> sympy.Expr:
     each = complex_numbers.PRODUCT if call.is_complex else 1
-    outer = each * sympy.Add(*(step.combinations for step in _steps(call) if not step.contracted))
-    return MULTIPLY_ADD * _macs(call) + outer
+    return each * sympy.Add(*(step.combinations for step in _steps(call) if not step.contracted))
 
 
 def _has_no_formula(call: Call) -> bool:
@@ -99,21 +98,15 @@ def _reads(call: Call) -> Mapping[str, sympy.Expr]:
     return {"tensors": sympy.Integer(0)} if _takes_diagonals(call) else {}
 
 
-def _contracts_nothing(call: Call) -> bool:
-    return not any(step.contracted for step in _steps(call))
-
-
 register(
     Rule(
         "einsum",
-        "matrix",
-        _flops,
         "operands meet from left to right: a multiply-add for each combination of their letters where they share one that "
         f"is summed, a product where they do not; of complex numbers {COMPLEX_PRODUCT} real multiply-adds, and "
-        f"{complex_numbers.PRODUCT} operations. One that sums nothing runs on the vector unit",
+        f"{complex_numbers.PRODUCT} operations",
         macs=_macs,
+        vector=_products,
         reads=_reads,
-        vector_when=_contracts_nothing,
         unknown_when=_has_no_formula,
     ),
     aten.einsum,

@@ -11,7 +11,7 @@ import torch
 from torch._ops import OpOverloadPacket
 
 from fxcost.graph import TensorSpec
-from fxcost.ops.rules import MULTIPLY_ADD, Call, Rule, register
+from fxcost.ops.rules import Call, Rule, register
 
 aten = torch.ops.aten
 
@@ -61,9 +61,9 @@ def _drops(call: Call) -> bool:
 
 
 def _cell(kind: RecurrentCell, *operators: OpOverloadPacket) -> None:
-    def flops(call: Call) -> sympy.Expr:
+    def pointwise(call: Call) -> sympy.Expr:
         gates = sympy.Add(*(weight.shape[0] for weight in _input_weights(call)))
-        return MULTIPLY_ADD * _macs(call) + kind.pointwise * _rows(call) * gates / kind.gates
+        return kind.pointwise * _rows(call) * gates / kind.gates
 
     reason = (
         "each step of each sequence meets every weight matrix once, biases not counted; on top of the multiply-adds "
@@ -71,7 +71,7 @@ def _cell(kind: RecurrentCell, *operators: OpOverloadPacket) -> None:
         "the state between steps and layers stays inside"
     )
     rule = Rule(
-        "recurrence", "matrix", flops, reason, macs=_macs,
+        "recurrence", reason, macs=_macs, vector=pointwise,
         unknown_when=_drops, unknown_why="dropout between recurrent layers in training has no formula here",
     )  # fmt: skip
     register(rule, *operators)

@@ -10,7 +10,7 @@ import sympy
 import torch
 
 from fxcost.ops.matrix.contractions import convolution
-from fxcost.ops.rules import MULTIPLY_ADD, Call, Rule, op, register
+from fxcost.ops.rules import Call, Rule, op, register
 
 aten = torch.ops.aten
 
@@ -65,20 +65,20 @@ OFFSET_POSITION = 2 * (1 + FILTERS[0].weights) + 4
 """Add the offset and take the linear filter's weights in two dimensions; four products of them."""
 
 
-def _deformable_flops(call: Call) -> sympy.Expr:
+def _sampled(call: Call) -> sympy.Expr:
     batch, _, *image = call.output.shape
     taps = batch * sympy.Mul(*image, *call["weight"].shape[2:])
     each = interpolated(4) + bool(call["use_mask"])
-    sampled = taps * (call["input"].shape[1] * each + call["n_offset_grps"] * OFFSET_POSITION)
-    return MULTIPLY_ADD * convolution(call) + sampled
+    return taps * (call["input"].shape[1] * each + call["n_offset_grps"] * OFFSET_POSITION)
 
 
 register(
     Rule(
-        "deformable_convolution", "matrix", _deformable_flops,
+        "deformable_convolution",
         "multiply-adds as a convolution; on top of them each input channel at each tap of each window, read between four "
         "pixels and scaled by the mask if there is one. The input is taken to be read whole",
         macs=convolution,
+        vector=_sampled,
     ),
     "torchvision.deform_conv2d",
 )  # fmt: skip

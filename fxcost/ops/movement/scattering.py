@@ -51,9 +51,10 @@ def _index_reads(call: Call) -> Mapping[str, sympy.Expr]:
 
 register(
     Rule(
-        "indexed sum", "vector", lambda call: _indexed(call) if call["accumulate"] else sympy.Integer(0),
+        "indexed sum",
         "one addition for each element picked, if it accumulates; in place, writes the elements it picks (all that a mask "
         "may pick), not the whole target; else copies it",
+        vector=lambda call: _indexed(call) if call["accumulate"] else sympy.Integer(0),
         reads=_index_reads,
         writes=lambda call: {"output": _indexed(call)} if call.writes_to else {},
     ),
@@ -86,10 +87,10 @@ def _written(name: str, touched: Amount, *operators: Any, flops: Amount = nothin
 
     register(
         Rule(
-            name, "vector", flops,
+            name,
             ("one operation for each element picked; " if computes else "")
             + "in place, moves the elements it picks, not the whole target; else copies it",
-            reads=reads, writes=lambda call: {"output": touched(call)} if call.writes_to else {}, **parts,
+            vector=flops, reads=reads, writes=lambda call: {"output": touched(call)} if call.writes_to else {}, **parts,
         ),
         *operators,
     )  # fmt: skip
