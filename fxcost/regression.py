@@ -14,7 +14,7 @@ from fxcost.costs.saved import SavedCondition, SavedModel, SavedPin, SavedRange,
 from fxcost.costs.versioned_json import Record
 from fxcost.drift.diff import amounts, compare
 from fxcost.errors import FxcostError
-from fxcost.formulas.quantities import as_expr
+from fxcost.formulas.algebra import formula_of
 from fxcost.reports.change_lines import summary
 from fxcost.reports.differences import differences_report
 from fxcost.reports.tables import render
@@ -94,7 +94,7 @@ def _row(costs: CostModel, layer: LayerCost, value: LayerCost) -> tuple[Any, ...
 
 
 def _int(value: Any) -> int:
-    return int(as_expr(value))
+    return int(formula_of(value))
 
 
 def costs_in(kept: Guarded, place: str) -> CostModel:

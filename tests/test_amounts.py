@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fxcost.costs.model import CostModel
 from fxcost.costs.saved import SavedModel, load
 from fxcost.drift.lock import Lock, LockedModel, read_models
 from fxcost.errors import FxcostError
-from fxcost.formulas.expressions import symbol
+from fxcost.formulas.with_sympy import symbol
 from fxcost.ops import rules
 from fxcost.ops.rules import Call, Rule
 from fxcost.options import Asked
@@ -74,7 +75,7 @@ def test_a_rule_that_gives_no_amount_is_named_with_its_layer(flops: Any, told: s
 
 def test_accesses_may_be_expectations_and_are_not_negative(traced: Traced) -> None:
     costs = traced(elements, reads=lambda call: {"x": elements(call) / 2})
-    assert costs.at(B=1).total.reads["activation"]["float32"] == sympy.Rational(3, 2)
+    assert costs.at(B=1).total.reads["activation"]["float32"] == Fraction(3, 2)
     with pytest.raises(FxcostError, match=r"reads.activation.float32 is -3 at B=1, and no amount is negative"):
         traced(elements, reads=lambda call: {"x": -elements(call)})
     with pytest.raises(FxcostError, match="says what it reads of 'y', which is no argument"):
@@ -144,4 +145,4 @@ def test_a_lock_that_holds_no_amount_is_named_with_the_model(small_model: Path) 
 def test_accesses_of_a_file_may_be_expectations(small_model: Path, tmp_path: Path) -> None:
     document = edited(small_model, lambda d: d["layers"][0]["reads"]["weight"].update(float32="7*B/2"))
     (tmp_path / "x.json").write_text(json.dumps(document))
-    assert load(tmp_path / "x.json").at(B=1).layers[0].cost.reads["weight"]["float32"] == sympy.Rational(7, 2)
+    assert load(tmp_path / "x.json").at(B=1).layers[0].cost.reads["weight"]["float32"] == Fraction(7, 2)

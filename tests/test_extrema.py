@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sympy import Expr, Integer, Max, Min
 
+from fxcost.formulas.algebra import Constant, Formula, greatest_of, least_of
 from fxcost.formulas.evaluation import evaluate
 from fxcost.formulas.extrema import stretches, where_nonnegative
 from fxcost.formulas.parsing import parse, symbol
@@ -13,11 +13,11 @@ from fxcost.formulas.piecewise import Interval
 n = symbol("n")
 
 lines = st.builds(lambda a, b: a * n + b, st.integers(-4, 4), st.integers(-40, 40))
-bent = st.builds(lambda kind, a, b: kind(a, b), st.sampled_from([Min, Max]), lines, lines)
+bent = st.builds(lambda kind, a, b: kind(a, b), st.sampled_from([least_of, greatest_of]), lines, lines)
 sums = st.builds(
-    lambda first, second, weight, line: first + Integer(weight) * second + line, bent, bent, st.integers(-3, 3), lines
+    lambda first, second, weight, line: first + Constant(weight) * second + line, bent, bent, st.integers(-3, 3), lines
 )
-nested = st.builds(lambda kind, inner, line: kind(inner, line), st.sampled_from([Min, Max]), bent, lines)
+nested = st.builds(lambda kind, inner, line: kind(inner, line), st.sampled_from([least_of, greatest_of]), bent, lines)
 
 
 @settings(max_examples=200, deadline=None)
@@ -27,7 +27,7 @@ nested = st.builds(lambda kind, inner, line: kind(inner, line), st.sampled_from(
     length=st.none() | st.integers(0, 80),
     step=st.integers(1, 4),
 )
-def test_the_set_is_that_of_trying_every_size(expr: Expr, low: int, length: int | None, step: int) -> None:
+def test_the_set_is_that_of_trying_every_size(expr: Formula, low: int, length: int | None, step: int) -> None:
     high = None if length is None else low + length
     found = where_nonnegative(expr, n, low, high, step)
     assert found.checked_up_to is None
@@ -49,7 +49,7 @@ def test_beyond_every_size_that_could_be_tried() -> None:
 def test_stretches_meet_without_gap_or_overlap() -> None:
     found = list(stretches(parse("Min(n + 1, 8) + Max(n, 20)", ["n"]), n))
     assert [(low, high) for low, high, _ in found] == [(1, 7), (8, 20), (21, None)]
-    assert [expr for _, _, expr in found] == [n + 21, Integer(28), n + 8]
+    assert [expr for _, _, expr in found] == [n + 21, Constant(28), n + 8]
 
 
 @pytest.mark.parametrize("text", ["Min(n, 3, n**2) - 2", "Min(floor(n/3), 4) - 3", "Min(n**2, 30) - 10"])

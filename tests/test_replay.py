@@ -15,6 +15,7 @@ from torch import nn
 from fxcost.api import trace
 from fxcost.costs.model import CostModel
 from fxcost.formulas.evaluation import evaluate
+from fxcost.formulas.with_sympy import from_sympy
 from fxcost.graph import OUTPUTS
 from fxcost.inputs import Arguments, InputSpec
 from fxcost.tracing import Entangled, Mismatch, record_module, trace_module
@@ -152,7 +153,7 @@ def test_recurrent_layers_keep_the_length(recurrent: Any, batch_first: bool) -> 
     held_out: dict[Any, int] = {"B": 3, "T": 4, 5: 5}
     real = layer(torch.zeros([held_out[dim] for dim in dims]))
     output, *states = [real[0], *(real[1] if isinstance(real[1], tuple) else (real[1],))]
-    shapes = [[evaluate(size, {"B": 3, "T": 4}) for size in tensor.shape] for tensor in OUTPUTS[call]]
+    shapes = [[evaluate(from_sympy(size), {"B": 3, "T": 4}) for size in tensor.shape] for tensor in OUTPUTS[call]]
     assert shapes == [list(tensor.shape) for tensor in (output, *states)]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sympy
 import torch
 from torch import nn
 
@@ -15,6 +14,7 @@ from fxcost.costs.model import Cost, CostModel, LayerCost
 from fxcost.costs.retracing import Traces
 from fxcost.errors import FxcostError
 from fxcost.formulas.domain import SymbolRange
+from fxcost.formulas.expressions import symbol
 from fxcost.inputs import Arguments, InputSpec
 from fxcost.machines.sheets import load_platform
 from fxcost.roofline.rate import Machine
@@ -28,7 +28,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 def linear(name: str, wide: int, long: int) -> LayerCost:
     """A product of B rows: 2·B·wide·long FLOPs, the weight read once, B rows read and written."""
-    batch = sympy.Symbol("B", integer=True, positive=True)
+    batch = symbol("B")
     reads = {"weight": {"float16": wide * long}, "activation": {"float16": batch * wide}}
     cost = Cost(2 * batch * wide * long, 0, 0, reads, {"activation": {"float16": batch * long}})
     return LayerCost(name, name, "Linear", "aten.linear.default", "counted", "it", cost)

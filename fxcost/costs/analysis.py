@@ -7,10 +7,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
-from math import prod
+from math import lcm, prod
 from typing import Any, Literal
 
-import sympy
 import torch
 from torch.fx import Graph
 
@@ -22,6 +21,7 @@ from fxcost.costs.model import CostModel, cautions, fit, refuse_unknown
 from fxcost.costs.saved import as_text, from_text
 from fxcost.costs.unused_modules import leftover_notes
 from fxcost.errors import FxcostError, near_matches
+from fxcost.formulas.algebra import Formula
 from fxcost.formulas.domain import check_sizes
 from fxcost.formulas.evaluation import assume_multiple
 from fxcost.graph.pipeline import Pass, Pipeline
@@ -211,12 +211,12 @@ def _with_multiples(model: CostModel, multiples: Mapping[str, int]) -> CostModel
     symbols = dict(model.symbols)
     for name, multiple in declared.items():
         old = symbols[name]
-        together = int(sympy.ilcm(old.multiple_of, multiple))
+        together = lcm(old.multiple_of, multiple)
         symbols[name] = replace(old, low=-(-old.low // together) * together, multiple_of=together)
-    known: dict[sympy.Expr, sympy.Expr] = {}
+    known: dict[Formula, Formula] = {}
 
     def rewrite(quantity: Any) -> Any:
-        if not isinstance(quantity, sympy.Expr):
+        if not isinstance(quantity, Formula):
             return quantity
         if quantity not in known:
             known[quantity] = assume_multiple(quantity, declared)

@@ -17,10 +17,12 @@ from torch.fx import Graph, Node
 
 from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, State, operator_name
 from fxcost.errors import FxcostError
+from fxcost.formulas.algebra import Constant, Formula
 from fxcost.formulas.evaluation import total
 from fxcost.formulas.expressions import to_text
-from fxcost.formulas.quantities import as_expr
-from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, operations, placeholders
+from fxcost.formulas.quantities import Counts
+from fxcost.formulas.with_sympy import from_sympy
+from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, TensorSpec, operations, placeholders
 from fxcost.graph.pipeline import Pass, PipelineError
 from fxcost.passes.flops import FLOPS
 from fxcost.passes.parameters import PARAMETERS, unused_parameters
@@ -74,7 +76,7 @@ def _is_amount(value: Any) -> bool:
     if isinstance(value, (int, Fraction)):
         return True
     try:
-        return isinstance(value, sympy.Expr) and bool(to_text(value))
+        return isinstance(value, sympy.Expr) and bool(to_text(from_sympy(value)))
     except FxcostError:
         return False
 
@@ -85,17 +87,16 @@ def _state(source: Source, graph: Graph) -> State | None:
     for spec in source.arguments.specs():
         if spec.state:
             per_token[spec.dtype] += prod(dim for dim in spec.dims if isinstance(dim, int))
-    whole: dict[str, list[sympy.Expr]] = {}
+    whole: dict[str, list[Formula]] = {}
     for node in placeholders(graph):
         if node in STATE:
             (tensor,) = OUTPUTS[node]
-            whole.setdefault(tensor.dtype, []).append(tensor.elements)
+            whole.setdefault(tensor.dtype, []).append(from_sympy(tensor.elements))
     return State(per_token, {dtype: total(parts) for dtype, parts in whole.items()}) if whole else None
 
 
 def _row(node: Node, name: str, extra: tuple[Pass[Any], ...]) -> LayerCost:
-    work, moved, held = FLOPS[node], TRAFFIC[node], PARAMETERS[node]
-    call = VERDICT[node].call
+    work, call = FLOPS[node], VERDICT[node].call
     return LayerCost(
         name=name,
         module=LAYER[node].module,
@@ -105,12 +106,38 @@ def _row(node: Node, name: str, extra: tuple[Pass[Any], ...]) -> LayerCost:
         coverage=work.coverage,
         rule=work.rule,
         reason=work.reason,
-        shared=held.shared,
-        cost=Cost(work.matrix, work.vector, held.count, moved.reads, moved.writes),
-        inputs=tuple(tensor.shape for _, tensor in call.tensors) if call else (),
-        outputs=tuple(tensor.shape for tensor in OUTPUTS[node]),
-        extra={each.provides.name: as_expr(each.provides[node]) for each in extra},
+        shared=PARAMETERS[node].shared,
+        cost=_cost(node, name),
+        inputs=tuple(_shape(tensor) for _, tensor in call.tensors) if call else (),
+        outputs=tuple(map(_shape, OUTPUTS[node])),
+        extra={each.provides.name: _formula(each.provides[node]) for each in extra},
     )
+
+
+def _formula(value: int | Fraction | sympy.Expr) -> Formula:
+    return from_sympy(value) if isinstance(value, sympy.Expr) else Constant(value)
+
+
+def _cost(node: Node, name: str) -> Cost:
+    work, moved = FLOPS[node], TRAFFIC[node]
+    try:
+        return Cost(
+            from_sympy(work.matrix),
+            from_sympy(work.vector),
+            PARAMETERS[node].count,
+            _counts(moved.reads),
+            _counts(moved.writes),
+        )
+    except FxcostError as error:
+        raise FxcostError(f"the rule {work.rule!r} of {node.target}, in layer {name}: {error}") from error
+
+
+def _counts(counts: Mapping[str, Mapping[str, sympy.Expr]]) -> Counts:
+    return {role: {dtype: from_sympy(n) for dtype, n in by_dtype.items()} for role, by_dtype in counts.items()}
+
+
+def _shape(tensor: TensorSpec) -> tuple[Formula, ...]:
+    return tuple(map(from_sympy, tensor.shape))
 
 
 def _names(nodes: list[Node], modules: Mapping[str, str]) -> list[str]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, Self
 
-import sympy
-
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
+from fxcost.formulas.algebra import Formula
 from fxcost.formulas.domain import Condition, Pinned, SymbolRange, check_sizes
 from fxcost.formulas.evaluation import evaluate, symbol_names
 from fxcost.formulas.quantities import (
@@ -332,7 +331,7 @@ class CostModel:
 
     def _fault(self, amount: Quantity, whole: bool, point: Mapping[str, int]) -> str:
         """Why a formula is no amount at a point; empty where it is one."""
-        if not isinstance(amount, sympy.Expr):
+        if not isinstance(amount, Formula):
             return fault_of(amount, point, whole=whole)
         try:
             return fault_of(evaluate(amount, point), point, whole=whole)

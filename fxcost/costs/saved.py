@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-import sympy
 from pydantic import AfterValidator, Field
 
 from fxcost.costs.model import Cost, CostModel, LayerCost, Rung, State
@@ -12,6 +11,7 @@ from fxcost.costs.roles import ROLES
 from fxcost.costs.versioned_json import Document, Record, as_json, parsed, validated
 from fxcost.errors import FxcostError, near_matches, printable
 from fxcost.files import read_file, write_file
+from fxcost.formulas.algebra import Formula
 from fxcost.formulas.domain import Condition, Pinned, SymbolRange
 from fxcost.formulas.evaluation import total
 from fxcost.formulas.expressions import ExpressionError, parse, to_text
@@ -200,7 +200,7 @@ def _saved_layer(layer: LayerCost) -> SavedLayer:
 
 def quantity_text(quantity: Quantity) -> str:
     """A formula or number as the saved file writes it."""
-    return to_text(quantity) if isinstance(quantity, sympy.Expr) else str(quantity)
+    return to_text(quantity) if isinstance(quantity, Formula) else str(quantity)
 
 
 def load(path: str | Path) -> CostModel:
@@ -266,7 +266,7 @@ class _Reader:
         self._refuse_strange("dtype", (*state.per_token, *state.whole), DTYPE_BITS, "state")
         return State(state.per_token, {d: self._parse(n, f"state.whole.{d}") for d, n in state.whole.items()})
 
-    def _parse(self, text: str, place: str) -> sympy.Expr:
+    def _parse(self, text: str, place: str) -> Formula:
         try:
             return parse(text, self.names)
         except ExpressionError as error:

@@ -1,16 +1,11 @@
 """Where formulas hold: a symbol's range, and the relations between sizes that the model was traced under."""
 
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false
-# sympy and torch are typed in part.
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import sympy
-
 from fxcost.errors import FxcostError
+from fxcost.formulas.algebra import Formula
 from fxcost.formulas.evaluation import evaluate
 from fxcost.formulas.expressions import to_pretty
 
@@ -79,16 +74,16 @@ class Pinned:
 class Condition:
     """A relation between sizes that held when the model was traced; elsewhere the model may run other operators."""
 
-    left: sympy.Expr
+    left: Formula
     relation: Relation
-    right: sympy.Expr
+    right: Formula
     where: str = field(default="", compare=False)
     """The line of the user's code that asked for it."""
 
     @property
     def names(self) -> frozenset[str]:
         """The symbols that it is about."""
-        return frozenset(str(free) for side in (self.left, self.right) for free in side.free_symbols)
+        return self.left.names | self.right.names
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
         """Whether the relation is true at these sizes."""

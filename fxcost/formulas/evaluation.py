@@ -1,114 +1,70 @@
-"""Exact arithmetic on cost expressions: evaluate, substitute and sum; no floats, no expansion."""
+"""Exact arithmetic on formulas: evaluate, substitute and sum; no floats, no expansion."""
 
-# pyright: reportMissingTypeStubs=false
-# sympy ships no type stubs: its own sources are its types.
-
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
-from functools import lru_cache, partial
-from math import lcm, prod
+from functools import lru_cache
+from math import prod
 from operator import itemgetter
-from typing import Any, cast
-
-from sympy import Add, Dummy, Expr, Integer, Max, Min, Mod, Mul, Pow, Rational, Symbol, ceiling, floor
 
 from fxcost.errors import FxcostError
+from fxcost.formulas.algebra import (
+    ONE,
+    ZERO,
+    Constant,
+    Exact,
+    Floor,
+    Formula,
+    Min,
+    Mod,
+    Product,
+    Rounding,
+    Sum,
+    Symbol,
+    add,
+    as_quotient,
+    mod,
+    multiply,
+    power,
+    replaced,
+    terms_of,
+)
 
-ExactNumber = int | Fraction
 Point = Mapping[str, int]
-Function = Callable[..., Expr]
 
 MAX_EXPANDED_TERMS = 64
-_PRODUCTS_ONLY = {"power_base": False, "power_exp": False, "multinomial": False, "log": False, "basic": False}
-_ROUNDING: tuple[Function, ...] = (floor, ceiling)
-_UNEVALUATED: tuple[Function, ...] = (Mod, Min, Max)
 
 
-def apply(function: Function, *arguments: Expr) -> Expr:
-    """The function of these arguments, which must be built here and not by sympy's own floor, ceiling, Mod, Min or Max.
-
-    Mod, Min and Max of symbols stay as written: sympy would factor and compare their arguments without a bound on time,
-    and sympy 1.14 makes 1 of ``Min(1/(x*y), 1)``. Raises ZeroDivisionError where sympy would answer with an infinity.
-    """
-    first, last = arguments[0], arguments[-1]
-    if (function is Pow and first == 0 and last.is_negative) or (function is Mod and last == 0):
-        raise ZeroDivisionError
-    if function in _UNEVALUATED and not all(isinstance(argument, Rational) for argument in arguments):
-        return function(*arguments, evaluate=False)
-    if function in _ROUNDING:
-        return _rounded(function, first)
-    return function(*arguments)
-
-
-def _rounded(function: Function, argument: Expr) -> Expr:
-    """A floor or ceiling with its whole terms taken out.
-
-    sympy's own constructors are slow, try floating point, and trust ``is_integer``, which sympy 1.14 answers with True
-    for ``y*(2*x + 64)/6``.
-    """
-    terms = Add.make_args(argument)
-    whole = [term for term in terms if is_whole(term)]
-    rest = argument if not whole else Add(*(term for term in terms if not is_whole(term)))
-    rounded = function(rest) if isinstance(rest, Rational) else function(rest, evaluate=False)
-    return Add(rounded, *whole)
-
-
-def is_whole(expr: Expr) -> bool:
-    """Whether every part is an integer, so that the value is one at all sizes; False says nothing."""
-    if isinstance(expr, Integer | floor | ceiling):
-        return True
-    if isinstance(expr, Symbol):
-        return bool(expr.is_integer)
-    if isinstance(expr, Pow):
-        return is_whole(expr.base) and isinstance(expr.exp, Integer) and bool(expr.exp.is_positive)
-    return isinstance(expr, Add | Mul | Mod | Min | Max) and all(map(is_whole, cast(tuple[Expr, ...], expr.args)))
-
-
-def split_coefficient(term: Expr) -> tuple[Rational, Expr]:
-    """The rational coefficient of a product and the product of its other factors."""
-    return cast(tuple[Rational, Expr], term.as_coeff_Mul(rational=True))
-
-
-def as_quotient(expr: Expr) -> tuple[Expr, int]:
-    """``(p, q)`` with ``expr = p / q``, q the least common denominator of the terms' coefficients."""
-    terms = [split_coefficient(term) for term in Add.make_args(expr)]
-    q = lcm(*(coefficient.q for coefficient, _ in terms))
-    if q == 1:
-        return expr, 1
-    return Add(*(Mul(coefficient * q, rest) for coefficient, rest in terms)), q
-
-
-def evaluate(expr: Expr, sizes: Point) -> ExactNumber:
-    """The value at these sizes: an int where it is whole, else a Fraction; errors as ``compile_expression``."""
-    return compile_expression(expr)(sizes)
+def evaluate(formula: Formula, sizes: Point) -> Exact:
+    """The value at these sizes: an int where it is whole, else a Fraction; errors as ``compile_formula``."""
+    return compile_formula(formula)(sizes)
 
 
 @lru_cache(maxsize=16384)
-def compile_expression(expr: Expr) -> Callable[[Point], ExactNumber]:
-    """A function from sizes to the exact value, built once per expression.
+def compile_formula(formula: Formula) -> Callable[[Point], Exact]:
+    """A function from sizes to the exact value, built once per formula.
 
     The function raises FxcostError for a symbol without a size, a size that is not a positive int, and a division by
-    zero. Building it raises FxcostError for anything but sums, products, whole powers, floor, ceiling, Mod, Min and Max
-    of rationals and symbols.
+    zero.
     """
-    body = _compiled(expr)
-    names = symbol_names(expr)
+    body = _compiled(formula)
+    names = symbol_names(formula)
 
-    def value(sizes: Point) -> ExactNumber:
+    def value(sizes: Point) -> Exact:
         _check(names, sizes)
         try:
-            return _lowest(body(sizes))
+            found = body(sizes)
         except ZeroDivisionError:
             at = ", ".join(f"{name}={sizes[name]}" for name in names)
             raise FxcostError(f"a cost expression divides by zero at {at}") from None
+        return found.numerator if found.denominator == 1 else found
 
     return value
 
 
-def symbol_names(expr: Expr) -> tuple[str, ...]:
-    """The names of the symbols in an expression, sorted."""
-    return tuple(sorted(cast(Symbol, free).name for free in expr.free_symbols))
+def symbol_names(formula: Formula) -> tuple[str, ...]:
+    """The names of the symbols in a formula, sorted."""
+    return tuple(sorted(formula.names))
 
 
 def _check(names: Iterable[str], sizes: Point) -> None:
@@ -121,146 +77,132 @@ def _check(names: Iterable[str], sizes: Point) -> None:
             raise FxcostError(f"{name}={size!r} is not a size: sizes are positive integers")
 
 
-def _lowest(value: ExactNumber) -> ExactNumber:
-    return value.numerator if value.denominator == 1 else value
-
-
-def _compiled(expr: Expr) -> Callable[[Point], ExactNumber]:
-    if isinstance(expr, Rational):
-        number = rational(expr)
+def _compiled(formula: Formula) -> Callable[[Point], Exact]:
+    if isinstance(formula, Constant):
+        number = formula.value
         return lambda _: number
-    if isinstance(expr, Symbol):
-        return itemgetter(expr.name)
-    if isinstance(expr, Add | Mul):
-        return _compiled_ratio(expr)
-    if isinstance(expr, floor | ceiling):
-        return _compiled_rounding(expr)
-    return _compiled_call(expr)
-
-
-def _compiled_call(expr: Expr) -> Callable[[Point], ExactNumber]:
-    if not isinstance(expr, Mod | Min | Max) and not (isinstance(expr, Pow) and isinstance(expr.exp, Integer)):
-        raise FxcostError(f"a cost expression cannot hold {type(expr).__name__}: its value would not be exact")
-    parts = [_compiled(argument) for argument in cast(tuple[Expr, ...], expr.args)]
-    if isinstance(expr, Min | Max):
-        choose = min if isinstance(expr, Min) else max
-        return lambda sizes: choose([part(sizes) for part in parts])
-    first, second = parts
-    if isinstance(expr, Mod):
+    if isinstance(formula, Symbol):
+        return itemgetter(formula.name)
+    if isinstance(formula, Sum | Product):
+        return _compiled_ratio(formula)
+    if isinstance(formula, Rounding):
+        return _compiled_rounding(formula)
+    parts = [_compiled(child) for child in formula.children]
+    if isinstance(formula, Mod):
+        first, second = parts
         return lambda sizes: first(sizes) % second(sizes)
-    exponent = int(cast(Integer, expr.exp))
-    if exponent < 0:
-        return lambda sizes: Fraction(first(sizes)) ** exponent
-    return lambda sizes: first(sizes) ** exponent
+    choose = min if isinstance(formula, Min) else max
+    return lambda sizes: choose([part(sizes) for part in parts])
 
 
-def _compiled_rounding(expr: floor | ceiling) -> Callable[[Point], ExactNumber]:
-    p, q = as_quotient(expr.args[0])
+def _compiled_rounding(formula: Rounding) -> Callable[[Point], Exact]:
+    p, q = as_quotient(formula.children[0])
     inner = _compiled(p)
-    if isinstance(expr, floor):
+    if isinstance(formula, Floor):
         return lambda sizes: inner(sizes) // q
     return lambda sizes: -(-inner(sizes) // q)
 
 
-def _compiled_ratio(expr: Expr) -> Callable[[Point], ExactNumber]:
+def _compiled_ratio(formula: Sum | Product) -> Callable[[Point], Exact]:
     """A sum or product as whole numbers over one denominator, so that only the last step can need a Fraction."""
-    p, q = as_quotient(expr)
+    p, q = as_quotient(formula)
     if q != 1:
         numerator = _compiled(p)
         return lambda sizes: Fraction(numerator(sizes), q)
-    parts = [_compiled(cast(Expr, argument)) for argument in expr.args]
-    combine = sum if isinstance(expr, Add) else prod
-    return lambda sizes: combine([part(sizes) for part in parts])
+    if isinstance(formula, Sum):
+        terms = [_compiled(term) for term in formula.children]
+        return lambda sizes: sum([term(sizes) for term in terms])
+    factors = [_compiled_power(base, exponent) for base, exponent in formula.powers]
+    coefficient = formula.coefficient
+    return lambda sizes: coefficient * prod([factor(sizes) for factor in factors])
 
 
-def rational(value: Rational) -> ExactNumber:
-    """The same number as an int or a Fraction."""
-    return _lowest(Fraction(int(value.p), int(value.q)))
+def _compiled_power(base: Formula, exponent: int) -> Callable[[Point], Exact]:
+    inner = _compiled(base)
+    if exponent == 1:
+        return inner
+    if exponent < 0:
+        return lambda sizes: Fraction(inner(sizes)) ** exponent
+    return lambda sizes: inner(sizes) ** exponent
 
 
-def substitute(expr: Expr, sizes: Point) -> Expr:
-    """The expression with these symbols replaced by numbers; raises FxcostError for a wrong size or a zero divisor."""
-    return _replaced(expr, {free: Integer(sizes[free.name]) for free in _named(expr, sizes)}, apply)
+def substitute(formula: Formula, sizes: Point) -> Formula:
+    """The formula with these symbols replaced by numbers; raises FxcostError for a wrong size or a zero divisor."""
+    named = _named(formula, sizes)
+    return _or_told(replaced, formula, {Symbol(name): Constant(sizes[name]) for name in named})
 
 
-def assume_multiple(expr: Expr, multiples: Point) -> Expr:
-    """The expression where each named size is a multiple of the number given: ``⌊(H−1)/32⌋ + 1`` is ``H/32``.
+def assume_multiple(formula: Formula, multiples: Point) -> Formula:
+    """The formula where each named size is a multiple of the number given: ``⌊(H−1)/32⌋ + 1`` is ``H/32``.
 
-    Equal to ``expr`` at every such size; at others it may differ. Errors as ``substitute``.
+    Equal to ``formula`` at every such size; at others it may differ. Errors as ``substitute``.
     """
-    counts = {free: Dummy(free.name, integer=True, positive=True) for free in _named(expr, multiples)}
-    down = {free: Mul(multiples[free.name], count) for free, count in counts.items()}
-    up = {count: Mul(Rational(1, multiples[free.name]), free) for free, count in counts.items()}
-    return _replaced(_replaced(expr, down, _reduced), up, apply)
+    named = _named(formula, multiples)
+    counts = {name: Symbol(f"{name} / {multiples[name]}") for name in named}
+    down: dict[Formula, Formula] = {Symbol(name): multiples[name] * counts[name] for name in named}
+    up: dict[Formula, Formula] = {counts[name]: Symbol(name) * Fraction(1, multiples[name]) for name in named}
+    return _or_told(replaced, _or_told(_reduced, formula, down), up)
 
 
-def _named(expr: Expr, sizes: Point) -> list[Symbol]:
-    """The symbols of an expression that have a size."""
-    named = [free for free in cast(set[Symbol], expr.free_symbols) if free.name in sizes]
-    _check(sorted(free.name for free in named), sizes)
+def _named(formula: Formula, sizes: Point) -> list[str]:
+    """The symbols of a formula that have a size."""
+    named = sorted(name for name in formula.names if name in sizes)
+    _check(named, sizes)
     return named
 
 
-def _replaced(expr: Expr, leaves: Mapping[Any, Expr], build: Function) -> Expr:
+def _or_told(
+    change: Callable[[Formula, Mapping[Formula, Formula]], Formula], formula: Formula, leaves: Mapping[Formula, Formula]
+) -> Formula:
     try:
-        return _rebuilt(expr, leaves, build)
+        return change(formula, leaves)
     except ZeroDivisionError:
-        at = ", ".join(f"{old.name}={new}" for old, new in leaves.items())
+        at = ", ".join(f"{old}={new}" for old, new in leaves.items())
         raise FxcostError(f"a cost expression divides by zero at {at}") from None
 
 
-def _rebuilt(expr: Expr, leaves: Mapping[Any, Expr], build: Function) -> Expr:
-    if not expr.args:
-        return leaves.get(expr, expr)
-    old = cast(tuple[Expr, ...], expr.args)
-    new = [_rebuilt(argument, leaves, build) for argument in old]
-    if all(a is b for a, b in zip(old, new, strict=True)):
-        return expr
-    return build(cast(Function, expr.func), *new)
+def _reduced(formula: Formula, leaves: Mapping[Formula, Formula]) -> Formula:
+    """As ``replaced``, with whole terms taken out of a rounding or remainder even where they show only multiplied out."""
+    if not formula.children:
+        return leaves.get(formula, formula)
+    children = tuple(_reduced(child, leaves) for child in formula.children)
+    if all(new is old for new, old in zip(children, formula.children, strict=True)):
+        return formula
+    if not isinstance(formula, Rounding | Mod):
+        return formula.rebuilt(children)
+    argument, divisor = children[0], children[1] if isinstance(formula, Mod) else ONE
+    step = power(divisor, -1)
+    if (argument * step).is_whole:
+        return ZERO if isinstance(formula, Mod) else argument
+    terms = [part for term in terms_of(argument) for part in terms_of(_multiplied_out(term))]
+    rest = add(*(term for term in terms if not (term * step).is_whole))
+    whole = [term for term in terms if (term * step).is_whole]
+    if not whole:
+        return formula.rebuilt(children)
+    return mod(rest, divisor) if isinstance(formula, Mod) else add(formula.rebuilt((rest,)), *whole)
 
 
-def _reduced(function: Function, *arguments: Expr) -> Expr:
-    """As ``apply``, with whole terms taken out of a floor, ceiling or Mod even where they show only multiplied out."""
-    if function not in (floor, ceiling, Mod):
-        return apply(function, *arguments)
-    argument, divisor = arguments[0], arguments[1] if function is Mod else Integer(1)
-    step = apply(Pow, divisor, Integer(-1))
-    if is_whole(Mul(argument, step)):
-        return Integer(0) if function is Mod else argument
-    terms = [expanded for term in Add.make_args(argument) for expanded in Add.make_args(_multiplied_out(term))]
-    whole = [is_whole(Mul(term, step)) for term in terms]
-    if not any(whole):
-        return apply(function, *arguments)
-    rest = Add(*(term for term, is_whole in zip(terms, whole, strict=True) if not is_whole))
-    if function is Mod:
-        return apply(Mod, rest, divisor)
-    return Add(apply(function, rest), *(term for term, is_whole in zip(terms, whole, strict=True) if is_whole))
-
-
-def _multiplied_out(term: Expr) -> Expr:
-    if not isinstance(term, Mul) or expanded_terms(term) > MAX_EXPANDED_TERMS:
+def _multiplied_out(term: Formula) -> Formula:
+    if not isinstance(term, Product) or expanded_terms(term) > MAX_EXPANDED_TERMS:
         return term
-    return cast(Expr, term.expand(deep=False, **_PRODUCTS_ONLY))  # pyright: ignore[reportUnknownMemberType]  # untyped
+    found = [
+        multiply(Constant(term.coefficient), *(power(b, n) for b, n in term.powers if n != 1 or not isinstance(b, Sum)))
+    ]
+    for base, exponent in term.powers:
+        if exponent == 1 and isinstance(base, Sum):
+            found = [part * other for part in found for other in base.children]
+    return add(*found)
 
 
-def expanded_terms(expr: Expr) -> int:
+def expanded_terms(formula: Formula) -> int:
     """How many terms multiplying out would give, without doing it."""
-    if isinstance(expr, Add):
-        return sum(expanded_terms(term) for term in expr.args)
-    if isinstance(expr, Mul):
-        return prod(expanded_terms(factor) for factor in expr.args)
+    if isinstance(formula, Sum):
+        return sum(map(expanded_terms, formula.children))
+    if isinstance(formula, Product):
+        return prod(expanded_terms(base) ** max(exponent, 1) for base, exponent in formula.powers)
     return 1
 
 
-def total(exprs: Iterable[Expr]) -> Expr:
+def total(formulas: Iterable[Formula]) -> Formula:
     """The sum as monomials: equal products of symbols, floors and sums are gathered, and nothing is expanded."""
-    gathered: defaultdict[Expr, Expr] = defaultdict(partial(Integer, 0))
-    for expr, count in Counter(exprs).items():
-        for coefficient, factors in _monomials(expr):
-            gathered[factors] += coefficient * count
-    return Add(*(Mul(coefficient, factors) for factors, coefficient in gathered.items()))
-
-
-@lru_cache(maxsize=16384)
-def _monomials(expr: Expr) -> tuple[tuple[Rational, Expr], ...]:
-    return tuple(split_coefficient(term) for term in Add.make_args(expr))
+    return add(*(count * formula for formula, count in Counter(formulas).items()))

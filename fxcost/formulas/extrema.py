@@ -1,58 +1,50 @@
 """Where a cost with a least or greatest of two sizes in it is positive: stretch by stretch, each without it."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# sympy is typed in part.
-
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import cast
 
-from sympy import Expr, Max, Min, Symbol
-
-from fxcost.formulas.evaluation import apply
+from fxcost.formulas.algebra import Extreme, Formula, Min, Symbol, parts_of, replaced
 from fxcost.formulas.piecewise import IntegerSet, coefficients, union
 from fxcost.formulas.piecewise import where_nonnegative as where_unbent
 
-Stretch = tuple[int, int | None, Expr]
+Stretch = tuple[int, int | None, Formula]
 """From a size to another, both included (None: without end), and the expression there."""
 
 
-def where_nonnegative(expr: Expr, symbol: Symbol, low: int = 1, high: int | None = None, step: int = 1) -> IntegerSet:
+def where_nonnegative(
+    formula: Formula, symbol: Symbol, low: int = 1, high: int | None = None, step: int = 1
+) -> IntegerSet:
     """As `piecewise.where_nonnegative`, proven also where Min or Max of two lines bends the expression."""
     found: list[IntegerSet] = []
-    for first, last, straight in stretches(expr, symbol, low, high):
+    for first, last, straight in stretches(formula, symbol, low, high):
         found.append(where_unbent(straight, symbol, first, last, step))
         if found[-1].checked_up_to is not None:
             break
     return union(found, step)
 
 
-def stretches(expr: Expr, symbol: Symbol, low: int = 1, high: int | None = None) -> Iterator[Stretch]:
+def stretches(formula: Formula, symbol: Symbol, low: int = 1, high: int | None = None) -> Iterator[Stretch]:
     """The expression on each stretch of sizes on which every Min and Max of two lines keeps to one of them."""
-    extremes = cast(list[Expr], sorted(expr.atoms(Min, Max), key=str))
+    extremes = sorted({part for part in parts_of(formula) if isinstance(part, Extreme)}, key=str)
     bend = next((found for each in extremes if (found := _bend(each, symbol))), None)
     if bend is None:
-        yield low, high, expr
+        yield low, high, formula
         return
     extreme, last, before, after = bend
     if low <= last:
         until = last if high is None else min(last, high)
-        yield from stretches(_with(expr, extreme, before), symbol, low, until)
+        yield from stretches(replaced(formula, {extreme: before}), symbol, low, until)
     if high is None or high > last:
-        yield from stretches(_with(expr, extreme, after), symbol, max(low, last + 1), high)
+        yield from stretches(replaced(formula, {extreme: after}), symbol, max(low, last + 1), high)
 
 
-def _with(expr: Expr, extreme: Expr, line: Expr) -> Expr:
-    return cast(Expr, expr.xreplace({extreme: line}))
-
-
-def _bend(extreme: Expr, symbol: Symbol) -> tuple[Expr, int, Expr, Expr] | None:
+def _bend(extreme: Extreme, symbol: Symbol) -> tuple[Formula, int, Formula, Formula] | None:
     """An extreme of lines: the last size at which the first of two of them counts, and what it is up to there and beyond.
 
     None for an extreme of anything else.
     """
-    flat, steep, *others = cast(list[Expr], list(extreme.args))
-    line = None if (steep - flat).has(Min, Max) else coefficients(steep - flat, symbol)
+    flat, steep, *others = extreme.children
+    line = coefficients(steep - flat, symbol)
     if line is None or not 1 <= len(line) <= 2:
         return None
     start, slope = line[0], sum(line[1:], Fraction(0))
@@ -60,8 +52,5 @@ def _bend(extreme: Expr, symbol: Symbol) -> tuple[Expr, int, Expr, Expr] | None:
         flat, steep, start, slope = steep, flat, -start, -slope
     # The steep line is the lower one up to where they meet; where they never meet, the flat one is lower throughout.
     last = -start // slope if slope else 0
-    kind = Min if isinstance(extreme, Min) else Max
-    before, after = (steep, flat) if kind is Min else (flat, steep)
-    if others:
-        before, after = apply(kind, before, *others), apply(kind, after, *others)
-    return extreme, last, before, after
+    before, after = (steep, flat) if isinstance(extreme, Min) else (flat, steep)
+    return extreme, last, extreme.rebuilt((before, *others)), extreme.rebuilt((after, *others))

@@ -1,27 +1,37 @@
 """Cost expressions from untrusted text: a hand-written parser that runs nothing as code and bounds everything."""
 
-# pyright: reportMissingTypeStubs=false
-# sympy ships no type stubs: its own sources are its types.
-
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from sympy import Add, Expr, Integer, Max, Min, Mod, Mul, Pow, Symbol, ceiling, floor
-
 from fxcost.errors import FxcostError, near_matches
-from fxcost.formulas.evaluation import Function, apply
+from fxcost.formulas.algebra import (
+    MAX_EXPONENT,
+    MINUS_ONE,
+    Constant,
+    Formula,
+    Symbol,
+    add,
+    ceiling,
+    floor,
+    greatest_of,
+    least_of,
+    mod,
+    multiply,
+    power,
+)
 
 MAX_LENGTH = 32_768  # characters in one text
 MAX_NESTING = 50  # parentheses and `//` inside one another; every walk over a tree stays far from Python's own limit
 MAX_DIGITS = 1_000  # in one written integer
-MAX_EXPONENT = 8
 MAX_BITS = 1 << 18  # of the integers in one text when every power is multiplied out
 SYMBOL_BITS = 4  # so that a power of a power of a symbol is bounded too
 DIVISOR_WEIGHT = 16  # a sum over many different denominators costs a long gcd per term
 
-FUNCTIONS: dict[str, Function] = {"floor": floor, "ceiling": ceiling, "Mod": Mod, "Min": Min, "Max": Max}
+FUNCTIONS: dict[str, Callable[..., Formula]] = {
+    "floor": floor, "ceiling": ceiling, "Mod": mod, "Min": least_of, "Max": greatest_of,
+}  # fmt: skip
 _ARITY = {"floor": (1, 1), "ceiling": (1, 1), "Mod": (2, 2), "Min": (1, 16), "Max": (1, 16)}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOKEN = re.compile(r"([0-9]+|[A-Za-z_][A-Za-z0-9_]*|\*\*|//|[-+*/(),])|[ \t\r\n]+|(.)", re.DOTALL)
@@ -38,10 +48,10 @@ def symbol(name: str) -> Symbol:
         raise FxcostError(
             f"{name!r} cannot name a size: use letters, digits and '_', not one of {', '.join(sorted(FUNCTIONS))}"
         )
-    return Symbol(name, integer=True, positive=True)
+    return Symbol(name)
 
 
-def parse(text: str, names: Collection[str]) -> Expr:
+def parse(text: str, names: Collection[str]) -> Formula:
     """The expression that a text in the grammar of a saved file stands for.
 
     The grammar is Python's arithmetic on integers and the declared names: ``+ - * / // ** ( )`` and
@@ -54,7 +64,7 @@ def parse(text: str, names: Collection[str]) -> Expr:
 
 
 @lru_cache(maxsize=8192)
-def _parse(text: str, names: frozenset[str]) -> Expr:
+def _parse(text: str, names: frozenset[str]) -> Formula:
     try:
         return _Parser(text, names).read()
     except RecursionError:
@@ -69,16 +79,16 @@ def _excerpt(text: str, position: int) -> str:
 class _Part(NamedTuple):
     """A piece already read: its value, how deep it nests, and a bound on the bits of the integers in it."""
 
-    expr: Expr
+    formula: Formula
     height: int
     bits: int
 
 
-_MINUS_ONE = _Part(Integer(-1), 0, 1)
+_NEGATED = _Part(MINUS_ONE, 0, 1)
 
 
 class _Parser:
-    """Precedence climbing over the tokens of one text; every limit is checked before sympy computes anything."""
+    """Precedence climbing over the tokens of one text; every limit is checked before anything is computed."""
 
     def __init__(self, text: str, names: frozenset[str]) -> None:
         self._text = text
@@ -93,11 +103,11 @@ class _Parser:
         self._next = 0
         self._open = 0
 
-    def read(self) -> Expr:
+    def read(self) -> Formula:
         part = self._sum()
         if self._peek():
             raise self._unexpected("an operator or the end")
-        return part.expr
+        return part.formula
 
     def _peek(self) -> str:
         return self._tokens[self._next][0]
@@ -124,28 +134,28 @@ class _Parser:
         terms = [self._product()]
         while sign := self._take("+", "-"):
             term = self._product()
-            terms.append(term if sign == "+" else term._replace(expr=Mul(-1, term.expr)))
-        return self._join(Add, terms)
+            terms.append(term if sign == "+" else term._replace(formula=-term.formula))
+        return self._join(add, terms)
 
     def _product(self) -> _Part:
-        # All factors of a product go to sympy at once: two by two, 2*(H + 1)*B would come back as B*(2*H + 2).
+        # All factors of a product meet at once: two by two, 2*(H + 1)*B would come back as B*(2*H + 2).
         factors = self._signed()
         while operator := self._take("*", "/", "//"):
             operand = self._signed()
             if operator == "*":
                 factors += operand
                 continue
-            factors.append(self._power_of(self._join(Mul, operand), -1))
+            factors.append(self._power_of(self._join(multiply, operand), -1))
             if operator == "//":
-                factors = [self._call(floor, [self._join(Mul, factors)])]
-        return self._join(Mul, factors)
+                factors = [self._call(floor, [self._join(multiply, factors)])]
+        return self._join(multiply, factors)
 
     def _signed(self) -> list[_Part]:
         negative = False
         while sign := self._take("+", "-"):
             negative ^= sign == "-"
-        power = self._power()
-        return [_MINUS_ONE, power] if negative else [power]
+        raised = self._power()
+        return [_NEGATED, raised] if negative else [raised]
 
     def _power(self) -> _Part:
         base = self._atom()
@@ -163,7 +173,7 @@ class _Parser:
     def _power_of(self, base: _Part, exponent: int) -> _Part:
         bits = self._bounded(base.bits * (exponent if exponent > 0 else DIVISOR_WEIGHT * -exponent))
         try:
-            return _Part(apply(Pow, base.expr, Integer(exponent)), base.height, bits)
+            return _Part(power(base.formula, exponent), base.height, bits)
         except ZeroDivisionError:
             raise self._error("division by zero") from None
 
@@ -174,7 +184,7 @@ class _Parser:
                 raise self._error(f"an integer of {len(word)} digits (at most {MAX_DIGITS})")
             self._next += 1
             value = int(word)
-            return _Part(Integer(value), 0, value.bit_length())
+            return _Part(Constant(value), 0, value.bit_length())
         if word == "(":
             return self._group(1)[0]
         if not _NAME.fullmatch(word):
@@ -207,21 +217,21 @@ class _Parser:
         self._open -= 1
         return parts
 
-    def _call(self, function: Function, arguments: list[_Part]) -> _Part:
+    def _call(self, function: Callable[..., Formula], arguments: list[_Part]) -> _Part:
         height = 1 + max(part.height for part in arguments)
         if height > MAX_NESTING:
             raise self._error(f"functions nested deeper than {MAX_NESTING}")
         bits = self._bounded(sum(part.bits for part in arguments))
         try:
-            return _Part(apply(function, *(part.expr for part in arguments)), height, bits)
+            return _Part(function(*(part.formula for part in arguments)), height, bits)
         except ZeroDivisionError:
             raise self._error("division by zero") from None
 
-    def _join(self, function: Function, parts: list[_Part]) -> _Part:
+    def _join(self, function: Callable[..., Formula], parts: list[_Part]) -> _Part:
         if len(parts) == 1:
             return parts[0]
         bits = self._bounded(sum(part.bits for part in parts))
-        return _Part(function(*(part.expr for part in parts)), max(part.height for part in parts), bits)
+        return _Part(function(*(part.formula for part in parts)), max(part.height for part in parts), bits)
 
     def _bounded(self, bits: int) -> int:
         if bits > MAX_BITS:

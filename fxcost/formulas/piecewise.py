@@ -1,21 +1,16 @@
 """Exact sets of positive integers on which a cost expression is not negative."""
 
-# pyright: reportMissingTypeStubs=false
-# sympy ships no type stubs: its own sources are its types.
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby, product
 from math import comb, lcm
-from typing import cast
-
-from sympy import Add, Expr, Integer, Mod, Mul, Pow, Rational, Symbol, ceiling, floor
 
 from fxcost.errors import FxcostError
-from fxcost.formulas.evaluation import ExactNumber, compile_expression, rational, symbol_names
+from fxcost.formulas.algebra import Ceiling, Constant, Exact, Floor, Formula, Mod, Product, Sum, Symbol
+from fxcost.formulas.evaluation import compile_formula, symbol_names
 
-Coefficients = list[ExactNumber]  # lowest degree first, never empty
+Coefficients = list[Exact]  # lowest degree first, never empty
 
 MAX_DEGREE = 32
 MAX_PERIOD = 4096  # residue classes solved one by one; beyond, sizes are enumerated
@@ -60,24 +55,26 @@ def union(sets: Sequence[IntegerSet], step: int) -> IntegerSet:
     return IntegerSet(tuple(found), horizon)
 
 
-def where_nonnegative(expr: Expr, symbol: Symbol, low: int = 1, high: int | None = None, step: int = 1) -> IntegerSet:
-    """The multiples of ``step`` from ``low`` to ``high`` at which ``expr``, in this one symbol, is not negative.
+def where_nonnegative(
+    formula: Formula, symbol: Symbol, low: int = 1, high: int | None = None, step: int = 1
+) -> IntegerSet:
+    """The multiples of ``step`` from ``low`` to ``high`` at which ``formula``, in this one symbol, is not negative.
 
     Neighbouring multiples of ``step`` share an interval, whose ends are multiples. A polynomial, or one in floors,
     ceilings and remainders whose residue classes settle, is solved for every size; anything else is enumerated up to
     HORIZON. Raises FxcostError for another symbol, a bound below 1, and a division by zero at an enumerated size.
     """
-    others = [name for name in symbol_names(expr) if name != symbol.name]
+    others = [name for name in symbol_names(formula) if name != symbol.name]
     if others:
         raise FxcostError(f"solving over {symbol.name} needs a number for {', '.join(others)} first")
     if low < 1 or step < 1:
         raise FxcostError(f"sizes are positive: low={low}, step={step}")
     first = -(-low // step)
     last = None if high is None else high // step
-    spans, horizon = _proven(expr, symbol, first, step), None
+    spans, horizon = _proven(formula, symbol, first, step), None
     if spans is None:
         reach = HORIZON // step if last is None else min(last, HORIZON // step)
-        spans = _enumerated(expr, symbol, first, reach, step)
+        spans = _enumerated(formula, symbol, first, reach, step)
         horizon = None if last == reach else HORIZON
     kept = [span for span in spans if last is None or span.low <= last]
     if last is not None and kept and (kept[-1].high is None or kept[-1].high > last):
@@ -85,8 +82,8 @@ def where_nonnegative(expr: Expr, symbol: Symbol, low: int = 1, high: int | None
     return IntegerSet(tuple(Interval(s.low * step, None if s.high is None else s.high * step) for s in kept), horizon)
 
 
-def _enumerated(expr: Expr, symbol: Symbol, first: int, last: int, step: int) -> list[Interval]:
-    value = compile_expression(expr)
+def _enumerated(formula: Formula, symbol: Symbol, first: int, last: int, step: int) -> list[Interval]:
+    value = compile_formula(formula)
     runs = _Runs()
     for count in range(first, last + 1):
         if value({symbol.name: count * step}) >= 0:
@@ -106,14 +103,14 @@ class _Runs:
         self.found.append(Interval(low, high))
 
 
-def _proven(expr: Expr, symbol: Symbol, first: int, step: int) -> list[Interval] | None:
+def _proven(formula: Formula, symbol: Symbol, first: int, step: int) -> list[Interval] | None:
     """The solution among ``step * n``, n from ``first`` on without end, or None where this method has no proof.
 
     On each residue class n = first + r + P*q the floors vanish and a polynomial in q is left. Between two values of q
     at which some class changes its sign, every block of P sizes is like the next.
     """
     try:
-        classes = _classes(expr, symbol, first, step)
+        classes = _classes(formula, symbol, first, step)
     except NotPolynomialError:
         return None
     period, flips = len(classes), _flips(classes)
@@ -156,13 +153,13 @@ class _NeedsPeriodError(Exception):
         self.factor = factor
 
 
-def _classes(expr: Expr, symbol: Symbol, first: int, step: int) -> list[Coefficients]:
+def _classes(formula: Formula, symbol: Symbol, first: int, step: int) -> list[Coefficients]:
     """The polynomial in q of each residue class, for the period at which every floor is one."""
     period = 1
     while period <= MAX_PERIOD:
         try:
             return [
-                polynomial(expr, symbol, [step * (first + residue), step * period], _on_class)
+                polynomial(formula, symbol, [step * (first + residue), step * period], _on_class)
                 for residue in range(period)
             ]
         except _NeedsPeriodError as needs:
@@ -170,13 +167,13 @@ def _classes(expr: Expr, symbol: Symbol, first: int, step: int) -> list[Coeffici
     raise NotPolynomialError
 
 
-def _on_class(expr: Expr, arguments: list[Coefficients]) -> Coefficients:
+def _on_class(formula: Formula, arguments: list[Coefficients]) -> Coefficients:
     argument = arguments[0]
-    if isinstance(expr, floor):
+    if isinstance(formula, Floor):
         return _rounded_down(argument)
-    if isinstance(expr, ceiling):
+    if isinstance(formula, Ceiling):
         return _scaled(_rounded_down(_scaled(argument, -1)), -1)
-    if isinstance(expr, Mod) and len(arguments[1]) == 1 and arguments[1][0] != 0:
+    if isinstance(formula, Mod) and len(arguments[1]) == 1 and arguments[1][0] != 0:
         divisor = arguments[1][0]
         whole = _rounded_down(_scaled(argument, 1 / Fraction(divisor)))
         return _sum([argument, _scaled(whole, -divisor)])
@@ -191,7 +188,7 @@ def _rounded_down(argument: Coefficients) -> Coefficients:
     return [argument[0] // 1, *argument[1:]]
 
 
-def _scaled(found: Coefficients, factor: ExactNumber) -> Coefficients:
+def _scaled(found: Coefficients, factor: Exact) -> Coefficients:
     return [coefficient * factor for coefficient in found]
 
 
@@ -280,10 +277,10 @@ def _at(p: list[int], x: int) -> int:
     return value
 
 
-def coefficients(expr: Expr, symbol: Symbol) -> tuple[Fraction, ...] | None:
+def coefficients(formula: Formula, symbol: Symbol) -> tuple[Fraction, ...] | None:
     """The exact coefficients, lowest degree first, of a polynomial in this symbol alone; None for anything else."""
     try:
-        found = polynomial(expr, symbol, [0, 1], _no_function)
+        found = polynomial(formula, symbol, [0, 1], _no_function)
     except NotPolynomialError:
         return None
     return tuple(Fraction(coefficient) for coefficient in found)
@@ -293,32 +290,33 @@ class NotPolynomialError(Exception):
     """The expression is no polynomial of a degree up to MAX_DEGREE."""
 
 
-def _no_function(_expr: Expr, _arguments: list[Coefficients]) -> Coefficients:
+def _no_function(_formula: Formula, _arguments: list[Coefficients]) -> Coefficients:
     raise NotPolynomialError
 
 
 def polynomial(
-    expr: Expr, symbol: Symbol, value: Coefficients, function: Callable[[Expr, list[Coefficients]], Coefficients]
+    formula: Formula,
+    symbol: Symbol,
+    value: Coefficients,
+    function: Callable[[Formula, list[Coefficients]], Coefficients],
 ) -> Coefficients:
     """The expression as a polynomial where ``symbol`` is the polynomial ``value``.
 
     ``function`` answers for a floor, ceiling, Mod, Min or Max with these arguments. Raises NotPolynomialError.
     """
-    if isinstance(expr, Rational):
-        return [rational(expr)]
-    if expr == symbol:
+    if isinstance(formula, Constant):
+        return [formula.value]
+    if formula == symbol:
         return value
-    if not expr.args or (isinstance(expr, Pow) and not isinstance(expr.exp, Integer)):
-        raise NotPolynomialError
-    if isinstance(expr, Pow):
-        base, exponent = polynomial(expr.base, symbol, value, function), int(cast(Integer, expr.exp))
-        return _power(base, exponent)
-    parts = [polynomial(argument, symbol, value, function) for argument in cast(tuple[Expr, ...], expr.args)]
-    if isinstance(expr, Add):
+    parts = [polynomial(child, symbol, value, function) for child in formula.children]
+    if isinstance(formula, Sum):
         return _sum(parts)
-    if isinstance(expr, Mul):
-        return _product(parts)
-    return function(expr, parts)
+    if isinstance(formula, Product):
+        raised = [_power(part, exponent) for part, exponent in zip(parts, formula.exponents, strict=True)]
+        return _product([[formula.coefficient], *raised])
+    if not parts:
+        raise NotPolynomialError
+    return function(formula, parts)
 
 
 def _power(base: Coefficients, exponent: int) -> Coefficients:

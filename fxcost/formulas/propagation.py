@@ -1,17 +1,13 @@
 """Conditions turned into the ranges of symbols, and those dropped that say nothing more."""
 
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false
-# sympy and torch are typed in part.
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from fractions import Fraction
+from math import lcm
 
-import sympy
-
+from fxcost.formulas.algebra import Constant, Formula, Min, Mod, Symbol, split_coefficient
 from fxcost.formulas.domain import Condition, SymbolRange
-from fxcost.formulas.evaluation import assume_multiple, evaluate, is_whole
+from fxcost.formulas.evaluation import assume_multiple, evaluate
 from fxcost.formulas.interval_arithmetic import Ends, direction, least, settle, span
 
 LARGEST_SIZE = 2**40
@@ -24,8 +20,8 @@ def tighten(
     """Turn conditions on one symbol, such as ``S > 1`` or ``H mod 32 = 0``, into its range; drop what follows from the rest."""
     left: list[Condition] = []
     for condition in conditions:
-        free = {s.name for s in (condition.left - condition.right).free_symbols}  # pyright: ignore[reportAttributeAccessIssue]
-        name = free.pop() if len(free) == 1 else ""
+        free = (condition.left - condition.right).names
+        name = next(iter(free)) if len(free) == 1 else ""
         narrowed = _narrowed(ranges[name], condition, name) if name in ranges else None
         if narrowed is not None:
             ranges[name] = narrowed
@@ -55,7 +51,7 @@ def _narrowed(old: SymbolRange, condition: Condition, name: str) -> SymbolRange 
     return None
 
 
-def _differs_only_at(difference: sympy.Expr, name: str, low: int) -> bool:
+def _differs_only_at(difference: Formula, name: str, low: int) -> bool:
     return (
         direction(difference) == 1
         and evaluate(difference, {name: low}) == 0
@@ -78,28 +74,32 @@ def _first(holds: Callable[[int], bool], low: int) -> int:
 
 
 def _of_equality(old: SymbolRange, condition: Condition, name: str) -> SymbolRange | None:
-    left, right = sorted((condition.left, condition.right), key=lambda side: isinstance(side, (sympy.Min, sympy.Mod)))
+    left, right = sorted((condition.left, condition.right), key=lambda side: isinstance(side, Min | Mod))
     if left == right:
         return old
-    if isinstance(right, sympy.Min) and str(left) == name and left in right.args:
-        bounds = [int(str(bound)) for bound in right.args if bound.is_Integer]
+    if isinstance(right, Min) and left == Symbol(name) and left in right.children:
+        bounds = [
+            bound.value for bound in right.children if isinstance(bound, Constant) and isinstance(bound.value, int)
+        ]
         highs = [*bounds, *([] if old.high is None else [old.high])]
-        return SymbolRange(old.low, min(highs), old.multiple_of) if len(bounds) == len(right.args) - 1 else None
-    if left == 0 and isinstance(right, sympy.Mod) and (times := _times(right.args[0], name)) is not None:
+        return SymbolRange(old.low, min(highs), old.multiple_of) if len(bounds) == len(right.children) - 1 else None
+    if left == 0 and isinstance(right, Mod) and (times := _times(right.children[0], name)) is not None:
         # c·x is a multiple of n where x is one of the numerator of n/c in its lowest terms.
-        step: Any = right.args[1] / times
-        together = int(sympy.ilcm(old.multiple_of, step.p)) if step.is_Rational else 0  # pyright: ignore[reportArgumentType]
-        return SymbolRange(-(-old.low // together) * together, old.high, together) if together else None
+        divisor = right.children[1]
+        if not isinstance(divisor, Constant):
+            return None
+        together = lcm(old.multiple_of, (divisor.value / times).numerator)
+        return SymbolRange(-(-old.low // together) * together, old.high, together)
     return _between_equals(old, left - right, name)
 
 
-def _times(product: Any, name: str) -> Any:
+def _times(product: Formula, name: str) -> Fraction | None:
     """How many times a symbol a product is; None where it is something else."""
-    times, size = product.as_coeff_Mul()
-    return times if str(size) == name and times.is_Rational and times > 0 else None
+    times, size = split_coefficient(product)
+    return Fraction(times) if size == Symbol(name) and times > 0 else None
 
 
-def _between_equals(old: SymbolRange, difference: sympy.Expr, name: str) -> SymbolRange | None:
+def _between_equals(old: SymbolRange, difference: Formula, name: str) -> SymbolRange | None:
     """The sizes from the first to the last at which what never falls, or never rises, is 0."""
     way = direction(difference)
     if way not in (1, -1):
@@ -146,27 +146,27 @@ def _follows(condition: Condition, ends: Ends, steps: Mapping[str, int]) -> bool
 def _follows_from(condition: Condition, other: Condition, ends: Ends) -> bool:
     """Whether each number that must not be negative is at least one that the other condition keeps from being so."""
 
-    def is_kept(wanted: sympy.Expr) -> bool:
+    def is_kept(wanted: Formula) -> bool:
         lows = (least(wanted - kept, ends) for kept in _not_negative(other, ends))
         return any(low is not None and low >= 0 for low in lows)
 
     if condition.relation == "!=":
         difference = _difference(condition, ends)
-        return is_whole(difference) and (is_kept(difference - 1) or is_kept(-difference - 1))
-    if condition.relation == ">" and not is_whole(_difference(condition, ends)):
+        return difference.is_whole and (is_kept(difference - 1) or is_kept(-difference - 1))
+    if condition.relation == ">" and not _difference(condition, ends).is_whole:
         return False
     return all(map(is_kept, _not_negative(condition, ends)))
 
 
-def _not_negative(condition: Condition, ends: Ends) -> tuple[sympy.Expr, ...]:
+def _not_negative(condition: Condition, ends: Ends) -> tuple[Formula, ...]:
     """Numbers that are not negative where the condition holds: all that it says, but that sizes differ or are fractions."""
     difference = _difference(condition, ends)
     if condition.relation == "==":
         return difference, -difference
     if condition.relation == ">":
-        return (difference - 1 if is_whole(difference) else difference,)
+        return (difference - 1 if difference.is_whole else difference,)
     return (difference,) if condition.relation == ">=" else ()
 
 
-def _difference(condition: Condition, ends: Ends) -> sympy.Expr:
+def _difference(condition: Condition, ends: Ends) -> Formula:
     return settle(condition.left, ends) - settle(condition.right, ends)

@@ -3,24 +3,16 @@
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
-import sympy
-
 from fxcost.dtypes import DTYPES
 from fxcost.errors import FxcostError, near_matches
-from fxcost.formulas.evaluation import compile_expression, total
+from fxcost.formulas.algebra import Formula, formula_of
+from fxcost.formulas.evaluation import compile_formula, total
 
 MULTIPLY_ADD = 2
 """FLOPs of one multiply-add."""
 
-Quantity = sympy.Expr | int | Fraction
+Quantity = Formula | int | Fraction
 """A formula, or its value at given sizes."""
-
-
-def as_expr(quantity: Quantity) -> sympy.Expr:
-    """The quantity as an expression."""
-    if isinstance(quantity, Fraction):
-        return sympy.Rational(quantity.numerator, quantity.denominator)
-    return quantity if isinstance(quantity, sympy.Expr) else sympy.Integer(quantity)
 
 
 def number(quantity: Quantity) -> Fraction:
@@ -30,7 +22,7 @@ def number(quantity: Quantity) -> Fraction:
 
 def multiply_adds(flops: Quantity) -> Quantity:
     """The multiply-adds that so many FLOPs of contractions are."""
-    if isinstance(flops, sympy.Expr):
+    if isinstance(flops, Formula):
         return flops / MULTIPLY_ADD
     half = Fraction(flops, MULTIPLY_ADD)
     return half.numerator if half.denominator == 1 else half
@@ -63,21 +55,21 @@ class Mapper:
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         self.sizes = sizes
-        self.known: dict[sympy.Expr, int | Fraction] = {}
+        self.known: dict[Formula, int | Fraction] = {}
 
     def __call__(self, quantity: Quantity) -> int | Fraction:
-        if not isinstance(quantity, sympy.Expr):
+        if not isinstance(quantity, Formula):
             return quantity
         if quantity not in self.known:
-            self.known[quantity] = compile_expression(quantity)(self.sizes)
+            self.known[quantity] = compile_formula(quantity)(self.sizes)
         return self.known[quantity]
 
 
 def sum_of(quantities: Iterable[Quantity]) -> Quantity:
     """All quantities together; formulas are summed as monomials, never expanded."""
     quantities = list(quantities)
-    if any(isinstance(q, sympy.Expr) for q in quantities):
-        return total(map(as_expr, quantities))
+    if any(isinstance(q, Formula) for q in quantities):
+        return total(map(formula_of, quantities))
     return sum(quantities)  # pyright: ignore[reportArgumentType]  # all numbers
 
 
@@ -100,7 +92,7 @@ def bytes_of(counts: Counts, bits: Mapping[str, int]) -> Quantity:
     if strange := sorted({dtype for _, dtype in elements} - bits.keys()):
         raise FxcostError(f"nothing is known of the size of {', '.join(strange)}{near_matches(strange[0], bits)}")
     each = [(n, bits[dtype]) for n, dtype in elements]
-    if any(isinstance(n, sympy.Expr) for n, _ in each):
-        return total(n * sympy.Rational(width, 8) for n, width in each)  # pyright: ignore[reportOperatorIssue]
+    if any(isinstance(n, Formula) for n, _ in each):
+        return total(formula_of(n) * Fraction(width, 8) for n, width in each)
     whole = sum((number(n) * width / 8 for n, width in each), Fraction(0))
     return int(whole) if whole.denominator == 1 else whole

@@ -9,6 +9,7 @@ from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost
 from fxcost.costs.roles import ROLES, bytes_by_role
 from fxcost.costs.saved import quantity_text
 from fxcost.errors import FxcostError
+from fxcost.formulas.algebra import Formula
 from fxcost.formulas.quantities import Quantity, number
 from fxcost.machines.sheets import PRECISION_BITS
 from fxcost.reports.numbers import (
@@ -430,11 +431,15 @@ def to_pandas(model: CostModel) -> Any:
             "unit": layer.unit,
             "coverage": layer.coverage,
             "params": layer.params,
-            "flops": layer.flops,
-            "macs": layer.macs,
-            "bytes_read": layer.cost.bytes_read(bits),
-            "bytes_written": layer.cost.bytes_written(bits),
-            **layer.extra,
+            "flops": _as_sympy(layer.flops),
+            "macs": _as_sympy(layer.macs),
+            "bytes_read": _as_sympy(layer.cost.bytes_read(bits)),
+            "bytes_written": _as_sympy(layer.cost.bytes_written(bits)),
+            **{name: _as_sympy(value) for name, value in layer.extra.items()},
         }
         for layer in model.layers
     )
+
+
+def _as_sympy(quantity: Quantity) -> Any:
+    return quantity.sympy() if isinstance(quantity, Formula) else quantity

@@ -6,12 +6,10 @@ from fractions import Fraction
 from math import prod
 from typing import Any
 
-import sympy
-
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.costs.saved import quantity_text
 from fxcost.drift.diff import MEASURES, Difference, Measures, Pair, amounts
-from fxcost.formulas.evaluation import split_coefficient
+from fxcost.formulas.algebra import Constant, Formula, Sum, split_coefficient
 from fxcost.formulas.expressions import to_pretty
 from fxcost.formulas.quantities import Quantity, number
 from fxcost.reports.change_lines import TITLES, measure, percent, summary
@@ -154,21 +152,21 @@ def _flops(layer: LayerCost) -> str:
     """FLOPs with the sizes of the layer's weight set apart: ``2·B·S·11008·4096``."""
     if layer.coverage == "unknown":
         return "unknown"
-    if not isinstance(layer.flops, sympy.Expr):
+    if not isinstance(layer.flops, Formula):
         return formula(layer.flops)
     coefficient, rest = split_coefficient(layer.flops)
     weights = [tuple(map(int, dims)) for dims in layer.inputs if len(dims) > 1 and all(_is_number(d) for d in dims)]
-    inside = [dims for dims in weights if prod(dims) > 1 and not int(coefficient.p) % prod(dims)]
-    if coefficient.q != 1 or rest == 1 or isinstance(rest, sympy.Add) or not inside:
+    inside = [dims for dims in weights if prod(dims) > 1 and not coefficient.numerator % prod(dims)]
+    if coefficient.denominator != 1 or rest == 1 or isinstance(rest, Sum) or not inside:
         return to_pretty(layer.flops)
     dims = max(inside, key=prod)
-    factor = int(coefficient.p) // prod(dims)
+    factor = coefficient.numerator // prod(dims)
     parts = [*([str(factor)] if factor != 1 else []), to_pretty(rest), *(str(size) for size in dims if size > 1)]
     return "·".join(parts)
 
 
 def _is_number(size: Quantity) -> bool:
-    return not isinstance(size, sympy.Expr) or bool(size.is_Integer)
+    return not isinstance(size, Formula) or isinstance(size, Constant)
 
 
 # Cells

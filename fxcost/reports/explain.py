@@ -3,11 +3,10 @@
 import re
 from collections.abc import Mapping, Sequence
 
-import sympy
-
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.costs.roles import ROLES
 from fxcost.errors import FxcostError, near_matches
+from fxcost.formulas.algebra import Formula, factors_of, terms_of
 from fxcost.formulas.evaluation import evaluate
 from fxcost.formulas.expressions import to_pretty
 from fxcost.formulas.quantities import Quantity
@@ -102,7 +101,7 @@ def _listed(layers: Sequence[LayerCost]) -> str:
 
 def _steps(what: str, quantity: Quantity, point: Mapping[str, int], least: str = "") -> list[tuple[str, str]]:
     """The formula, the sizes in the place of symbols, each factor's value, and the result; ``least`` marks a lower bound."""
-    if not isinstance(quantity, sympy.Expr) or not quantity.free_symbols:
+    if not isinstance(quantity, Formula) or not quantity.names:
         return [(what, least + formula(quantity))]
     pretty = to_pretty(quantity)
     names = "|".join(map(re.escape, point))
@@ -112,7 +111,7 @@ def _steps(what: str, quantity: Quantity, point: Mapping[str, int], least: str =
     return [(what, least + lines[0]), *(("", f"= {line}") for line in lines[1:])]
 
 
-def _factors(expr: sympy.Expr, point: Mapping[str, int]) -> str:
+def _factors(formula: Formula, point: Mapping[str, int]) -> str:
     """A sum of products with every factor evaluated."""
-    terms = (sympy.Mul.make_args(term) for term in sympy.Add.make_args(expr))
+    terms = (factors_of(term) for term in terms_of(formula))
     return " + ".join("·".join(str(evaluate(factor, point)) for factor in factors) for factors in terms)

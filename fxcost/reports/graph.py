@@ -8,6 +8,7 @@ import sympy
 from torch.fx import Graph, Node
 
 from fxcost.formulas.expressions import to_text
+from fxcost.formulas.with_sympy import from_sympy
 from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, TensorSpec, operations, placeholders
 from fxcost.ops.rules import Call, Rule
 from fxcost.passes.verdict import VERDICT
@@ -42,7 +43,7 @@ def _tensors(node: Node, storages: dict[int, int]) -> str:
 
 
 def _tensor(tensor: TensorSpec, storages: dict[int, int]) -> str:
-    shape = ",".join(map(to_text, tensor.shape))
+    shape = ",".join(to_text(from_sympy(size)) for size in tensor.shape)
     return f"{tensor.dtype}[{shape}] @{storages.setdefault(tensor.storage, len(storages))}"
 
 
@@ -64,7 +65,7 @@ def _holds_tensors(value: Any) -> bool:
 def _text(value: Any) -> str:
     """A value on one line; empty for what says nothing."""
     if isinstance(value, sympy.Expr):
-        return to_text(value)
+        return to_text(from_sympy(value))
     if isinstance(value, Rule):
         return value.name
     if value is None or isinstance(value, Call):

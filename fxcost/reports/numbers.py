@@ -6,9 +6,8 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import groupby
 
-import sympy
-
 from fxcost.costs.model import CostModel
+from fxcost.formulas.algebra import Formula, Sum
 from fxcost.formulas.expressions import to_pretty
 from fxcost.formulas.quantities import Quantity, number
 
@@ -45,12 +44,12 @@ def decimal(value: Fraction | None, digits: int = 1) -> str:
 
 def formula(quantity: Quantity) -> str:
     """A formula for the terminal, or a number with thousands set apart."""
-    return to_pretty(quantity) if isinstance(quantity, sympy.Expr) else f"{quantity:,}"
+    return to_pretty(quantity) if isinstance(quantity, Formula) else f"{quantity:,}"
 
 
 def shape(sizes: Iterable[Quantity]) -> str:
     """A shape such as ``1×64×112×112``, sums in parentheses; a scalar is ``scalar``."""
-    return "×".join(f"({to_pretty(s)})" if isinstance(s, sympy.Add) else formula(s) for s in sizes) or "scalar"
+    return "×".join(f"({to_pretty(s)})" if isinstance(s, Sum) else formula(s) for s in sizes) or "scalar"
 
 
 def sizes_text(sizes: Mapping[str, int]) -> str:

@@ -1,25 +1,20 @@
 """For which sizes of a symbol each layer of a model is compute-bound on a machine, in exact rationals."""
 
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false
-# sympy and torch are typed in part.
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-import sympy
-
 from fxcost.costs.model import CostModel, LayerCost, Unit
 from fxcost.errors import FxcostError
+from fxcost.formulas.algebra import Formula, Rounding, Symbol, formula_of
 from fxcost.formulas.domain import SymbolRange
 from fxcost.formulas.evaluation import substitute, total
 from fxcost.formulas.expressions import symbol
 from fxcost.formulas.extrema import stretches, where_nonnegative
 from fxcost.formulas.piecewise import IntegerSet, Interval, coefficients, union
 from fxcost.formulas.propagation import tighten
-from fxcost.formulas.quantities import Quantity, as_expr
+from fxcost.formulas.quantities import Quantity
 from fxcost.roofline.demand import Demand, demand, units_of
 from fxcost.roofline.points import step
 from fxcost.roofline.rate import Machine
@@ -140,7 +135,7 @@ class _Solver:
         self.machine, self.others, self.over = machine, others, symbol(over)
         self.bits = model.bits(machine.bits)
         self.range = narrowed_range(model, over, others)
-        self.known: dict[tuple[sympy.Expr, sympy.Expr, Fraction], _Solved] = {}
+        self.known: dict[tuple[Formula, Formula, Fraction], _Solved] = {}
 
     def solve(self, layer: LayerCost) -> Crossover:
         asked = demand(layer.cost, self.bits, self.machine)
@@ -167,11 +162,11 @@ class _Solver:
             self.known[key] = self._solved(flops, moved, ridge)
         return self.known[key]
 
-    def _at_others(self, quantity: Quantity) -> sympy.Expr:
-        return substitute(as_expr(quantity), self.others)
+    def _at_others(self, quantity: Quantity) -> Formula:
+        return substitute(formula_of(quantity), self.others)
 
-    def _solved(self, flops: sympy.Expr, moved: sympy.Expr, ridge: Fraction) -> "_Solved":
-        excess = total((flops, -sympy.Rational(ridge.numerator, ridge.denominator) * moved))
+    def _solved(self, flops: Formula, moved: Formula, ridge: Fraction) -> "_Solved":
+        excess = total((flops, -ridge * moved))
         if flops == 0:
             return _Solved(IntegerSet((), None), None, Fraction(0), ridge)
         allowed = self.range
@@ -196,7 +191,7 @@ class _Solver:
         return bool(ends) and interval.high + self.range.multiple_of > min(ends)
 
 
-def limit_ratio(above: sympy.Expr, below: sympy.Expr, variable: sympy.Symbol) -> Fraction | None:
+def limit_ratio(above: Formula, below: Formula, variable: Symbol) -> Fraction | None:
     """What ``above / below`` approaches as the symbol grows; None where it grows without end or is not told."""
     up, down = _leading(above, variable), _leading(below, variable)
     if up is None or down is None or up[0] > down[0]:
@@ -204,12 +199,18 @@ def limit_ratio(above: sympy.Expr, below: sympy.Expr, variable: sympy.Symbol) ->
     return up[1] / down[1] if up[0] == down[0] else Fraction(0)
 
 
-def _leading(expr: sympy.Expr, variable: sympy.Symbol) -> tuple[int, Fraction] | None:
-    """Degree and coefficient that the expression grows with; floors grow as what they round, Min and Max as they end."""
-    *_, (_, _, expr) = stretches(expr, variable)
-    smooth = expr.replace(lambda e: isinstance(e, (sympy.floor, sympy.ceiling)), lambda e: e.args[0])  # pyright: ignore[reportArgumentType]
-    found = coefficients(sympy.expand(smooth) if smooth is not expr else expr, variable)
+def _leading(formula: Formula, variable: Symbol) -> tuple[int, Fraction] | None:
+    """Degree and coefficient that the formula grows with; floors grow as what they round, Min and Max as they end."""
+    *_, (_, _, formula) = stretches(formula, variable)
+    found = coefficients(_unrounded(formula), variable)
     if found is None:
         return None
     degree = max((d for d, c in enumerate(found) if c), default=0)
-    return degree, Fraction(found[degree])
+    return degree, found[degree]
+
+
+def _unrounded(formula: Formula) -> Formula:
+    if not formula.children:
+        return formula
+    children = tuple(map(_unrounded, formula.children))
+    return children[0] if isinstance(formula, Rounding) else formula.rebuilt(children)

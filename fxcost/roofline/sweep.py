@@ -29,7 +29,7 @@ class SweepPoint:
     known_seconds: Fraction
     """Time spent in layers whose bound is known."""
     unknown: int
-    """Number of layers whose bound is not, of which ``seconds`` holds what is known."""
+    """Constant of layers whose bound is not, of which ``seconds`` holds what is known."""
     to_compute: tuple[str, ...]
     """Layers that were memory-bound at the size before and are compute-bound here."""
     to_memory: tuple[str, ...]

@@ -19,9 +19,8 @@ from torch.fx import Node
 
 from fxcost.errors import FxcostError
 from fxcost.formulas.domain import Condition
-from fxcost.formulas.expressions import symbol
 from fxcost.formulas.propagation import tighten
-from fxcost.formulas.quantities import as_expr
+from fxcost.formulas.with_sympy import condition, symbol
 from fxcost.graph import LAYER, OUTPUTS, REACH, SIZE, operations, placeholders
 from fxcost.inputs import children
 from fxcost.tracing import Traced
@@ -116,7 +115,11 @@ def _beyond(ref: str, node: Node, size: sympy.Expr, last: sympy.Expr) -> Conditi
             f"{ref}: {place} picks row {sympy.floor(last)} of {size} rows, counted from 0: the sizes are beyond its table of positions\n"
             "Give shorter sizes with --at"
         )
-    return Condition(size, ">", last, f"{place}, which picks a row for each position")
+    return condition(size, ">", last, f"{place}, which picks a row for each position")
+
+
+def _expr(value: int | sympy.Expr) -> sympy.Expr:
+    return sympy.Integer(value) if isinstance(value, int) else value
 
 
 def _given(node: Node) -> Given:
@@ -147,7 +150,7 @@ def _picks(node: Node, given: Given) -> Iterator[tuple[sympy.Expr, Node]]:
         ) if OUTPUTS[given["self"]][0].shape:  # fmt: skip
             yield OUTPUTS[given["self"]][0].shape[given["dim"]], given["index"]
         case "one_hot" if given["num_classes"] != -1:
-            yield as_expr(given["num_classes"]), given["self"]
+            yield _expr(given["num_classes"]), given["self"]
         case "index" | "index_put":
             shape = OUTPUTS[given["self"]][0].shape
             each = list(children(given["indices"]))
@@ -273,7 +276,7 @@ def _made(name: str, given: Given) -> Reach | None:
 def _side(value: Any, known: Mapping[Node, Reach]) -> Reach | None:
     if isinstance(value, Node):
         return known.get(value)
-    return (as_expr(value), as_expr(value)) if isinstance(value, (int, sympy.Expr)) else None
+    return (_expr(value), _expr(value)) if isinstance(value, (int, sympy.Expr)) else None
 
 
 def _is_one(reach: Reach | None) -> bool:

@@ -10,7 +10,7 @@ from functools import cache
 import sympy
 import torch
 
-from fxcost.formulas.evaluation import apply
+from fxcost.formulas.with_sympy import apply
 from fxcost.ops.kernels import LINEAR_DYNAMIC
 from fxcost.ops.rules import Call, contraction
 from fxcost.ops.shapes import met

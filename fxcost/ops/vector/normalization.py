@@ -9,7 +9,7 @@ from typing import Any
 import sympy
 import torch
 
-from fxcost.formulas.evaluation import apply
+from fxcost.formulas.with_sympy import apply
 from fxcost.ops.rules import Call, op, per_input, per_output
 
 aten = torch.ops.aten

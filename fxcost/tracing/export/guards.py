@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import sympy
 
 from fxcost.formulas.domain import Condition, Relation
-from fxcost.formulas.evaluation import apply
+from fxcost.formulas.with_sympy import apply, condition
 from fxcost.tracing.sizes.naming import TraceError
 
 GuardSizes = Mapping[tuple[str, int], sympy.Expr]
@@ -61,7 +61,7 @@ def _conditions(node: ast.expr, guard: str, sizes: GuardSizes) -> list[Condition
             raise _unread(guard)
         relation, swapped = RELATIONS[type(operator)]
         found.append(
-            Condition(*((right, relation, left) if swapped else (left, relation, right)), "the exported program")
+            condition(*((right, relation, left) if swapped else (left, relation, right)), "the exported program")
         )
     return found
 

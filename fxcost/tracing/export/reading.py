@@ -17,6 +17,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.node import map_arg
 
 from fxcost.formulas.domain import Condition, Pinned, SymbolRange
+from fxcost.formulas.with_sympy import condition
 from fxcost.graph import LAYER, REACH, Layer, operations, placeholders
 from fxcost.inputs import InputSpec
 from fxcost.tracing.environment.value_bounds import ends_of
@@ -92,7 +93,7 @@ def squeezed(node: Node, convert: Callable[[Any], sympy.Expr]) -> Iterator[Condi
     asked: Any = node.args[1] if len(node.args) > 1 else range(len(shape))
     for axis in (asked,) if isinstance(asked, int) else asked:
         if isinstance(shape[axis], torch.SymInt):
-            yield Condition(convert(shape[axis]), "!=", sympy.Integer(1), "a squeeze")
+            yield condition(convert(shape[axis]), "!=", sympy.Integer(1), "a squeeze")
 
 
 def tensor_inputs(nodes: list[Node]) -> list[Node]:

@@ -13,6 +13,7 @@ import torch
 from torch.fx import Node
 
 from fxcost.formulas.domain import Condition
+from fxcost.formulas.with_sympy import condition
 from fxcost.graph import LAYER, Layer
 from fxcost.tracing.sizes.naming import Refusal
 from fxcost.tracing.sizes.tensors import called, name_of, tensors_in
@@ -102,6 +103,6 @@ def _positive(sizes: Iterable[Any], convert: Callable[[Any], sympy.Expr], where:
     for size in sizes:
         if isinstance(size, torch.SymInt):
             if size.node.ge(size.node.wrap_int(1)).known is not True:
-                yield Condition(convert(size), ">=", sympy.Integer(1), where)
+                yield condition(convert(size), ">=", sympy.Integer(1), where)
         elif size < 1:
             raise Refusal(f"the model does not run: {where}\nTry larger sizes with --at")

@@ -14,9 +14,9 @@ import torch
 
 from fxcost.errors import FxcostError
 from fxcost.formulas.domain import Condition, Pinned, SymbolRange
-from fxcost.formulas.expressions import apply, symbol
-from fxcost.formulas.interval_arithmetic import Ends, settle
+from fxcost.formulas.interval_arithmetic import Ends
 from fxcost.formulas.propagation import tighten
+from fxcost.formulas.with_sympy import apply, condition, settled, symbol
 from fxcost.graph import operations
 from fxcost.tracing.environment.integers import Globals, MadeWhole
 from fxcost.tracing.export.reading import Traced, squeezed
@@ -271,11 +271,11 @@ def _condition(answer: Answer, convert: "_Converter") -> Iterator[Condition]:
         whole = _whole_quotient(left - right)
         if whole is not None and answer.holds:
             left, right = sympy.Integer(0), whole
-        yield Condition(left, "==" if answer.holds else "!=", right, where)
+        yield condition(left, "==" if answer.holds else "!=", right, where)
     elif answer.holds:
-        yield Condition(left, answer.relation, right, where)
+        yield condition(left, answer.relation, right, where)
     else:
-        yield Condition(right, ">" if answer.relation == ">=" else ">=", left, where)
+        yield condition(right, ">" if answer.relation == ">=" else ">=", left, where)
 
 
 def _whole_quotient(difference: sympy.Expr) -> sympy.Expr | None:
@@ -322,7 +322,7 @@ class _Converter:
     def _atom(self, atom: Atom) -> sympy.Expr:
         found = self.atoms.get(atom)
         if found is None:
-            found = self.atoms[atom] = settle(self._plain(atom), self.ends)
+            found = self.atoms[atom] = settled(self._plain(atom), self.ends)
         return found
 
     def _plain(self, atom: Atom) -> sympy.Expr:

@@ -23,9 +23,9 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from fxcost.errors import FxcostError
 from fxcost.formulas.domain import Condition, Pinned, SymbolRange
-from fxcost.formulas.expressions import apply, symbol
-from fxcost.formulas.interval_arithmetic import Ends, settle
+from fxcost.formulas.interval_arithmetic import Ends
 from fxcost.formulas.propagation import tighten
+from fxcost.formulas.with_sympy import apply, condition, settled, symbol
 from fxcost.inputs import Dimension
 
 SMALLEST_EXAMPLE = 2
@@ -158,7 +158,7 @@ class Naming:
 
         ``carried`` are the conditions that an exported program brings along.
         """
-        found = [Condition(symbol(dim), "==", convert(expr), "two inputs' sizes must agree") for dim, expr in self.tied]
+        found = [condition(symbol(dim), "==", convert(expr), "two inputs' sizes must agree") for dim, expr in self.tied]
         found += carried
         for guard in self.environment.guards if self.environment else ():
             if not _is_about_layout(guard.expr, guard.sloc.maybe_user_loc, self.batches):
@@ -186,7 +186,7 @@ def _conditions(guard: Any, convert: "Converter", where: str, example: Mapping[s
             left, right = convert(guard.lhs), convert(guard.rhs)
             if kind in flips:
                 left, right = right, left
-            return [Condition(left, relation, right, where)]  # pyright: ignore[reportArgumentType]  # one of the four
+            return [condition(left, relation, right, where)]  # pyright: ignore[reportArgumentType]  # one of the four
     if guard in (sympy.true, True):
         return []
     if isinstance(guard, sympy.Or):
@@ -255,7 +255,7 @@ class Converter:
         build = _PLAIN.get(type(expr).__name__)
         if build is None:
             raise TraceError(f"a size of the model is {expr}; {type(expr).__name__} has no exact formula here")
-        return settle(build(*map(self, expr.args)), self.ends)
+        return settled(build(*map(self, expr.args)), self.ends)
 
 
 def floor_of_quotient(above: sympy.Expr, below: sympy.Expr) -> sympy.Expr:

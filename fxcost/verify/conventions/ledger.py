@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from fxcost.costs.model import UNUSED, CostModel, LayerCost, operator_name
-from fxcost.formulas.quantities import as_expr
+from fxcost.formulas.algebra import formula_of
 
 PlainShape = tuple[int, ...]
 
@@ -160,10 +160,12 @@ def _row(layer: LayerCost, modules: Mapping[str, nn.Module], paths: Mapping[int,
     owner = modules.get(layer.module, modules[""])
     parts = layer.module.split(".") if layer.module else []
     above = tuple(modules[path] for n in range(len(parts)) if (path := ".".join(parts[:n])) in modules)
-    inputs, outputs = (tuple(tuple(int(as_expr(d)) for d in s) for s in each) for each in (layer.inputs, layer.outputs))
+    inputs, outputs = (
+        tuple(tuple(int(formula_of(d)) for d in s) for s in each) for each in (layer.inputs, layer.outputs)
+    )
     return Row(
         operator_name(layer.op).rstrip("_"), layer.op.rpartition(".")[2], owner, paths[id(owner)][0], above,
-        inputs, outputs, int(as_expr(layer.macs)), len(paths[id(owner)]),
+        inputs, outputs, int(formula_of(layer.macs)), len(paths[id(owner)]),
         any("complex" in dtype for by in layer.cost.reads.values() for dtype in by),
     )  # fmt: skip
 
