@@ -4,7 +4,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fxcost.errors import FxcostError, printable
 from fxcost.options import Form
@@ -61,7 +61,7 @@ def checked_plot(plot: Path | None) -> None:
     checked_target(plot)
 
 
-def print_report(report: "Report", form: Form, output: Path | None) -> None:
+def print_report(report: "Report[Any]", form: Form, output: Path | None) -> None:
     """Print a report, or write it to a file and say so."""
     from fxcost.reports.tables import render, show
 
