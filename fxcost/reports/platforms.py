@@ -24,7 +24,7 @@ from fxcost.reports.numbers import decimal, prefix_for
 from fxcost.reports.tables import KEPT, Cell, Column, Report
 from fxcost.roofline.points import Machine
 
-SHOWN = {"fp32": 6, "tf32": 3, "fp16": KEPT, "bf16": KEPT, "fp8": 4, "int8": 5}
+SHOWN = {"fp32": 6, "tf32": 3, "fp16": KEPT, "bf16": 8, "fp8": 4, "int8": 5}
 """Precisions of the table of all machines, and the priorities of their columns."""
 
 

@@ -142,7 +142,7 @@ class _Strip:
         if overflow == "ellipsis":
             cell.truncate(width, overflow="ellipsis")
         if overflow == "fold" and cell.cell_len > width and row and cell == self.cells[row - 1]:
-            return [Text("as above"[:width])]
+            return _wrapped(Text("as above"), width)
         return _wrapped(cell, width)
 
 
@@ -183,9 +183,9 @@ def _fitted(strips: Sequence[_Strip], room: int) -> dict[_Strip, int]:
     widths = {strip: strip.least(room) for strip in strips}
     while _sum(widths) > room and any(strip.column.priority < KEPT for strip in widths):
         del widths[min(reversed(widths), key=lambda strip: strip.column.priority)]
-    # What is left goes to names, then to formulas and texts, last to titles: those of numbers may take several lines.
-    for kinds in (("spill",), ("ellipsis", "fold"), ("whole",)):
-        growing = [strip for strip in widths if strip.column.overflow in kinds]
+    # What is left goes to names, texts and formulas in turn, last to titles: those of numbers may take several lines.
+    for overflow in ("spill", "fold", "ellipsis", "whole"):
+        growing = [strip for strip in widths if strip.column.overflow == overflow]
         growing.sort(key=lambda strip: strip.full - widths[strip])
         for others, strip in zip(reversed(range(len(growing))), growing, strict=True):
             spare = max(0, room - _sum(widths)) // (others + 1)
