@@ -1,6 +1,6 @@
 """Costs by layer, by module and by operator."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from fxcost.reports.numbers import (
     sizes_text,
     symbol_lines,
 )
-from fxcost.reports.tables import Cell, Column, Report
+from fxcost.reports.tables import KEPT, Cell, Column, Report
 
 Grouping = Literal["layer", "module", "op"]
 
@@ -65,16 +65,6 @@ class _Line:
     @property
     def flops(self) -> Any:
         return self.all(self.values.flops)
-
-    @property
-    def macs(self) -> Any:
-        return self.all(self.values.macs)
-
-    def moved(self, bits: Mapping[str, int]) -> Any:
-        return self.all(self.values.bytes_moved(bits))
-
-    def scaled(self, value: Quantity, factor: int) -> str:
-        return self.least + (scaled(value, factor) or ("0" if self.least else ""))
 
     def formula(self, each: Quantity) -> Cell:
         # The notes have those of the total, in a line of their own.
@@ -296,7 +286,7 @@ def _columns(
 ) -> tuple[Column[_Line], ...]:
     titles, each = TITLES[by], " each" if by == "layer" else ""
     flop_factor, flop_prefix = prefix_for(max((line.flops for line in lines), default=0))
-    byte_factor, byte_prefix = prefix_for(max((line.moved(bits) for line in lines), default=0))
+    byte_factor, byte_prefix = prefix_for(max((line.all(line.values.bytes_moved(bits)) for line in lines), default=0))
     whole, at_most = evaluated.total.flops, "≤ " if evaluated.unknown else ""
 
     def count(line: _Line) -> Cell:
@@ -305,22 +295,24 @@ def _columns(
     def operator(line: _Line) -> Cell:
         return Cell(line.first.op if line.first else line.name if by == "op" else "")
 
-    def coverage(line: _Line) -> Cell:
-        return Cell("unknown" if line.least else line.first.coverage if line.first else "")
-
     def flops_share(line: _Line) -> Cell:
         """Of a total that is a lower bound a share is at most so large, and it is not known of unknown rows."""
         if line.least:
             return Cell("–")
         return Cell(at_most + share(line.flops, whole), percent(line.flops, whole))
 
+    def amount(title: str, key: str, value: Callable[[Cost], Any], factor: int, priority: int = KEPT) -> Column[_Line]:
+        def cell(line: _Line) -> Cell:
+            whole = line.all(value(line.values))
+            return Cell(line.least + (scaled(whole, factor) or "0" * bool(line.least)), whole)
+
+        return Column(title, key, cell, priority=priority)
+
+    def exact(title: str, key: str, value: Callable[[Cost], Any]) -> Column[_Line]:
+        return Column(title, key, lambda line: Cell("", line.all(value(line.values))), hidden=True)
+
     def of_role(role: str) -> Column[_Line]:
-        return Column(
-            f"{role} bytes",
-            f"{role}_bytes_at",
-            lambda line: Cell("", line.all(bytes_by_role(line.values, bits)[role])),
-            hidden=True,
-        )
+        return exact(f"{role} bytes", f"{role}_bytes_at", lambda cost: bytes_by_role(cost, bits)[role])
 
     columns: tuple[Column[_Line], ...] = (
         Column(titles[0], titles[0], lambda line: Cell(line.name), numeric=False, overflow="spill"),
@@ -328,51 +320,16 @@ def _columns(
         Column("×N" if by != "op" else "calls", "count", count, hidden=by == "module"),
         Column(titles[2], titles[2], lambda line: Cell(line.where), numeric=False, priority=1, hidden=by == "module"),
         Column("operator", "operator", operator, numeric=False, hidden=True),
-        Column("coverage", "coverage", coverage, numeric=False, hidden=True),
-        Column(
-            f"params{each}",
-            "params",
-            lambda line: Cell(f"{line.values.params:,}" if line.values.params else "", line.all(line.values.params)),
-            priority=3,
-        ),
-        Column(
-            f"FLOPs{each}",
-            "flops",
-            lambda line: line.formula(line.formulas.flops),
-            numeric=False,
-            priority=0,
-            overflow="ellipsis",
-        ),
+        Column("coverage", "coverage", _coverage, numeric=False, hidden=True),
+        Column(f"params{each}", "params", _params, priority=3),
+        Column(f"FLOPs{each}", "flops", _flops, numeric=False, priority=0, overflow="ellipsis"),
         Column("MACs", "macs", lambda line: line.formula(line.formulas.macs), numeric=False, hidden=True),
-        Column(
-            f"{flop_prefix}FLOPs at {sizes_text(point)}",
-            "flops_at",
-            lambda line: Cell(line.scaled(line.flops, flop_factor), line.flops),
-        ),
-        Column(
-            f"{flop_prefix}MACs",
-            "macs_at",
-            lambda line: Cell(line.scaled(line.macs, flop_factor), line.macs),
-            priority=4,
-        ),
-        Column(
-            "bytes read",
-            "bytes_read_at",
-            lambda line: Cell("", line.all(line.values.bytes_read(bits))),
-            hidden=True,
-        ),
-        Column(
-            "bytes written",
-            "bytes_written_at",
-            lambda line: Cell("", line.all(line.values.bytes_written(bits))),
-            hidden=True,
-        ),
+        amount(f"{flop_prefix}FLOPs at {sizes_text(point)}", "flops_at", lambda cost: cost.flops, flop_factor),
+        amount(f"{flop_prefix}MACs", "macs_at", lambda cost: cost.macs, flop_factor, priority=4),
+        exact("bytes read", "bytes_read_at", lambda cost: cost.bytes_read(bits)),
+        exact("bytes written", "bytes_written_at", lambda cost: cost.bytes_written(bits)),
         *map(of_role, ROLES),
-        Column(
-            f"{byte_prefix}B moved",
-            "bytes_moved_at",
-            lambda line: Cell(line.scaled(line.moved(bits), byte_factor), line.moved(bits)),
-        ),
+        amount(f"{byte_prefix}B moved", "bytes_moved_at", lambda cost: cost.bytes_moved(bits), byte_factor),
         Column("% FLOPs", "flops_share_percent", flops_share, priority=5),
         Column("layers", "layers", lambda line: Cell("", list(line.layers)), numeric=False, hidden=True),
     )
@@ -380,6 +337,18 @@ def _columns(
         return columns
     found = _found_by_passes(evaluated, {column.key for column in columns})
     return (*columns, *(column for name in found for column in _extra_columns(name)))
+
+
+def _coverage(line: _Line) -> Cell:
+    return Cell("unknown" if line.least else line.first.coverage if line.first else "")
+
+
+def _params(line: _Line) -> Cell:
+    return Cell(f"{line.values.params:,}" if line.values.params else "", line.all(line.values.params))
+
+
+def _flops(line: _Line) -> Cell:
+    return line.formula(line.formulas.flops)
 
 
 def times_text(count: int) -> str:

@@ -194,10 +194,7 @@ def _columns(rows: list[_Row], differences: Mapping[str, Difference], *, many: b
 
     def change_of(name: str, priority: int) -> Column[_Row]:
         return Column(
-            titles[name],
-            f"{name}_change_percent",
-            lambda row: _change(row, name, units[name][0]),
-            priority=priority,
+            titles[name], f"{name}_change_percent", lambda row: _change(row, name, units[name][0]), priority=priority
         )
 
     def formula_of(name: str, side: int) -> Column[_Row]:
@@ -219,12 +216,7 @@ def _columns(rows: list[_Row], differences: Mapping[str, Difference], *, many: b
         Column("model", "model", lambda row: Cell(row.model), numeric=False, hidden=not many),
         Column("layer", "layer", lambda row: Cell(row.name), numeric=False, overflow="spill"),
         Column(
-            "was",
-            "was",
-            lambda row: Cell(row.was),
-            numeric=False,
-            priority=2,
-            hidden=not any(row.was for row in rows),
+            "was", "was", lambda row: Cell(row.was), numeric=False, priority=2, hidden=not any(row.was for row in rows)
         ),
         Column("type", "type", lambda row: Cell(row.type), numeric=False, priority=1),
         Column("×N", "count", lambda row: Cell(times_text(row.count), row.count)),

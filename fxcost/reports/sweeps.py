@@ -1,6 +1,6 @@
 """A model on machines along the sizes of a symbol, or of several."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,35 +37,21 @@ def sweep_report(
     def beside_of(name: str) -> Column[_Row]:
         return Column(name, name, lambda row: Cell(f"{row.point.beside[name]:,}", row.point.beside[name]))
 
+    def changed(title: str, key: str, names: Callable[[SweepPoint], Sequence[str]], priority: int) -> Column[_Row]:
+        return Column(
+            title, key, lambda row: _changed(names(row.point)), numeric=False, priority=priority, overflow="fold"
+        )
+
+    one = len(machines) == 1
     columns: tuple[Column[_Row], ...] = (
-        Column(
-            "platform",
-            "platform",
-            lambda row: Cell(row.machine.platform.name),
-            numeric=False,
-            hidden=len(machines) == 1,
-        ),
+        Column("platform", "platform", lambda row: Cell(row.machine.platform.name), numeric=False, hidden=one),
         *map(beside_of, beside),
         Column(over, over, lambda row: Cell(f"{row.point.size:,}", row.point.size)),
         Column("ms", "seconds", _time),
         Column(f"{unit}/s", f"{unit}_per_second", _throughput),
         Column("% time compute-bound", "compute_time_share_percent", _compute_share, priority=3),
-        Column(
-            "to compute-bound",
-            "to_compute_bound",
-            lambda row: _changed(row.point.to_compute),
-            numeric=False,
-            priority=2,
-            overflow="fold",
-        ),
-        Column(
-            "to memory-bound",
-            "to_memory_bound",
-            lambda row: _changed(row.point.to_memory),
-            numeric=False,
-            priority=1,
-            overflow="fold",
-        ),
+        changed("to compute-bound", "to_compute_bound", lambda point: point.to_compute, priority=2),
+        changed("to memory-bound", "to_memory_bound", lambda point: point.to_memory, priority=1),
     )
     rows = tuple(_Row(machine, point) for machine, points in swept for point in points)
     heading = (
