@@ -49,7 +49,7 @@ def _modules(model: CostModel) -> list[str]:
     return [path for path in model.by_module() if path]
 
 
-class _Line(NamedTuple):
+class _Told(NamedTuple):
     """Something about a layer: what, and what is told of it."""
 
     what: str
@@ -64,7 +64,7 @@ def explain_report(model: CostModel, name: str, at: Mapping[str, int] | None) ->
     for layer in find_layers(model, name):
         rows_of.setdefault(alike(layer), []).append(layer)
     rows = tuple(row for layers in rows_of.values() for row in _told(model, layers, point))
-    columns: tuple[Column[_Line], ...] = (
+    columns: tuple[Column[_Told], ...] = (
         Column("", "what", lambda line: Cell(line.what), numeric=False),
         Column("", "told", lambda line: Cell(line.told), numeric=False, overflow="fold"),
     )
@@ -72,7 +72,7 @@ def explain_report(model: CostModel, name: str, at: Mapping[str, int] | None) ->
     return Report(columns, rows, (f"{model.ref} at {sizes_text(whole)}",), notes, {"model": model.ref, "at": whole})
 
 
-def _told(model: CostModel, layers: Sequence[LayerCost], point: Mapping[str, int]) -> list[_Line]:
+def _told(model: CostModel, layers: Sequence[LayerCost], point: Mapping[str, int]) -> list[_Told]:
     """The lines of a layer, and of those that are like it, which are told once."""
     layer = layers[0]
     moved = layer.cost.bytes_moved(model.bits())
@@ -98,7 +98,7 @@ def _told(model: CostModel, layers: Sequence[LayerCost], point: Mapping[str, int
     lines += _steps(f"bytes moved, {model.dtype}", moved, point, least)
     for found, value in layer.extra.items():
         lines += _steps(found, value, point)
-    return [_Line(*line) for line in (*lines, ("", ""))]
+    return [_Told(*line) for line in (*lines, ("", ""))]
 
 
 def _listed(layers: Sequence[LayerCost]) -> str:

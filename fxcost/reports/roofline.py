@@ -17,7 +17,7 @@ STYLES = {"compute": "blue", "memory": "dark_orange"}
 
 
 @dataclass(frozen=True)
-class _Row:
+class _LayerRow:
     """Layers that repeat on a machine, or all of its layers."""
 
     machine: Machine
@@ -55,9 +55,9 @@ def roofline_report(
     """Each layer's intensity, bound and time at one point; rows of layers that repeat are merged when ``wide``."""
     point = model.point(at)
     whole = model.with_fixed(point)
-    rows: list[_Row] = []
+    rows: list[_LayerRow] = []
     notes: list[str] = []
-    total: _Row | None = None
+    total: _LayerRow | None = None
     for machine in machines:
         points = layer_points(model, machine, at)
         groups = _grouped_points(points) if wide else [[p] for p in points]
@@ -65,9 +65,10 @@ def roofline_report(
             groups = sorted(groups, key=_seconds, reverse=True)[:top]
         whole_time, at_most = _seconds(points), "≤ " * _doubt(points)
         rows += [
-            _Row(machine, merged_name([p.layer.name for p in group]), group, whole_time, at_most) for group in groups
+            _LayerRow(machine, merged_name([p.layer.name for p in group]), group, whole_time, at_most)
+            for group in groups
         ]
-        total = _Row(machine, "total", points, whole_time, "", is_total=True)
+        total = _LayerRow(machine, "total", points, whole_time, "", is_total=True)
         notes.append(_point_summary(machine, points, model, point))
     heading = (f"{model.ref} at {sizes_text(whole)}", *(line for m in machines for line in machine_lines(m)))
     many = len(machines) > 1
@@ -82,7 +83,7 @@ def roofline_report(
     )
 
 
-def _columns(*, many: bool) -> tuple[Column[_Row], ...]:
+def _columns(*, many: bool) -> tuple[Column[_LayerRow], ...]:
     return (
         Column("platform", "platform", lambda row: Cell(row.machine.platform.name), numeric=False, hidden=not many),
         Column("layer", "layer", lambda row: Cell(row.name), numeric=False, overflow="spill"),
@@ -99,29 +100,29 @@ def _columns(*, many: bool) -> tuple[Column[_Row], ...]:
     )
 
 
-def _intensity(row: _Row) -> Cell:
+def _intensity(row: _LayerRow) -> Cell:
     if row.first is None:
         return Cell("")
     intensity = None if row.is_uncounted else row.first.intensity
     return Cell(decimal(intensity, 2), intensity)
 
 
-def _ridge(row: _Row) -> Cell:
+def _ridge(row: _LayerRow) -> Cell:
     if row.first is None:
         return Cell("")
     ridge = row.machine.ridge(row.first.layer.unit)
     return Cell(decimal(ridge), ridge)
 
 
-def _bound(row: _Row) -> Cell:
+def _bound(row: _LayerRow) -> Cell:
     return Cell(row.first.bound, style=STYLES.get(row.first.bound, "")) if row.first else Cell("")
 
 
-def _time(row: _Row) -> Cell:
+def _time(row: _LayerRow) -> Cell:
     return Cell(f"{'≥ ' * _doubt(row.points)}{float(row.seconds * 10**6):,.3f}", float(row.seconds))
 
 
-def _share(row: _Row) -> Cell:
+def _share(row: _LayerRow) -> Cell:
     if _doubt(row.points) and not row.is_total:
         return Cell("–")
     return Cell(row.at_most + share(row.seconds, row.whole), percent(row.seconds, row.whole))

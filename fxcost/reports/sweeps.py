@@ -17,7 +17,7 @@ from fxcost.roofline.sweep import SweepPoint
 
 
 @dataclass(frozen=True)
-class _Row:
+class _Swept:
     """The model on a machine at one size."""
 
     machine: Machine
@@ -34,16 +34,16 @@ def sweep_report(
     overs = ", ".join((*beside, over))
     unit = counted_in(model)
 
-    def beside_of(name: str) -> Column[_Row]:
+    def beside_of(name: str) -> Column[_Swept]:
         return Column(name, name, lambda row: Cell(f"{row.point.beside[name]:,}", row.point.beside[name]))
 
-    def changed(title: str, key: str, names: Callable[[SweepPoint], Sequence[str]], priority: int) -> Column[_Row]:
+    def changed(title: str, key: str, names: Callable[[SweepPoint], Sequence[str]], priority: int) -> Column[_Swept]:
         return Column(
             title, key, lambda row: _changed(names(row.point)), numeric=False, priority=priority, overflow="fold"
         )
 
     one = len(machines) == 1
-    columns: tuple[Column[_Row], ...] = (
+    columns: tuple[Column[_Swept], ...] = (
         Column("platform", "platform", lambda row: Cell(row.machine.platform.name), numeric=False, hidden=one),
         *map(beside_of, beside),
         Column(over, over, lambda row: Cell(f"{row.point.size:,}", row.point.size)),
@@ -53,7 +53,7 @@ def sweep_report(
         changed("to compute-bound", "to_compute_bound", lambda point: point.to_compute, priority=2),
         changed("to memory-bound", "to_memory_bound", lambda point: point.to_memory, priority=1),
     )
-    rows = tuple(_Row(machine, point) for machine, points in swept for point in points)
+    rows = tuple(_Swept(machine, point) for machine, points in swept for point in points)
     heading = (
         f"{model.ref} over {overs}" + (f" at {sizes_text(others)}" if others else ""),
         *(line for machine in machines for line in machine_lines(machine)),
@@ -70,17 +70,17 @@ def sweep_report(
     )
 
 
-def _time(row: _Row) -> Cell:
+def _time(row: _Swept) -> Cell:
     seconds = float(row.point.seconds)
     return Cell(f"{'≥ ' if row.point.unknown else ''}{float(row.point.seconds * 1000):,.4g}", seconds)
 
 
-def _throughput(row: _Row) -> Cell:
+def _throughput(row: _Swept) -> Cell:
     throughput = float(row.point.throughput)
     return Cell(f"{'≤ ' if row.point.unknown else ''}{throughput:,.5g}", throughput)
 
 
-def _compute_share(row: _Row) -> Cell:
+def _compute_share(row: _Swept) -> Cell:
     computing, known = row.point.compute_seconds, row.point.known_seconds
     return Cell(share(computing, known), percent(computing, known))
 

@@ -10,7 +10,7 @@ from fxcost.verify.comparison import Agreement, Comparison
 
 
 @dataclass(frozen=True)
-class _Row:
+class _GapRow:
     """A counter and its gap, or one of the reasons of that."""
 
     counter: str
@@ -46,15 +46,15 @@ def verify_report(comparison: Comparison) -> Report[Any]:
     )
 
 
-def _columns(factor: int, prefix: str, least: str) -> tuple[Column[_Row], ...]:
+def _columns(factor: int, prefix: str, least: str) -> tuple[Column[_GapRow], ...]:
     def amount(value: int | None, mark: str = "") -> Cell:
         return Cell("", "") if value is None else Cell(mark + (scaled(value, factor) or "0"), value)
 
-    def unit(row: _Row) -> Cell:
+    def unit(row: _GapRow) -> Cell:
         # What did not run has no amounts that a prefix could belong to.
         return Cell(row.unit if row.total is None else prefix + row.unit)
 
-    def gap(row: _Row) -> Cell:
+    def gap(row: _GapRow) -> Cell:
         return Cell("", "") if row.gap is None else Cell(_signed(row.gap, factor), row.gap)
 
     return (
@@ -69,19 +69,19 @@ def _columns(factor: int, prefix: str, least: str) -> tuple[Column[_Row], ...]:
     )
 
 
-def _rows(verdict: Agreement, sizes: Sequence[Mapping[str, int]]) -> list[_Row]:
+def _rows(verdict: Agreement, sizes: Sequence[Mapping[str, int]]) -> list[_GapRow]:
     name, unit = verdict.counter, verdict.unit
     if verdict.failure:
-        return [_Row(name, verdict.failure, unit)]
+        return [_GapRow(name, verdict.failure, unit)]
     equal = "" if any(verdict.gaps) else "equal at every size"
-    rows = [_Row(name, equal, unit, verdict.totals[0], verdict.ours[0], verdict.gaps[0])]
+    rows = [_GapRow(name, equal, unit, verdict.totals[0], verdict.ours[0], verdict.gaps[0])]
     reasons = sorted(verdict.reasons.items(), key=lambda each: -abs(each[1][0]))
     parts = [*reasons, *([("unexplained", verdict.unexplained)] if any(verdict.unexplained) else [])]
     for reason, amounts in parts:
         place = next(place for place, amount in enumerate(amounts) if amount)
         exact = f": {amounts[place]:+,} {unit}" if reason == "unexplained" else ""
         at = f" at {sizes_text(sizes[place])}" if place else ""
-        rows.append(_Row(name, f"{reason}{exact}{at}", gap=amounts[place], is_reason=True))
+        rows.append(_GapRow(name, f"{reason}{exact}{at}", gap=amounts[place], is_reason=True))
     return rows
 
 
