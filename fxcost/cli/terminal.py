@@ -16,7 +16,7 @@ CHECK_FAILED = 4
 """The exit code of a check that failed, in `fxcost check` and `fxcost verify`."""
 
 
-ENDINGS = {".csv": Form.csv, ".html": Form.html, ".json": Form.json, ".md": Form.md, ".txt": Form.table}
+ENDINGS: dict[str, Form] = {".csv": "csv", ".html": "html", ".json": "json", ".md": "md", ".txt": "table"}
 PICTURES = (".svg", ".png", ".pdf")
 
 
@@ -27,7 +27,7 @@ def form_of(form: Form | None, output: Path | None) -> Form:
     anything is traced.
     """
     if output is None:
-        return form or Form.table
+        return form or "table"
     from fxcost.files import checked_target
 
     checked_target(output)
@@ -38,16 +38,14 @@ def form_of(form: Form | None, output: Path | None) -> Form:
             f"--output {output} is a picture's name, and a report is text: draw with --plot {output}, where a command has it"
         )
     if form is not None:
-        if told not in (None, form, Form.table):  # any text may be called .txt
-            raise FxcostError(
-                f"--output {output} ends as {told.value} does, and --format says {form.value}; leave one out"
-            )
+        if told not in (None, form, "table"):  # any text may be called .txt
+            raise FxcostError(f"--output {output} ends as {told} does, and --format says {form}; leave one out")
         return form
     if told is None and (output.is_file() or not output.exists()):
         raise FxcostError(
             f"--output {output} does not say its form: let it end in {', '.join(ENDINGS)}, or give --format"
         )
-    return told or Form.table
+    return told or "table"
 
 
 def checked_plot(plot: Path | None) -> None:
@@ -66,11 +64,11 @@ def print_report(report: "Report[Any]", form: Form, output: Path | None) -> None
     from fxcost.reports.tables import render, show
 
     if output is None:
-        show(report, form.value)
+        show(report, form)
         return
     from fxcost.files import write_file
 
-    write_file(output, (render(report, form.value) + "\n").encode())
+    write_file(output, (render(report, form) + "\n").encode())
     say(f"wrote {output}")
 
 

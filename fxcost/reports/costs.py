@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost
 from fxcost.costs.roles import ROLES, bytes_by_role
@@ -10,6 +10,7 @@ from fxcost.costs.saved import quantity_text
 from fxcost.errors import FxcostError
 from fxcost.formulas.quantities import Quantity, number
 from fxcost.machines.sheets import PRECISION_BITS
+from fxcost.options import By
 from fxcost.reports.numbers import (
     decimal,
     formula,
@@ -22,8 +23,6 @@ from fxcost.reports.numbers import (
     symbol_lines,
 )
 from fxcost.reports.tables import KEPT, Cell, Column, Report
-
-Grouping = Literal["layer", "module", "op"]
 
 READING = (
     "FLOPs count one multiply-add as 2; MACs count the multiply-adds of contractions alone; "
@@ -75,7 +74,7 @@ def cost_report(
     model: CostModel,
     at: Mapping[str, int] | None = None,
     *,
-    by: Grouping = "layer",
+    by: By = "layer",
     depth: int | None = None,
     top: int | None = None,
     precision: str | None = None,
@@ -274,7 +273,7 @@ def _operators(model: CostModel, evaluated: CostModel, depth: int | None) -> lis
     ]
 
 
-TITLES: Mapping[Grouping, tuple[str, str, str]] = {
+TITLES: Mapping[By, tuple[str, str, str]] = {
     "layer": ("layer", "type", "output"),
     "module": ("module", "type", "path"),
     "op": ("operator", "rule", "unit"),
@@ -282,7 +281,7 @@ TITLES: Mapping[Grouping, tuple[str, str, str]] = {
 
 
 def _columns(
-    by: Grouping, lines: Sequence[_Line], evaluated: CostModel, bits: Mapping[str, int], point: Mapping[str, int]
+    by: By, lines: Sequence[_Line], evaluated: CostModel, bits: Mapping[str, int], point: Mapping[str, int]
 ) -> tuple[Column[_Line], ...]:
     titles, each = TITLES[by], " each" if by == "layer" else ""
     flop_factor, flop_prefix = prefix_for(max((line.flops for line in lines), default=0))

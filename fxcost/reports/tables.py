@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.text import Text
 
 from fxcost.errors import printable
+from fxcost.options import Form
 
-ReportForm = Literal["table", "md", "csv", "json", "html"]
 CellValue = str | int | float | Fraction | bool | None | list[Any]
 Overflow = Literal["whole", "ellipsis", "fold", "spill"]
 """How a cell that finds too little room gives way: not at all, at its end, over several lines, or to a line of its own."""
@@ -86,14 +86,14 @@ class Report(Generic[Row]):
         return [(column, [row[i] for row in rows]) for i, column in enumerate(self.columns) if not column.hidden]
 
 
-def render(report: Report[Any], form: ReportForm, width: int = sys.maxsize) -> str:
+def render(report: Report[Any], form: Form, width: int = sys.maxsize) -> str:
     """The report as text; a terminal table is plain here, as wide as a terminal of that width, see `show` for colour."""
     if form == "table":
         return "\n".join(line.plain.rstrip() for line in _screen(report, width)).strip("\n")
     return {"md": _markdown, "csv": _csv, "json": _json, "html": _html}[form](report)
 
 
-def show(report: Report[Any], form: ReportForm) -> None:
+def show(report: Report[Any], form: Form) -> None:
     """Print the report: with colour and the terminal's width where there is a terminal."""
     if form == "table" and sys.stdout.isatty():
         console = Console(highlight=False)
