@@ -39,16 +39,16 @@ class Cell:
         return self.text if self.value is None else self.value
 
 
-Row = TypeVar("Row")
+RowT = TypeVar("RowT")
 
 
 @dataclass(frozen=True)
-class Column(Generic[Row]):
+class Column(Generic[RowT]):
     """A column: its title with the unit, its key in CSV and JSON, and what it says of a row."""
 
     title: str
     key: str
-    cell: Callable[[Row], Cell]
+    cell: Callable[[RowT], Cell]
     numeric: bool = True
     priority: int = KEPT
     """Of columns that a terminal has no room for, the lowest are left out first."""
@@ -58,11 +58,11 @@ class Column(Generic[Row]):
 
 
 @dataclass(frozen=True)
-class Report(Generic[Row]):
+class Report(Generic[RowT]):
     """A table with lines before and after it."""
 
-    columns: tuple[Column[Row], ...]
-    rows: tuple[Row, ...]
+    columns: tuple[Column[RowT], ...]
+    rows: tuple[RowT, ...]
     heading: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -70,7 +70,7 @@ class Report(Generic[Row]):
     title: str = ""
     folded: bool = False
     """Whether Markdown shows the table only when asked to."""
-    total: Row | None = None
+    total: RowT | None = None
     """What the rows come to: a last row, which JSON keeps apart under a key of its own."""
 
     @property
@@ -80,7 +80,7 @@ class Report(Generic[Row]):
         return [[column.cell(row) for column in self.columns] for row in rows]
 
     @property
-    def shown(self) -> list[tuple[Column[Row], list[Cell]]]:
+    def shown(self) -> list[tuple[Column[RowT], list[Cell]]]:
         """The columns that people see, each with its cells."""
         rows = self.cells
         return [(column, [row[i] for row in rows]) for i, column in enumerate(self.columns) if not column.hidden]
