@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fxcost.costs import model as data
 from fxcost.costs import saved
+from fxcost.request import Attention, Mode, Request
 
 if TYPE_CHECKING:
     import torch
 
-    from fxcost.costs.analysis import Mode
-    from fxcost.passes.traffic import Attention
     from fxcost.roofline.crossover import Crossover
 
 # Torch is imported by `trace` alone, reports and machines by what asks for them: each takes long.
@@ -68,12 +67,12 @@ def trace(
     kwargs: Mapping[str, Any] | None = None,
     at: Mapping[str, int] | None = None,
     settings: Mapping[str, Any] | None = None,
-    budget: float = 60.0,
-    attention: "Attention" = "fused",
-    causal_skip: bool = False,
-    strict: bool = False,
+    budget: float = Request.budget,
+    attention: Attention = Request.attention,
+    causal_skip: bool = Request.causal_skip,
+    strict: bool = Request.strict,
     leaves: Iterable[str] = (),
-    mode: "Mode" = "forward",
+    mode: Mode = Request.mode,
     isolated: bool = True,
     warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> CostModel:
@@ -89,7 +88,7 @@ def trace(
     ``mode="decode"`` costs one step of a decoder-only language model of transformers: one new token for each of ``B``
     sequences against a cache of ``P`` positions, whose reads and writes have the role ``state``.
     """
-    from fxcost.costs.analysis import Request, trace_given
+    from fxcost.costs.analysis import trace_given
 
     request = Request(symbolic, at, budget, attention, causal_skip, strict, leaves=tuple(leaves), mode=mode)
     return _as_called(trace_given(model, tuple(inputs), kwargs or {}, settings, request, warn, isolated=isolated))

@@ -3,46 +3,18 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 import typer
 
+from fxcost.request import Attention, Mode, Request
 
-class By(StrEnum):
-    """Rows of `fxcost trace`."""
-
-    layer = "layer"
-    module = "module"
-    op = "op"
-
-
-class Form(StrEnum):
-    """Forms of a printed report."""
-
-    table = "table"
-    md = "md"
-    csv = "csv"
-    json = "json"
-    html = "html"
-
-
-class Attention(StrEnum):
-    """How attention touches memory."""
-
-    fused = "fused"
-    math = "math"
-
-
-class Mode(StrEnum):
-    """What a model is run for."""
-
-    forward = "forward"
-    decode = "decode"
-
-
+By = Literal["layer", "module", "op"]
+"""Rows of `fxcost trace`."""
+Form = Literal["table", "md", "csv", "json", "html"]
+"""Forms of a printed report."""
 MODEL_HELP = (
     "resnet50 (searched in torchvision, then timm), torchvision:NAME, timm:NAME, hf:REPO_OR_DIR_OR_CONFIG.json, "
     "package.module:factory, path/to/file.py:factory, program.pt2, or a saved .json"
@@ -151,13 +123,13 @@ class Asked:
     inputs: Inputs = None
     at: str | None = None
     settings: Settings = None
-    budget: Budget = 60.0
+    budget: Budget = Request.budget
     plugins: Plugins = None
-    strict: Strict = False
-    attention: AttentionOption = Attention.fused
-    causal_skip: CausalSkip = False
+    strict: Strict = Request.strict
+    attention: AttentionOption = Request.attention
+    causal_skip: CausalSkip = Request.causal_skip
     leaves: Leaves = None
-    mode: ModeOption = Mode.forward
+    mode: ModeOption = Request.mode
 
 
 def model_command(command: Callable[..., None]) -> Callable[..., None]:

@@ -16,7 +16,7 @@ Command = Callable[..., tuple[int, str, str]]
 def test_every_step_of_a_formula(small_model: Path) -> None:
     """A 3×3 convolution of 3 to 8 channels, stride 2: 2·27·8 = 432 FLOPs for each of 17·18 outputs of a 33×35 image."""
     report = explain_report(load(small_model), "conv", {"B": 2, "H": 33, "W": 35})
-    told = [(row[0].text, row[1].text) for row in report.rows]
+    told = [(what.text, told.text) for what, told in report.cells]
     start = next(i for i, (what, _) in enumerate(told) if what == "FLOPs")
     assert [text for _, text in told[start : start + 4]] == [
         "432·B·(⌊(H−1)/2⌋+1)·(⌊(W−1)/2⌋+1)",

@@ -47,7 +47,7 @@ def test_the_checkout_has_its_symlinks(name: str) -> None:
 
 
 ORDER = (
-    "errors", "dtypes", "files", "inputs", "user_code", "formulas", "graph", "ops", "tracing", "models", "passes", "costs",
+    "errors", "dtypes", "files", "inputs", "user_code", "formulas", "graph", "ops", "tracing", "models", "request", "passes", "costs",
     "machines", "options", "roofline", "verify", "drift", "plugins", "reports", "api", "regression", "cli", "pytest_plugin", "__main__",
 )  # fmt: skip
 """The folders and modules of fxcost, each of which imports those before it alone."""
@@ -117,7 +117,7 @@ def test_every_folder_of_code_is_packaged() -> None:
     assert set(listed) == folders
 
 
-SAID_TWICE = {"Attention", "CostModel", "Coverage", "Mode", "Unit"}
+SAID_TWICE = {"Attention", "CostModel", "Coverage", "Unit"}
 """Of one meaning each: what a folder that knows torch and one that does not both name, and what users hold of the costs."""
 
 

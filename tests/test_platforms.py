@@ -369,15 +369,15 @@ def test_a_machine_without_a_bandwidth_answers_no_crossover(name: str, precision
 
 
 def test_each_figure_is_told_in_its_own_unit_and_each_link_by_name_and_direction() -> None:
-    told = {row[0].text: row for row in platform_report(load_platform("apple-m4-max")).rows}
+    told = {row[0].text: row for row in platform_report(load_platform("apple-m4-max")).cells}
     assert told["peak.other.neural_engine"][1].text == "38 TOP/s"
     assert told["measured: matmul_fp16_mlx"][1].text == "14.74 TFLOP/s"
-    links = {row[0].text: row for row in platform_report(load_platform("gaudi2")).rows}
+    links = {row[0].text: row for row in platform_report(load_platform("gaudi2")).cells}
     assert links["interconnect: PCIe 4.0 x16"][1].text == "64 GB/s"
     assert "both directions summed" in links["interconnect: PCIe 4.0 x16"][4].text
     assert "per direction" in links["interconnect: 24 x 100 GbE RoCE"][4].text
     for name in platform_names():
-        for row in platform_report(load_platform(name)).rows:
+        for row in platform_report(load_platform(name)).cells:
             assert "_" not in row[1].text, (name, row[1].text)
 
 

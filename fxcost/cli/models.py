@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from fxcost.cli.terminal import progress, say
 from fxcost.errors import FxcostError
-from fxcost.options import Asked, Attention, Mode
+from fxcost.options import Asked
+from fxcost.request import Look, Request
 
 if TYPE_CHECKING:
-    from fxcost.costs.analysis import Look
     from fxcost.costs.model import CostModel
     from fxcost.costs.retracing import Traces
     from fxcost.roofline.rate import Machine
@@ -30,7 +30,7 @@ def traces_of(
     model: str,
     asked: Asked,
     tried: Mapping[str, Sequence[int]] | None = None,
-    look: "Look | None" = None,
+    look: Look | None = None,
 ) -> "Traces":
     """The costs of a model reference, traced now and again for other sizes, or of a saved file.
 
@@ -45,23 +45,23 @@ def traces_of(
     specs = [parse_input(text) for text in asked.inputs or ()]
     sizes = parse_sizes(asked.at or "")
     with progress(f"building and tracing {model} (up to {asked.budget:g} s a trace)"):
-        from fxcost.costs.analysis import DECODE_INPUTS, Request, trace_source
+        from fxcost.costs.analysis import DECODE_INPUTS, trace_source
         from fxcost.models.references import load_source
         from fxcost.plugins import load_plugins
 
-        if asked.mode is Mode.decode and specs:
+        if asked.mode == "decode" and specs:
             raise FxcostError(f"--mode decode beside --input: {DECODE_INPUTS}")
         passes = load_plugins(asked.plugins or ())
         request = Request(
             asked.symbolic,
             sizes,
             asked.budget,
-            asked.attention.value,
+            asked.attention,
             asked.causal_skip,
             asked.strict,
             passes,
             tuple(asked.leaves or ()),
-            asked.mode.value,
+            asked.mode,
             look,
         )
         source = load_source(model, settings_of(asked.settings), specs)
@@ -93,9 +93,9 @@ def _saved_costs(path: str, asked: Asked) -> "CostModel":
         "--set": asked.settings,
         "--plugin": asked.plugins,
         "--leaf": asked.leaves,
-        "--attention": asked.attention is not Attention.fused,
+        "--attention": asked.attention != Request.attention,
         "--causal-skip": asked.causal_skip,
-        "--mode": asked.mode is not Mode.forward,
+        "--mode": asked.mode != Request.mode,
     }
     for option, given in needs_model.items():
         if given:

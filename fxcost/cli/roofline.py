@@ -6,7 +6,7 @@ import typer
 
 from fxcost.cli.models import costs_of, is_saved, machines_of, point_of, traces_of
 from fxcost.cli.terminal import checked_plot, form_of, print_report, say
-from fxcost.options import Asked, Form, Format, Model, Output, Platforms, Plot, Precision, Top, model_command
+from fxcost.options import Asked, Format, Model, Output, Platforms, Plot, Precision, Top, model_command
 
 
 @model_command
@@ -45,7 +45,7 @@ def crossover(
         (each, crossovers_tried(along, each, name, point) if sizes else crossovers(costs, each, name, point))
         for each in machines
     ]
-    wide = form in (Form.table, Form.md)
+    wide = form in ("table", "md")
     report = crossover_report(costs, solved, name, point, wide=wide, tried=along)
     print_report(with_refused(report, refused), form, output)
 
@@ -71,7 +71,7 @@ def roofline(
     costs = costs_of(model, asked)
     machines, refused = machines_of(costs, platform, precision)
     point = point_of(costs, asked.at)
-    report = roofline_report(costs, machines, point, wide=form in (Form.table, Form.md), top=top)
+    report = roofline_report(costs, machines, point, wide=form in ("table", "md"), top=top)
     if plot is not None:
         from fxcost.reports.plot import plot_roofline
 

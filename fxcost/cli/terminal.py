@@ -4,7 +4,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fxcost.errors import FxcostError, printable
 from fxcost.options import Form
@@ -16,7 +16,7 @@ CHECK_FAILED = 4
 """The exit code of a check that failed, in `fxcost check` and `fxcost verify`."""
 
 
-ENDINGS = {".csv": Form.csv, ".html": Form.html, ".json": Form.json, ".md": Form.md, ".txt": Form.table}
+ENDINGS: dict[str, Form] = {".csv": "csv", ".html": "html", ".json": "json", ".md": "md", ".txt": "table"}
 PICTURES = (".svg", ".png", ".pdf")
 
 
@@ -27,7 +27,7 @@ def form_of(form: Form | None, output: Path | None) -> Form:
     anything is traced.
     """
     if output is None:
-        return form or Form.table
+        return form or "table"
     from fxcost.files import checked_target
 
     checked_target(output)
@@ -38,16 +38,14 @@ def form_of(form: Form | None, output: Path | None) -> Form:
             f"--output {output} is a picture's name, and a report is text: draw with --plot {output}, where a command has it"
         )
     if form is not None:
-        if told not in (None, form, Form.table):  # any text may be called .txt
-            raise FxcostError(
-                f"--output {output} ends as {told.value} does, and --format says {form.value}; leave one out"
-            )
+        if told not in (None, form, "table"):  # any text may be called .txt
+            raise FxcostError(f"--output {output} ends as {told} does, and --format says {form}; leave one out")
         return form
     if told is None and (output.is_file() or not output.exists()):
         raise FxcostError(
             f"--output {output} does not say its form: let it end in {', '.join(ENDINGS)}, or give --format"
         )
-    return told or Form.table
+    return told or "table"
 
 
 def checked_plot(plot: Path | None) -> None:
@@ -61,16 +59,16 @@ def checked_plot(plot: Path | None) -> None:
     checked_target(plot)
 
 
-def print_report(report: "Report", form: Form, output: Path | None) -> None:
+def print_report(report: "Report[Any]", form: Form, output: Path | None) -> None:
     """Print a report, or write it to a file and say so."""
     from fxcost.reports.tables import render, show
 
     if output is None:
-        show(report, form.value)
+        show(report, form)
         return
     from fxcost.files import write_file
 
-    write_file(output, (render(report, form.value) + "\n").encode())
+    write_file(output, (render(report, form) + "\n").encode())
     say(f"wrote {output}")
 
 

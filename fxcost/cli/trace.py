@@ -9,14 +9,14 @@ import typer
 from fxcost.cli.models import costs_of, is_saved, point_of, traces_of
 from fxcost.cli.terminal import form_of, print_report, say
 from fxcost.errors import FxcostError, printable
-from fxcost.options import Asked, By, Form, Format, Model, Precision, Top, model_command
+from fxcost.options import Asked, By, Format, Model, Precision, Top, model_command
 
 
 @model_command
 def trace(
     asked: Asked,
     model: Model,
-    by: Annotated[By, typer.Option("--by", case_sensitive=False, help="What a row stands for.")] = By.layer,
+    by: Annotated[By, typer.Option("--by", case_sensitive=False, help="What a row stands for.")] = "layer",
     depth: Annotated[
         int | None, typer.Option("--depth", metavar="N", min=0, help="Levels of the module tree (with --by module).")
     ] = None,
@@ -44,7 +44,7 @@ def trace(
 
     if graph:
         others = {
-            "--by": by is not By.layer,
+            "--by": by != "layer",
             "--depth": depth is not None,
             "--top": top is not None,
             "--precision": precision is not None,
@@ -54,9 +54,9 @@ def trace(
         _print_graph(model, asked, [option for option, is_given in others.items() if is_given])
         return
     shown = form_of(form, output)
-    saves = output is not None and form is None and shown is Form.json
+    saves = output is not None and form is None and shown == "json"
     stored = precision and precision_named(precision)
-    if saves and (by is not By.layer or (depth, top, stored) != (None, None, None)):
+    if saves and (by != "layer" or (depth, top, stored) != (None, None, None)):
         raise FxcostError(
             f"--by, --depth, --top and --precision say what a report shows, and {output} is to hold all formulas; "
             "add --format json for the report, or leave them out"
@@ -64,8 +64,8 @@ def trace(
     costs = costs_of(model, asked)
     point = point_of(costs, asked.at)
     if depth is not None:
-        by = By.module
-    report = cost_report(costs, point, by=by.value, depth=depth, top=top, precision=stored)
+        by = "module"
+    report = cost_report(costs, point, by=by, depth=depth, top=top, precision=stored)
     if saves and output is not None:
         usual = {name: size for name, size in point.items() if name in costs.symbols}
         save(replace(costs, defaults={**costs.defaults, **usual}), output)

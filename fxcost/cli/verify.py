@@ -7,7 +7,7 @@ import typer
 from fxcost.cli.models import costs_of, is_saved, point_of, settings_of
 from fxcost.cli.terminal import CHECK_FAILED, form_of, print_report, say
 from fxcost.errors import FxcostError
-from fxcost.options import Asked, Format, Mode, Model, Output, model_command
+from fxcost.options import Asked, Format, Model, Output, model_command
 
 if TYPE_CHECKING:
     from fxcost.tracing.source import Source
@@ -29,7 +29,7 @@ def verify(
     form = form_of(form, output)
     if is_saved(model):
         raise FxcostError(f"{model} holds formulas, and other counters run the model; name the model itself")
-    if asked.mode is not Mode.forward:
+    if asked.mode != "forward":
         raise FxcostError("other counters run whole passes, not steps with a cache of ours; leave --mode out")
     if asked.causal_skip or asked.leaves:
         raise FxcostError(

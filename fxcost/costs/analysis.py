@@ -5,13 +5,12 @@
 # sympy and torch are typed in part.
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from math import lcm, prod
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch.fx import Graph
 
 from fxcost.costs.attention_notes import attention_notes
 from fxcost.costs.cache_copies import refuse_copies
@@ -24,14 +23,15 @@ from fxcost.errors import FxcostError, near_matches
 from fxcost.formulas.algebra import Formula
 from fxcost.formulas.domain import check_sizes
 from fxcost.formulas.evaluation import assume_multiple
-from fxcost.graph.pipeline import Pass, Pipeline
+from fxcost.graph.pipeline import Pipeline
 from fxcost.inputs import BATCH_SIZE, describe, parse_input, parse_symbolic
 from fxcost.models.attention_masks import full_rows, reads_stand_ins
 from fxcost.models.references import load_source
 from fxcost.passes.flops import flops_pass
 from fxcost.passes.parameters import parameters
-from fxcost.passes.traffic import Attention, traffic_pass
+from fxcost.passes.traffic import traffic_pass
 from fxcost.passes.verdict import verdict
+from fxcost.request import Mode, Request
 from fxcost.tracing import (
     Traced,
     arguments_like,
@@ -47,35 +47,9 @@ from fxcost.tracing.position_tables import within_tables
 from fxcost.tracing.source import Source
 from fxcost.tracing.stack_room import with_room
 
-DEFAULT_BUDGET = 60.0
-"""Seconds a trace may take before sizes of images are fixed."""
 MOST_ELEMENTS = 2**58
 """Of one input: torch numbers the bytes of a tensor in 63 bits, and an element has up to 16 of them."""
-Mode = Literal["forward", "decode"]
 DECODE_INPUTS = "decoding has inputs of its own, a token for each sequence and a cache; leave the others out"
-
-
-Look = Callable[[Graph, tuple[str, ...]], None]
-"""Is given a graph, and the names of its annotations."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to trace a model for."""
-
-    symbolic: str | None = None
-    """Such as ``H%32,W,B``; None for every symbol its inputs have."""
-    sizes: Mapping[str, int] | None = None
-    budget: float = DEFAULT_BUDGET
-    attention: Attention = "fused"
-    causal_skip: bool = False
-    strict: bool = False
-    passes: tuple[Pass[Any], ...] = ()
-    leaves: tuple[str, ...] = ()
-    """Paths of submodules, each counted as one unknown call."""
-    mode: Mode = "forward"
-    look: Look | None = None
-    """Is shown the graph once all passes have run."""
 
 
 def trace_source(source: Source, request: Request, warn: Callable[[str], None]) -> CostModel:

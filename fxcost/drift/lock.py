@@ -10,7 +10,8 @@ from fxcost.costs.model import CostModel
 from fxcost.costs.saved import SavedModel, to_model, to_record
 from fxcost.costs.versioned_json import Document, Record, as_json, parsed, validated
 from fxcost.files import read_file, write_file
-from fxcost.options import Asked, Mode
+from fxcost.options import Asked
+from fxcost.request import Request
 
 try:
     import fcntl
@@ -31,7 +32,7 @@ class LockedModel(Record):
     @property
     def title(self) -> str:
         """The reference, the arguments of its factory and what it is run for, which tell models of one lock apart."""
-        mode = [] if self.options.mode is Mode.forward else [f"--mode {self.options.mode.value}"]
+        mode = [] if self.options.mode == Request.mode else [f"--mode {self.options.mode}"]
         return " ".join([self.model, *(f"--set {text}" for text in self.options.settings or ()), *mode])
 
 

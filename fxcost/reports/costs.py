@@ -1,9 +1,8 @@
 """Costs by layer, by module and by operator."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost
 from fxcost.costs.roles import ROLES, bytes_by_role
@@ -12,6 +11,7 @@ from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Formula
 from fxcost.formulas.quantities import Quantity, number
 from fxcost.machines.sheets import PRECISION_BITS
+from fxcost.options import By
 from fxcost.reports.numbers import (
     decimal,
     formula,
@@ -23,9 +23,7 @@ from fxcost.reports.numbers import (
     sizes_text,
     symbol_lines,
 )
-from fxcost.reports.tables import Cell, Column, Report
-
-Grouping = Literal["layer", "module", "op"]
+from fxcost.reports.tables import KEPT, Cell, Column, Report
 
 READING = (
     "FLOPs count one multiply-add as 2; MACs count the multiply-adds of contractions alone; "
@@ -42,7 +40,7 @@ EACH = "params and FLOPs are of each layer of a row, other columns of all of the
 
 @dataclass(frozen=True)
 class _Line:
-    """One row before it is text: the same cost as formulas and as numbers."""
+    """One row: the same cost as formulas and as numbers."""
 
     name: str
     kind: str
@@ -50,22 +48,38 @@ class _Line:
     where: str
     formulas: Cost
     values: Cost
-    marks: str = ""
+    least: str = ""
+    """``≥`` where operators without a rule are part of it."""
     first: LayerCost | None = None
     layers: tuple[str, ...] = ()
     """The names of all layers that it stands for."""
     extra_at: Mapping[str, Quantity] = field(default_factory=dict[str, Quantity])
+    times: int = 1
+    """How many layers cost as much as the formulas and the numbers say, each."""
+    is_total: bool = False
+
+    def all(self, each: Quantity) -> Any:
+        """What all layers of the row take together."""
+        return each * self.times
+
+    @property
+    def flops(self) -> Any:
+        return self.all(self.values.flops)
+
+    def formula(self, each: Quantity) -> Cell:
+        # The notes have those of the total, in a line of their own.
+        return Cell("" if self.is_total else self.least + formula(each), quantity_text(self.all(each)))
 
 
 def cost_report(
     model: CostModel,
     at: Mapping[str, int] | None = None,
     *,
-    by: Grouping = "layer",
+    by: By = "layer",
     depth: int | None = None,
     top: int | None = None,
     precision: str | None = None,
-) -> Report:
+) -> Report[Any]:
     """The model's costs as formulas and at one point, rows by layer, module tree, or operator.
 
     Bytes are those of the model's own dtype, or of a ``precision`` in its place.
@@ -74,18 +88,17 @@ def cost_report(
     point = model.with_fixed(evaluated.sizes or {})
     builders = {"layer": _layers, "module": _modules, "op": _operators}
     lines = builders[by](model, evaluated, depth)
-    total = _Line(
-        "total", "", sum(line.count for line in lines), "", model.total, evaluated.total, "≥ " * bool(model.unknown)
-    )
+    least = "≥ " * bool(model.unknown)
+    count = sum(line.count for line in lines)
+    total = _Line("total", "", count, "", model.total, evaluated.total, least, is_total=True)
     if top is not None:
         lines = sorted(lines, key=lambda line: number(line.values.flops) * line.count, reverse=True)[:top]
-    # The first row of the tree of modules is the whole model.
     bits, stored = evaluated.bits(PRECISION_BITS[precision] if precision else None), precision or model.dtype
-    columns, rows, last = _table(lines, total if by != "module" else None, evaluated, bits, point, by)
     return Report(
-        columns,
-        rows,
-        total=last,
+        _columns(by, lines, evaluated, bits, point),
+        tuple(lines),
+        # The first row of the tree of modules is the whole model.
+        total=total if by != "module" else None,
         heading=(f"{model.ref}  ({model.mode}, {model.dtype})", _rung_line(model), *symbol_lines(model)),
         notes=(
             *_total_lines(model, evaluated, bits, stored),
@@ -202,6 +215,7 @@ def _layer_line(group: list[tuple[LayerCost, LayerCost]]) -> _Line:
         first,
         tuple(layer.name for layer, _ in group),
         values.extra,
+        len(group),
     )
 
 
@@ -260,42 +274,86 @@ def _operators(model: CostModel, evaluated: CostModel, depth: int | None) -> lis
     ]
 
 
-TITLES: Mapping[Grouping, tuple[str, str, str]] = {
+TITLES: Mapping[By, tuple[str, str, str]] = {
     "layer": ("layer", "type", "output"),
     "module": ("module", "type", "path"),
     "op": ("operator", "rule", "unit"),
 }
 
 
-def _table(
-    lines: list[_Line],
-    total: _Line | None,
-    evaluated: CostModel,
-    bits: Mapping[str, int],
-    point: Mapping[str, int],
-    by: Grouping,
-) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...], tuple[Cell, ...] | None]:
-    """Columns, rows, and the row of what they come to."""
-    whole = _Whole(evaluated.total.flops, bool(evaluated.unknown))
-    sizes = [_Sizes(line, bits, many=by == "layer") for line in lines]
-    flop_factor, flop_prefix = prefix_for(max((each.flops for each in sizes), default=0))
-    byte_factor, byte_prefix = prefix_for(max((each.moved for each in sizes), default=0))
-    columns = _columns(by, point, flop_prefix, byte_prefix)
-    found = _found_by_passes(evaluated, {column.key for column in columns}) if by == "layer" else ()
-    rows = tuple(
-        (*_cells(each, by, whole, flop_factor, byte_factor), *_extra_cells(each.line, found)) for each in sizes
+def _columns(
+    by: By, lines: Sequence[_Line], evaluated: CostModel, bits: Mapping[str, int], point: Mapping[str, int]
+) -> tuple[Column[_Line], ...]:
+    titles, each = TITLES[by], " each" if by == "layer" else ""
+    flop_factor, flop_prefix = prefix_for(max((line.flops for line in lines), default=0))
+    byte_factor, byte_prefix = prefix_for(max((line.all(line.values.bytes_moved(bits)) for line in lines), default=0))
+    whole, at_most = evaluated.total.flops, "≤ " if evaluated.unknown else ""
+
+    def count(line: _Line) -> Cell:
+        return Cell(str(line.count) if by == "op" else times_text(line.times), line.count)
+
+    def operator(line: _Line) -> Cell:
+        return Cell(line.first.op if line.first else line.name if by == "op" else "")
+
+    def flops_share(line: _Line) -> Cell:
+        """Of a total that is a lower bound a share is at most so large, and it is not known of unknown rows."""
+        if line.least:
+            return Cell("–")
+        return Cell(at_most + share(line.flops, whole), percent(line.flops, whole))
+
+    def amount(title: str, key: str, value: Callable[[Cost], Any], factor: int, priority: int = KEPT) -> Column[_Line]:
+        def cell(line: _Line) -> Cell:
+            whole = line.all(value(line.values))
+            return Cell(line.least + (scaled(whole, factor) or "0" * bool(line.least)), whole)
+
+        return Column(title, key, cell, priority=priority)
+
+    def exact(title: str, key: str, value: Callable[[Cost], Any]) -> Column[_Line]:
+        return Column(title, key, lambda line: Cell("", line.all(value(line.values))), hidden=True)
+
+    def of_role(role: str) -> Column[_Line]:
+        return exact(f"{role} bytes", f"{role}_bytes_at", lambda cost: bytes_by_role(cost, bits)[role])
+
+    columns: tuple[Column[_Line], ...] = (
+        Column(titles[0], titles[0], lambda line: Cell(line.name), numeric=False, overflow="spill"),
+        Column(titles[1], titles[1], lambda line: Cell(line.kind), numeric=False, priority=2),
+        Column("×N" if by != "op" else "calls", "count", count, hidden=by == "module"),
+        Column(titles[2], titles[2], lambda line: Cell(line.where), numeric=False, priority=1, hidden=by == "module"),
+        Column("operator", "operator", operator, numeric=False, hidden=True),
+        Column("coverage", "coverage", _coverage, numeric=False, hidden=True),
+        Column(f"params{each}", "params", _params, priority=3),
+        Column(f"FLOPs{each}", "flops", _flops, numeric=False, priority=0, overflow="ellipsis"),
+        Column("MACs", "macs", lambda line: line.formula(line.formulas.macs), numeric=False, hidden=True),
+        amount(f"{flop_prefix}FLOPs at {sizes_text(point)}", "flops_at", lambda cost: cost.flops, flop_factor),
+        amount(f"{flop_prefix}MACs", "macs_at", lambda cost: cost.macs, flop_factor, priority=4),
+        exact("bytes read", "bytes_read_at", lambda cost: cost.bytes_read(bits)),
+        exact("bytes written", "bytes_written_at", lambda cost: cost.bytes_written(bits)),
+        *map(of_role, ROLES),
+        amount(f"{byte_prefix}B moved", "bytes_moved_at", lambda cost: cost.bytes_moved(bits), byte_factor),
+        Column("% FLOPs", "flops_share_percent", flops_share, priority=5),
+        Column("layers", "layers", lambda line: Cell("", list(line.layers)), numeric=False, hidden=True),
     )
-    extra = [(Column(name, name, hidden=True), Column(f"{name} each", f"{name}_at")) for name in found]
-    last = None
-    if total is not None:
-        whole_row = _cells(_Sizes(total, bits, many=False), by, whole, flop_factor, byte_factor)
-        blank = {"flops", "macs"}  # the notes have them, in a line of their own
-        shown = (
-            Cell("", cell.value) if column.key in blank else cell
-            for column, cell in zip(columns, whole_row, strict=True)
-        )
-        last = (*shown, *(Cell("") for _ in chain.from_iterable(extra)))
-    return (*columns, *chain.from_iterable(extra)), rows, last
+    if by != "layer":
+        return columns
+    found = _found_by_passes(evaluated, {column.key for column in columns})
+    return (*columns, *(column for name in found for column in _extra_columns(name)))
+
+
+def _coverage(line: _Line) -> Cell:
+    return Cell("unknown" if line.least else line.first.coverage if line.first else "")
+
+
+def _params(line: _Line) -> Cell:
+    return Cell(f"{line.values.params:,}" if line.values.params else "", line.all(line.values.params))
+
+
+def _flops(line: _Line) -> Cell:
+    return line.formula(line.formulas.flops)
+
+
+def times_text(count: int) -> str:
+    """How many layers a row stands for, where it is not one."""
+    return f"×{count}" if count > 1 else ""
 
 
 def _found_by_passes(model: CostModel, taken: Collection[str]) -> tuple[str, ...]:
@@ -307,100 +365,19 @@ def _found_by_passes(model: CostModel, taken: Collection[str]) -> tuple[str, ...
     return names
 
 
-def _extra_cells(line: _Line, names: Iterable[str]) -> Iterator[Cell]:
-    """Of each pass the formula and the value, of one layer: only the pass knows whether values add up."""
-    for name in names:
-        given = line.first is not None and name in line.first.extra
-        yield Cell("", quantity_text(line.first.extra[name]) if line.first and given else "")
-        value = number(line.extra_at[name]) if given else None
-        yield Cell(
-            "" if value is None else f"{int(value):,}" if value.denominator == 1 else decimal(value, 3),
-            "" if value is None else value,
-        )
+def _extra_columns(name: str) -> tuple[Column[_Line], Column[_Line]]:
+    """What a pass found as a formula and as a value, of one layer: only the pass knows whether values add up."""
 
+    def found(line: _Line) -> Cell:
+        return Cell("", quantity_text(line.first.extra[name]) if line.first and name in line.first.extra else "")
 
-class _Whole(NamedTuple):
-    """All FLOPs, and whether operators without a rule are missing from them."""
+    def found_at(line: _Line) -> Cell:
+        if line.first is None or name not in line.first.extra:
+            return Cell("")
+        value = number(line.extra_at[name])
+        return Cell(f"{int(value):,}" if value.denominator == 1 else decimal(value, 3), value)
 
-    flops: Quantity
-    unknown: bool
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    """The numbers of a row: with ``many``, what all its ``×N`` layers take together."""
-
-    line: _Line
-    bits: Mapping[str, int]
-    many: bool
-
-    def all(self, each: Quantity) -> Any:
-        return each * self.line.count if self.many else each
-
-    def text(self, value: Quantity, factor: int) -> str:
-        """The number as a lower bound where an operator without a rule is part of it."""
-        return self.line.marks + (scaled(value, factor) or ("0" if self.line.marks else ""))
-
-    def share(self, whole: _Whole) -> str:
-        """The share of all FLOPs: of a total that is a lower bound it is at most so large, and is not known of unknown rows."""
-        if self.line.marks:
-            return "–"
-        return ("≤ " if whole.unknown else "") + share(self.flops, whole.flops)
-
-    @property
-    def flops(self) -> Any:
-        return self.all(self.line.values.flops)
-
-    @property
-    def moved(self) -> Any:
-        return self.all(self.line.values.bytes_moved(self.bits))
-
-
-def _columns(by: Grouping, point: Mapping[str, int], flop_prefix: str, byte_prefix: str) -> tuple[Column, ...]:
-    titles, suffix = TITLES[by], " each" if by == "layer" else ""
-    return (
-        Column(titles[0], titles[0], numeric=False),
-        Column(titles[1], titles[1], numeric=False),
-        Column("×N" if by != "op" else "calls", "count", hidden=by == "module"),
-        Column(titles[2], titles[2], numeric=False, hidden=by == "module"),
-        Column("operator", "operator", numeric=False, hidden=True),
-        Column("coverage", "coverage", numeric=False, hidden=True),
-        Column(f"params{suffix}", "params"),
-        Column(f"FLOPs{suffix}", "flops", numeric=False, folds=True),
-        Column("MACs", "macs", numeric=False, hidden=True),
-        Column(f"{flop_prefix}FLOPs at {sizes_text(point)}", "flops_at"),
-        Column(f"{flop_prefix}MACs", "macs_at"),
-        Column("bytes read", "bytes_read_at", hidden=True),
-        Column("bytes written", "bytes_written_at", hidden=True),
-        *(Column(f"{role} bytes", f"{role}_bytes_at", hidden=True) for role in ROLES),
-        Column(f"{byte_prefix}B moved", "bytes_moved_at"),
-        Column("% FLOPs", "flops_share_percent"),
-        Column("layers", "layers", numeric=False, hidden=True),
-    )
-
-
-def _cells(sizes: _Sizes, by: Grouping, whole: _Whole, flop_factor: int, byte_factor: int) -> tuple[Cell, ...]:
-    line, values, macs = sizes.line, sizes.line.values, sizes.all(sizes.line.values.macs)
-    count = f"×{line.count}" if sizes.many and line.count > 1 else str(line.count) if by == "op" else ""
-    return (
-        Cell(line.name),
-        Cell(line.kind),
-        Cell(count, line.count),
-        Cell(line.where),
-        Cell(line.first.op if line.first else line.name if by == "op" else ""),
-        Cell("unknown" if line.marks else line.first.coverage if line.first else ""),
-        Cell(f"{values.params:,}" if values.params else "", sizes.all(values.params)),
-        Cell(line.marks + formula(line.formulas.flops), quantity_text(sizes.all(line.formulas.flops))),
-        Cell(line.marks + formula(line.formulas.macs), quantity_text(sizes.all(line.formulas.macs))),
-        Cell(sizes.text(sizes.flops, flop_factor), sizes.flops),
-        Cell(sizes.text(macs, flop_factor), macs),
-        Cell("", sizes.all(values.bytes_read(sizes.bits))),
-        Cell("", sizes.all(values.bytes_written(sizes.bits))),
-        *(Cell("", sizes.all(moved)) for moved in bytes_by_role(values, sizes.bits).values()),
-        Cell(sizes.text(sizes.moved, byte_factor), sizes.moved),
-        Cell(sizes.share(whole), None if line.marks else percent(sizes.flops, whole.flops)),
-        Cell("", list(line.layers)),
-    )
+    return Column(name, name, found, hidden=True), Column(f"{name} each", f"{name}_at", found_at, priority=6)
 
 
 def percent(part: Quantity, whole: Quantity) -> float | None:

@@ -1,16 +1,17 @@
 """From which size on layers are compute-bound, on one machine or several."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fxcost.costs.model import CostModel
 from fxcost.formulas.domain import SymbolRange
 from fxcost.formulas.piecewise import IntegerSet
 from fxcost.inputs import BATCH_SIZE
-from fxcost.reports.costs import Alike, alike
+from fxcost.reports.costs import Alike, alike, times_text
 from fxcost.reports.numbers import decimal, merged_name, sizes_text, symbol_lines
 from fxcost.reports.platforms import machine_lines
-from fxcost.reports.tables import Cell, Column, Report
+from fxcost.reports.tables import KEPT, Cell, CellValue, Column, Report
 from fxcost.roofline.crossover import Crossover, step_crossovers
 from fxcost.roofline.points import KEPT_ON_CHIP, WHOLE_STEP, step_points
 from fxcost.roofline.rate import Machine
@@ -35,7 +36,7 @@ def crossover_report(
     *,
     wide: bool,
     tried: Along | None = None,
-) -> Report:
+) -> Report[Any]:
     """For each layer the sizes of ``over`` at which it is compute-bound: ``wide`` with a column for each machine.
 
     ``tried`` are the costs at the sizes that were looked at, where it was not solved for all.
@@ -59,8 +60,10 @@ def crossover_report(
     if model.state is not None:
         found = [(*each, *_whole_step(model, machine, over, at, tried)) for machine, each in solved]
         notes = (WHOLE_STEP_TOLD, *notes)
-    columns, rows = _wide(machines, found, over) if wide else _long(machines, found)
-    return Report(columns, rows, heading, notes, facts)
+    if wide:
+        return Report(_wide(machines, over), tuple(_grouped(found)), heading, notes, facts)
+    rows = [_Solved(machine, c) for machine, each in zip(machines, found, strict=True) for c in each]
+    return Report(_long(), tuple(rows), heading, notes, facts)
 
 
 def _whole_step(
@@ -98,84 +101,85 @@ def _summary(machine: Machine, found: Sequence[Crossover], over: str, of: str) -
     return f"{machine.platform.name}: of {len(found)} operations {told}{last}."
 
 
-def _wide(
-    machines: Sequence[Machine], solved: Sequence[Sequence[Crossover]], over: str
-) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+_Group = Sequence[tuple[Crossover, ...]]
+"""Layers that repeat: for each of them its crossovers on all machines."""
+
+
+def _wide(machines: Sequence[Machine], over: str) -> tuple[Column[_Group], ...]:
+    def on(index: int) -> Column[_Group]:
+        def outcome(group: _Group) -> Cell:
+            crossover = group[0][index]
+            return Cell(outcome_text(crossover, over), style=STYLES.get(crossover.outcome, ""))
+
+        name = machines[index].platform.name
+        return Column("compute-bound" if one else name, name, outcome, numeric=False, priority=8 if index else KEPT)
+
     one = len(machines) == 1
-    columns = [
-        Column("layer", "layer", numeric=False),
-        Column("type", "type", numeric=False),
-        Column("×N", "count"),
-        Column("unit", "unit", numeric=False),
-    ]
-    columns += [Column("compute-bound" if one else m.platform.name, m.platform.name, numeric=False) for m in machines]
-    columns += [Column("intensity limit FLOP/B", "limit"), Column("ridge FLOP/B", "ridge")] if one else []
-    rows: list[tuple[Cell, ...]] = []
-    for group in _grouped(solved):
-        layers = [column[0].layer for column in group]
-        each = [Cell(outcome_text(c, over), style=STYLES.get(c.outcome, "")) for c in group[0]]
-        first = group[0][0]
-        rows.append(
-            (
-                Cell(merged_name([layer.name for layer in layers])),
-                Cell(layers[0].kind),
-                Cell(f"×{len(group)}" if len(group) > 1 else "", len(group)),
-                Cell(first.unit),
-                *each,
-                *((Cell(decimal(first.limit, 2)), Cell(decimal(first.ridge))) if one else ()),
-            )
-        )
-    return tuple(columns), tuple(rows)
+    limits: tuple[Column[_Group], ...] = (
+        Column("intensity limit FLOP/B", "limit", lambda group: Cell(decimal(group[0][0].limit, 2)), priority=4),
+        Column("ridge FLOP/B", "ridge", lambda group: Cell(decimal(group[0][0].ridge)), priority=3),
+    )
+    return (
+        Column("layer", "layer", _name, numeric=False, overflow="spill"),
+        Column("type", "type", lambda group: Cell(group[0][0].layer.kind), numeric=False, priority=1),
+        Column("×N", "count", lambda group: Cell(times_text(len(group)), len(group))),
+        Column("unit", "unit", lambda group: Cell(group[0][0].unit), numeric=False, priority=2),
+        *map(on, range(len(machines))),
+        *(limits if one else ()),
+    )
 
 
-def _grouped(solved: Sequence[Sequence[Crossover]]) -> list[list[tuple[Crossover, ...]]]:
-    """Layers that repeat together: each group holds, for each layer, its crossovers on all machines."""
+def _name(group: _Group) -> Cell:
+    return Cell(merged_name([crossovers[0].layer.name for crossovers in group]))
+
+
+def _grouped(solved: Sequence[Sequence[Crossover]]) -> list[_Group]:
     groups: dict[Alike, list[tuple[Crossover, ...]]] = {}
     for row in zip(*solved, strict=True):
         groups.setdefault(alike(row[0].layer), []).append(row)
     return list(groups.values())
 
 
-def _long(
-    machines: Sequence[Machine], solved: Sequence[Sequence[Crossover]]
-) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
-    columns = (
-        Column("platform", "platform", numeric=False),
-        Column("precision", "precision", numeric=False),
-        Column("layer", "layer", numeric=False),
-        Column("type", "type", numeric=False),
-        Column("unit", "unit", numeric=False),
-        Column("outcome", "outcome", numeric=False),
-        Column("compute-bound from", "compute_bound_from"),
-        Column("exact", "exact", numeric=False),
-        Column("intervals", "intervals", numeric=False),
-        Column("checked up to", "checked_up_to"),
-        Column("holds from", "holds_from"),
-        Column("holds to", "holds_to"),
-        Column("intensity limit FLOP/B", "intensity_limit_flop_per_byte"),
-        Column("ridge FLOP/B", "ridge_flop_per_byte"),
+@dataclass(frozen=True)
+class _Solved:
+    """What was found of one layer on one machine."""
+
+    machine: Machine
+    found: Crossover
+
+
+def _long() -> tuple[Column[_Solved], ...]:
+    def given(value: CellValue) -> Cell:
+        return Cell("", "" if value is None else value)
+
+    def checked_up_to(row: _Solved) -> Cell:
+        return given(row.found.where.checked_up_to)
+
+    def holds_from(row: _Solved) -> Cell:
+        return given(row.found.among.smallest if row.found.among else None)
+
+    def holds_to(row: _Solved) -> Cell:
+        return given(row.found.among.high if row.found.among else None)
+
+    def exact(row: _Solved) -> Cell:
+        return given(None if row.found.exact is None else str(row.found.exact))
+
+    return (
+        Column("platform", "platform", lambda row: Cell(row.machine.platform.name), numeric=False),
+        Column("precision", "precision", lambda row: Cell(row.machine.precision), numeric=False),
+        Column("layer", "layer", lambda row: Cell(row.found.layer.name), numeric=False),
+        Column("type", "type", lambda row: Cell(row.found.layer.module_type), numeric=False),
+        Column("unit", "unit", lambda row: Cell(row.found.unit), numeric=False),
+        Column("outcome", "outcome", lambda row: Cell(row.found.outcome), numeric=False),
+        Column("compute-bound from", "compute_bound_from", lambda row: given(row.found.threshold)),
+        Column("exact", "exact", exact, numeric=False),
+        Column("intervals", "intervals", lambda row: Cell(intervals_text(row.found.where)), numeric=False),
+        Column("checked up to", "checked_up_to", checked_up_to),
+        Column("holds from", "holds_from", holds_from),
+        Column("holds to", "holds_to", holds_to),
+        Column("intensity limit FLOP/B", "intensity_limit_flop_per_byte", lambda row: given(row.found.limit)),
+        Column("ridge FLOP/B", "ridge_flop_per_byte", lambda row: given(row.found.ridge)),
     )
-    rows = tuple(
-        (
-            Cell(machine.platform.name),
-            Cell(machine.precision),
-            Cell(c.layer.name),
-            Cell(c.layer.module_type),
-            Cell(c.unit),
-            Cell(c.outcome),
-            Cell("", c.threshold if c.threshold is not None else ""),
-            Cell("", str(c.exact) if c.exact is not None else ""),
-            Cell(intervals_text(c.where)),
-            Cell("", c.where.checked_up_to if c.where.checked_up_to is not None else ""),
-            Cell("", c.among.smallest if c.among else ""),
-            Cell("", c.among.high if c.among and c.among.high is not None else ""),
-            Cell("", c.limit if c.limit is not None else ""),
-            Cell("", c.ridge if c.ridge is not None else ""),
-        )
-        for machine, found in zip(machines, solved, strict=True)
-        for c in found
-    )
-    return columns, rows
 
 
 def outcome_text(crossover: Crossover, over: str) -> str:

@@ -13,8 +13,9 @@ from fxcost.formulas.algebra import Constant, Formula, Sum, split_coefficient
 from fxcost.formulas.expressions import to_pretty
 from fxcost.formulas.quantities import Quantity, number
 from fxcost.reports.change_lines import TITLES, measure, percent, summary
+from fxcost.reports.costs import times_text
 from fxcost.reports.numbers import formula, merged_name, prefix_for, scaled, sizes_text
-from fxcost.reports.tables import Cell, Column, Report
+from fxcost.reports.tables import KEPT, Cell, Column, Report
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class _Row:
     """``≥`` where operators without a rule are missing from the values."""
 
 
-def differences_report(title: str, differences: Mapping[str, Difference], more: Sequence[str] = ()) -> Report:
+def differences_report(title: str, differences: Mapping[str, Difference], more: Sequence[str] = ()) -> Report[Any]:
     """The layers that changed in each of the models, by their titles, with a line of totals; ``more`` lines follow."""
     rows = [row for name, each in differences.items() if _is_told(each) for row in _rows(name, each)]
     many = len(differences) > 1
     heading = [line for name, each in differences.items() for line in summary(name, each)]
     return Report(
         _columns(rows, differences, many=many),
-        tuple(_cells(row, _units(rows)) for row in rows),
+        tuple(rows),
         tuple(heading),
         tuple(more),
         {"models": {name: _facts(each) for name, each in differences.items()}},
@@ -182,39 +183,52 @@ def _units(rows: Iterable[_Row]) -> dict[str, tuple[int, str]]:
     return {**units, "macs": units["flops"]}
 
 
-def _columns(rows: list[_Row], differences: Mapping[str, Difference], *, many: bool) -> tuple[Column, ...]:
+def _columns(rows: list[_Row], differences: Mapping[str, Difference], *, many: bool) -> tuple[Column[_Row], ...]:
     units = _units(rows)
     points = {sizes_text(each.points[0]) for each in differences.values()}
     at = f" at {points.pop()}" if len(points) == 1 else ""
     titles = {"flops": f"{units['flops'][1]}FLOPs{at}", "macs": f"{units['macs'][1]}MACs", "params": "params"}
     titles["bytes"] = f"{units['bytes'][1]}B moved"
+
+    def change_of(name: str, priority: int) -> Column[_Row]:
+        return Column(
+            titles[name], f"{name}_change_percent", lambda row: _change(row, name, units[name][0]), priority=priority
+        )
+
+    def formula_of(name: str, side: int) -> Column[_Row]:
+        def formula(row: _Row) -> Cell:
+            measures = row.formulas[side]
+            return Cell("", quantity_text(measure(measures, name)) if measures else "")
+
+        return Column("", f"{name}_{SIDES[side]}", formula, hidden=True)
+
+    def value_of(name: str, side: int) -> Column[_Row]:
+        def value(row: _Row) -> Cell:
+            measures = row.values[side]
+            return Cell("", number(measure(measures, name)) if measures else 0)
+
+        return Column("", f"{name}_at_{SIDES[side]}", value, hidden=True)
+
+    priorities = {"flops": KEPT, "macs": 3, "params": 4, "bytes": 5}
     return (
-        Column("model", "model", numeric=False, hidden=not many),
-        Column("layer", "layer", numeric=False),
-        Column("was", "was", numeric=False, hidden=not any(row.was for row in rows)),
-        Column("type", "type", numeric=False),
-        Column("×N", "count"),
-        Column("change", "change", numeric=False),
-        Column("formula of each", "told", numeric=False, folds=True),
-        *(Column(titles[name], f"{name}_change_percent") for name in MEASURES),
-        *(Column("", f"{name}_{side}", hidden=True) for name in MEASURES for side in ("old", "new")),
-        *(Column("", f"{name}_at_{side}", hidden=True) for name in MEASURES for side in ("old", "new")),
+        Column("model", "model", lambda row: Cell(row.model), numeric=False, hidden=not many),
+        Column("layer", "layer", lambda row: Cell(row.name), numeric=False, overflow="spill"),
+        Column(
+            "was", "was", lambda row: Cell(row.was), numeric=False, priority=2, hidden=not any(row.was for row in rows)
+        ),
+        Column("type", "type", lambda row: Cell(row.type), numeric=False, priority=1),
+        Column("×N", "count", lambda row: Cell(times_text(row.count), row.count)),
+        Column(
+            "change", "change", lambda row: Cell("" if row.change == "total" else row.change, row.change), numeric=False
+        ),
+        Column("formula of each", "told", lambda row: Cell(row.told), numeric=False, priority=0, overflow="ellipsis"),
+        *(change_of(name, priorities[name]) for name in MEASURES),
+        *(formula_of(name, side) for name in MEASURES for side in (0, 1)),
+        *(value_of(name, side) for name in MEASURES for side in (0, 1)),
     )
 
 
-def _cells(row: _Row, units: Mapping[str, tuple[int, str]]) -> tuple[Cell, ...]:
-    return (
-        Cell(row.model),
-        Cell(row.name),
-        Cell(row.was),
-        Cell(row.type),
-        Cell(f"×{row.count}" if row.count > 1 else "", row.count),
-        Cell("" if row.change == "total" else row.change, row.change),
-        Cell(row.told),
-        *(_change(row, name, units[name][0]) for name in MEASURES),
-        *(Cell("", quantity_text(measure(side, name)) if side else "") for name in MEASURES for side in row.formulas),
-        *(Cell("", number(measure(side, name)) if side else 0) for name in MEASURES for side in row.values),
-    )
+SIDES = ("old", "new")
 
 
 def _change(row: _Row, name: str, factor: int) -> Cell:

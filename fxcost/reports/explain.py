@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.costs.roles import ROLES
@@ -47,7 +48,14 @@ def _modules(model: CostModel) -> list[str]:
     return [path for path in model.by_module() if path]
 
 
-def explain_report(model: CostModel, name: str, at: Mapping[str, int] | None) -> Report:
+class _Told(NamedTuple):
+    """Something about a layer: what, and what is told of it."""
+
+    what: str
+    told: str
+
+
+def explain_report(model: CostModel, name: str, at: Mapping[str, int] | None) -> Report[Any]:
     """Each quantity of the layer as a formula, with its numbers put in, and as a value."""
     point = model.point(at)
     whole = model.with_fixed(point)
@@ -55,7 +63,10 @@ def explain_report(model: CostModel, name: str, at: Mapping[str, int] | None) ->
     for layer in find_layers(model, name):
         rows_of.setdefault(alike(layer), []).append(layer)
     rows = tuple(row for layers in rows_of.values() for row in _told(model, layers, point))
-    columns = (Column("", "what", numeric=False), Column("", "told", numeric=False, folds=True))
+    columns: tuple[Column[_Told], ...] = (
+        Column("", "what", lambda line: Cell(line.what), numeric=False),
+        Column("", "told", lambda line: Cell(line.told), numeric=False, overflow="fold"),
+    )
     notes = (*symbol_lines(model), f"assumed  {'; '.join(model.assumptions)}")
     return Report(columns, rows, (f"{model.ref} at {sizes_text(whole)}",), notes, {"model": model.ref, "at": whole})
 
@@ -65,7 +76,7 @@ def _units(layer: LayerCost) -> str:
     return "contractions on the matrix unit, the rest on the vector unit" if both else f"{layer.unit} unit"
 
 
-def _told(model: CostModel, layers: Sequence[LayerCost], point: Mapping[str, int]) -> list[tuple[Cell, ...]]:
+def _told(model: CostModel, layers: Sequence[LayerCost], point: Mapping[str, int]) -> list[_Told]:
     """The lines of a layer, and of those that are like it, which are told once."""
     layer = layers[0]
     moved = layer.cost.bytes_moved(model.bits())
@@ -91,7 +102,7 @@ def _told(model: CostModel, layers: Sequence[LayerCost], point: Mapping[str, int
     lines += _steps(f"bytes moved, {model.dtype}", moved, point, least)
     for found, value in layer.extra.items():
         lines += _steps(found, value, point)
-    return [(Cell(what), Cell(text)) for what, text in (*lines, ("", ""))]
+    return [_Told(*line) for line in (*lines, ("", ""))]
 
 
 def _listed(layers: Sequence[LayerCost]) -> str:

@@ -1,7 +1,7 @@
 """Machines as tables: all of them, or one with every figure and its source."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -21,44 +21,43 @@ from fxcost.machines.units import (
     Watts,
 )
 from fxcost.reports.numbers import decimal, prefix_for
-from fxcost.reports.tables import Cell, Column, Report
+from fxcost.reports.tables import KEPT, Cell, Column, Report
 from fxcost.roofline.rate import Machine
 
-SHOWN = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8")
+SHOWN = {"fp32": 6, "tf32": 3, "fp16": KEPT, "bf16": 8, "fp8": 4, "int8": 5}
+"""Precisions of the table of all machines, and the priorities of their columns."""
 
 
-def platforms_report(platforms: Iterable[Platform]) -> Report:
+def platforms_report(platforms: Iterable[Platform]) -> Report[Any]:
     """One row for each machine: matrix peaks, bandwidth and ridge point."""
-    columns = (
-        Column("name", "name", numeric=False),
-        Column("machine", "title", numeric=False),
-        Column("year", "year"),
-        *(Column(f"{p} TFLOP/s", f"{p}_flop_per_s") for p in SHOWN),
-        Column("GB", "memory_bytes"),
-        Column("GB/s", "bandwidth_byte_per_s"),
-        Column("fp16 ridge FLOP/B", "fp16_ridge_flop_per_byte"),
+
+    def peak_of(precision: str, priority: int) -> Column[Platform]:
+        def peak(platform: Platform) -> Cell:
+            has_peak = precision in platform.precisions
+            return _figure(platform.peak("matrix", precision) if has_peak else None, 10**12)
+
+        return Column(f"{precision} TFLOP/s", f"{precision}_flop_per_s", peak, priority=priority)
+
+    columns: tuple[Column[Platform], ...] = (
+        Column("name", "name", lambda each: Cell(each.name), numeric=False),
+        Column("machine", "title", lambda each: Cell(each.title), numeric=False, priority=1),
+        Column("year", "year", lambda each: Cell(str(each.year), each.year), priority=2),
+        *(peak_of(precision, priority) for precision, priority in SHOWN.items()),
+        Column("GB", "memory_bytes", lambda each: _figure(each.memory and each.memory.capacity, 10**9), priority=7),
+        Column("GB/s", "bandwidth_byte_per_s", lambda each: _figure(each.memory and each.memory.bandwidth, 10**9)),
+        Column("fp16 ridge FLOP/B", "fp16_ridge_flop_per_byte", _ridge),
     )
     notes = (
         "Dense peaks of the matrix unit (int8: TOP/s); ~ marks a doubtful figure. Sources: fxcost platforms NAME",
         "A machine of your own: a TOML file like these, named by its path; check it with fxcost platforms --lint FILE",
     )
-    return Report(columns, tuple(map(_row, platforms)), notes=notes)
+    return Report(columns, tuple(platforms), notes=notes)
 
 
-def _row(platform: Platform) -> tuple[Cell, ...]:
-    memory = platform.memory
-    peaks = [platform.peak("matrix", p) if p in platform.precisions else None for p in SHOWN]
-    ridged = "fp16" in platform.precisions and memory is not None and memory.bandwidth is not None
+def _ridge(platform: Platform) -> Cell:
+    ridged = "fp16" in platform.precisions and _has_bandwidth(platform)
     ridge = platform.ridge("matrix", "fp16") if ridged else None
-    return (
-        Cell(platform.name),
-        Cell(platform.title),
-        Cell(str(platform.year), platform.year),
-        *(_figure(peak, 10**12) for peak in peaks),
-        _figure(memory.capacity if memory else None, 10**9),
-        _figure(memory.bandwidth if memory else None, 10**9),
-        Cell(decimal(ridge), ridge if ridge is not None else ""),
-    )
+    return Cell(decimal(ridge), ridge if ridge is not None else "")
 
 
 def _figure(figure: Figure | None, factor: int) -> Cell:
@@ -71,25 +70,16 @@ def _plain(value: Decimal) -> str:
     return f"{value.quantize(Decimal('0.0001')).normalize():,f}"
 
 
-def platform_report(platform: Platform) -> Report:
+def platform_report(platform: Platform) -> Report[Any]:
     """Every figure of one machine with its source and what is doubtful about it."""
-    columns = (
-        Column("figure", "figure", numeric=False),
-        Column("value", "value"),
-        Column("unit", "unit", numeric=False, hidden=True),
-        Column("source", "source", numeric=False, folds=True),
-        Column("remark", "remark", numeric=False, folds=True),
+    columns: tuple[Column[_Named], ...] = (
+        Column("figure", "figure", lambda each: Cell(_key(each), each.key), numeric=False),
+        Column("value", "value", lambda each: Cell(_with_unit(each.figure), float(each.figure.value))),
+        Column("unit", "unit", lambda each: Cell(_unit(each.figure)), numeric=False, hidden=True),
+        Column("source", "source", lambda each: Cell(each.figure.source), numeric=False, overflow="fold"),
+        Column("remark", "remark", lambda each: Cell(_remark(each.figure)), numeric=False, priority=1, overflow="fold"),
     )
-    rows = tuple(
-        (
-            Cell(_key(key, figure), key),
-            Cell(_with_unit(figure), float(figure.value)),
-            Cell(_unit(figure)),
-            Cell(figure.source),
-            Cell(_remark(figure)),
-        )
-        for key, figure in platform.figures()
-    )
+    rows = tuple(_Named(key, figure) for key, figure in platform.figures())
     ridges = (
         [f"{p} {decimal(platform.ridge('matrix', p))}" for p in platform.precisions] if _has_bandwidth(platform) else []
     )
@@ -128,13 +118,21 @@ def _with_unit(figure: Figure) -> str:
     return f"{_plain(figure.value / factor)} {prefix}{_unit(figure)}"
 
 
-def _key(key: str, figure: Figure) -> str:
-    """The key of a figure in the file; of a link its name, of a measurement what was measured."""
-    if isinstance(figure, Link):
-        return f"interconnect: {figure.name}"
-    if isinstance(figure, Measured):
-        return f"measured: {figure.metric}"
-    return key
+@dataclass(frozen=True)
+class _Named:
+    """A figure by its key in the file."""
+
+    key: str
+    figure: Figure
+
+
+def _key(named: _Named) -> str:
+    """The key; of a link its name, of a measurement what was measured."""
+    if isinstance(named.figure, Link):
+        return f"interconnect: {named.figure.name}"
+    if isinstance(named.figure, Measured):
+        return f"measured: {named.figure.metric}"
+    return named.key
 
 
 def _has_bandwidth(platform: Platform) -> bool:
@@ -154,20 +152,41 @@ TELLING = ("outcome", "bound", "to_compute_bound")
 """The columns of a crossover, a roofline and a sweep that say what a machine answers."""
 
 
-def with_refused(report: Report, refused: Mapping[str, str]) -> Report:
+@dataclass(frozen=True)
+class _Refused:
+    """A machine that answers nothing."""
+
+    platform: str
+    why: str
+
+
+def with_refused(report: Report[Any], refused: Mapping[str, str]) -> Report[Any]:
     """The report with what each machine that answers nothing says instead, by its name: in a row, or in its column."""
+    if not refused:
+        return report
     columns, rows = report.columns, report.rows
-    for name, why in refused.items():
-        if any(column.key == "platform" for column in columns):
-            columns = tuple(replace(each, hidden=each.hidden and each.key != "platform") for each in columns)
-            row = {"platform": name} | dict.fromkeys(TELLING, why)
-            rows = (*rows, tuple(Cell(row.get(each.key, ""), row.get(each.key, "")) for each in columns))
-        else:
-            columns = (*columns, Column(name, name, numeric=False))
-            rows = tuple((*row, Cell(why.partition(";")[0])) for row in rows)
+    if any(column.key == "platform" for column in columns):
+        columns = tuple(map(_or_refused, columns))
+        rows += tuple(_Refused(name, why) for name, why in refused.items())
+    else:
+        columns += tuple(_refused_column(name, why) for name, why in refused.items())
     notes = (*report.notes, *(f"{name} {why}" for name, why in refused.items()))
     # A total beside machines that answer nothing would stand for all of them.
-    return replace(report, columns=columns, rows=rows, notes=notes, total=None if refused else report.total)
+    return replace(report, columns=columns, rows=rows, notes=notes, total=None)
+
+
+def _or_refused(column: Column[Any]) -> Column[Any]:
+    def cell(row: Any) -> Cell:
+        if not isinstance(row, _Refused):
+            return column.cell(row)
+        text = row.platform if column.key == "platform" else row.why if column.key in TELLING else ""
+        return Cell(text, text)
+
+    return replace(column, cell=cell, hidden=column.hidden and column.key != "platform")
+
+
+def _refused_column(name: str, why: str) -> Column[Any]:
+    return Column(name, name, lambda _: Cell(why.partition(";")[0]), numeric=False, priority=8)
 
 
 def machine_lines(machine: Machine) -> tuple[str, ...]:

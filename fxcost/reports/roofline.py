@@ -1,10 +1,12 @@
 """Each layer on a machine at one point: intensity, bound and time."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from fxcost.costs.model import CostModel
-from fxcost.reports.costs import Alike, alike, percent
+from fxcost.reports.costs import Alike, alike, percent, times_text
 from fxcost.reports.numbers import decimal, merged_name, scaled, share, sizes_text
 from fxcost.reports.platforms import machine_lines
 from fxcost.reports.tables import Cell, Column, Report
@@ -15,43 +17,125 @@ STYLES = {"compute": "blue", "memory": "dark_orange"}
 """Blue and orange stay apart for every kind of colour vision; the word says the same."""
 
 
+@dataclass(frozen=True)
+class _LayerRow:
+    """Layers that repeat on a machine, or all of its layers."""
+
+    machine: Machine
+    name: str
+    points: Sequence[LayerPoint]
+    whole: Fraction
+    """The time of all that runs on the machine."""
+    at_most: str
+    """``≤`` where a share of that time is at most so large."""
+    is_total: bool = False
+
+    @property
+    def first(self) -> LayerPoint | None:
+        """A layer that stands for the others; none stands for all."""
+        return None if self.is_total else self.points[0]
+
+    @property
+    def seconds(self) -> Fraction:
+        return _seconds(self.points)
+
+    @property
+    def is_uncounted(self) -> bool:
+        return any(p.layer.coverage == "unknown" for p in self.points)
+
+    def summed(self, values: Iterable[Fraction]) -> Cell:
+        """Millions, as a lower bound where an operator has no rule."""
+        value = sum(values, Fraction(0))
+        shown = scaled(value, 10**6)
+        return Cell(f"≥ {shown or 0}" if self.is_uncounted else shown, value)
+
+
 def roofline_report(
     model: CostModel, machines: Sequence[Machine], at: Mapping[str, int] | None, *, wide: bool, top: int | None = None
-) -> Report:
+) -> Report[Any]:
     """Each layer's intensity, bound and time at one point; rows of layers that repeat are merged when ``wide``."""
     point = model.point(at)
     whole = model.with_fixed(point)
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[_LayerRow] = []
     notes: list[str] = []
-    points: Sequence[LayerPoint] = ()
-    seconds = Fraction(0)
+    total: _LayerRow | None = None
     for machine in machines:
         points = layer_points(model, machine, at)
-        seconds = sum((p.seconds for p in points), Fraction(0))
         groups = _grouped_points(points) if wide else [[p] for p in points]
         if top is not None:
-            groups = sorted(groups, key=lambda g: sum((p.seconds for p in g), Fraction(0)), reverse=True)[:top]
-        doubt = any(p.bound == "unknown" for p in points)
-        rows += [_point_row(machine, group, seconds, doubt=doubt) for group in groups]
-        notes.append(_point_summary(machine, points, seconds, model, point))
-    columns = (
-        Column("platform", "platform", numeric=False, hidden=len(machines) == 1),
-        Column("layer", "layer", numeric=False),
-        Column("type", "type", numeric=False),
-        Column("×N", "count"),
-        Column("unit", "unit", numeric=False),
-        Column("MFLOPs", "flops"),
-        Column("MB moved", "bytes_moved"),
-        Column("intensity FLOP/B", "intensity_flop_per_byte"),
-        Column("ridge FLOP/B", "ridge_flop_per_byte"),
-        Column("bound", "bound", numeric=False),
-        Column("µs", "seconds"),
-        Column("% time", "time_share_percent"),
-    )
+            groups = sorted(groups, key=_seconds, reverse=True)[:top]
+        whole_time, at_most = _seconds(points), "≤ " * _doubt(points)
+        rows += [
+            _LayerRow(machine, merged_name([p.layer.name for p in group]), group, whole_time, at_most)
+            for group in groups
+        ]
+        total = _LayerRow(machine, "total", points, whole_time, "", is_total=True)
+        notes.append(_point_summary(machine, points, model, point))
     heading = (f"{model.ref} at {sizes_text(whole)}", *(line for m in machines for line in machine_lines(m)))
-    # Of several machines the notes have a line for each.
-    last = _total_row(machines[0], points, seconds) if len(machines) == 1 else None
-    return Report(columns, tuple(rows), heading, tuple(notes), {"model": model.ref, "at": whole}, total=last)
+    many = len(machines) > 1
+    return Report(
+        _columns(many=many),
+        tuple(rows),
+        heading,
+        tuple(notes),
+        {"model": model.ref, "at": whole},
+        # Of several machines the notes have a line for each.
+        total=None if many else total,
+    )
+
+
+def _columns(*, many: bool) -> tuple[Column[_LayerRow], ...]:
+    return (
+        Column("platform", "platform", lambda row: Cell(row.machine.platform.name), numeric=False, hidden=not many),
+        Column("layer", "layer", lambda row: Cell(row.name), numeric=False, overflow="spill"),
+        Column("type", "type", lambda row: Cell(row.first.layer.kind if row.first else ""), numeric=False, priority=1),
+        Column("×N", "count", lambda row: Cell(times_text(len(row.points)) * (not row.is_total), len(row.points))),
+        Column("unit", "unit", lambda row: Cell(row.first.unit if row.first else ""), numeric=False, priority=2),
+        Column("MFLOPs", "flops", lambda row: row.summed(p.flops for p in row.points), priority=4),
+        Column("MB moved", "bytes_moved", lambda row: row.summed(p.bytes_moved for p in row.points), priority=5),
+        Column("intensity FLOP/B", "intensity_flop_per_byte", _intensity, priority=7),
+        Column("ridge FLOP/B", "ridge_flop_per_byte", _ridge, priority=3),
+        Column("bound", "bound", _bound, numeric=False, overflow="fold"),
+        Column("µs", "seconds", _time),
+        Column("% time", "time_share_percent", _share, priority=6),
+    )
+
+
+def _intensity(row: _LayerRow) -> Cell:
+    if row.first is None:
+        return Cell("")
+    intensity = None if row.is_uncounted else row.first.intensity
+    return Cell(decimal(intensity, 2), intensity)
+
+
+def _ridge(row: _LayerRow) -> Cell:
+    if row.first is None:
+        return Cell("")
+    ridge = row.machine.ridge(row.first.unit)
+    return Cell(decimal(ridge), ridge)
+
+
+def _bound(row: _LayerRow) -> Cell:
+    return Cell(row.first.bound, style=STYLES.get(row.first.bound, "")) if row.first else Cell("")
+
+
+def _time(row: _LayerRow) -> Cell:
+    return Cell(f"{'≥ ' * _doubt(row.points)}{float(row.seconds * 10**6):,.3f}", float(row.seconds))
+
+
+def _share(row: _LayerRow) -> Cell:
+    if _doubt(row.points) and not row.is_total:
+        return Cell("–")
+    return Cell(row.at_most + share(row.seconds, row.whole), percent(row.seconds, row.whole))
+
+
+def _seconds(points: Iterable[LayerPoint]) -> Fraction:
+    return sum((p.seconds for p in points), Fraction(0))
+
+
+def _doubt(points: Iterable[LayerPoint]) -> bool:
+    """Whether the bound of some layers is unknown."""
+    return any(p.bound == "unknown" for p in points)
 
 
 def _grouped_points(points: Iterable[LayerPoint]) -> list[list[LayerPoint]]:
@@ -61,62 +145,10 @@ def _grouped_points(points: Iterable[LayerPoint]) -> list[list[LayerPoint]]:
     return list(groups.values())
 
 
-def _point_row(machine: Machine, group: list[LayerPoint], whole: Fraction, *, doubt: bool) -> tuple[Cell, ...]:
-    first, count = group[0], len(group)
-    seconds = first.seconds * count
-    uncounted = first.layer.coverage == "unknown"
-    least = "≥ " if first.bound == "unknown" else ""
-    taken = share(seconds, whole)
-    return (
-        Cell(machine.platform.name),
-        Cell(merged_name([p.layer.name for p in group])),
-        Cell(first.layer.kind),
-        Cell(f"×{count}" if count > 1 else "", count),
-        Cell(first.unit),
-        Cell(_at_least(first.flops * count, uncounted), first.flops * count),
-        Cell(_at_least(first.bytes_moved * count, uncounted), first.bytes_moved * count),
-        Cell(decimal(None if uncounted else first.intensity, 2), None if uncounted else first.intensity),
-        Cell(decimal(machine.ridge(first.unit)), machine.ridge(first.unit)),
-        Cell(first.bound, style=STYLES.get(first.bound, "")),
-        Cell(f"{least}{float(seconds * 10**6):,.3f}", float(seconds)),
-        Cell(
-            "–" if first.bound == "unknown" else f"≤ {taken}" if doubt else taken,
-            None if first.bound == "unknown" else percent(seconds, whole),
-        ),
-    )
-
-
-def _total_row(machine: Machine, points: Sequence[LayerPoint], seconds: Fraction) -> tuple[Cell, ...]:
-    """What all operations come to."""
-    flops, moved = sum((p.flops for p in points), Fraction(0)), sum((p.bytes_moved for p in points), Fraction(0))
-    uncounted = any(p.layer.coverage == "unknown" for p in points)
-    least = "≥ " if any(p.bound == "unknown" for p in points) else ""
-    return (
-        Cell(machine.platform.name),
-        Cell("total"),
-        Cell(""),
-        Cell("", len(points)),
-        Cell(""),
-        Cell(_at_least(flops, uncounted), flops),
-        Cell(_at_least(moved, uncounted), moved),
-        *(Cell(""), Cell(""), Cell("")),
-        Cell(f"{least}{float(seconds * 10**6):,.3f}", float(seconds)),
-        Cell("100.0", 100.0),
-    )
-
-
-def _at_least(value: Fraction, uncounted: bool) -> str:
-    """Millions, as a lower bound where an operator has no rule."""
-    shown = scaled(value, 10**6)
-    return f"≥ {shown or 0}" if uncounted else shown
-
-
-def _point_summary(
-    machine: Machine, points: Sequence[LayerPoint], seconds: Fraction, model: CostModel, point: Mapping[str, int]
-) -> str:
-    computing = sum((p.seconds for p in points if p.bound == "compute"), Fraction(0))
-    known = sum((p.seconds for p in points if p.bound != "unknown"), Fraction(0))
-    doubt = any(p.bound == "unknown" for p in points)
+def _point_summary(machine: Machine, points: Sequence[LayerPoint], model: CostModel, point: Mapping[str, int]) -> str:
+    seconds, doubt = _seconds(points), _doubt(points)
+    computing = _seconds(p for p in points if p.bound == "compute")
+    known = _seconds(p for p in points if p.bound != "unknown")
     rate = model.batch(point) / seconds
     least, at_most, only = ("≥ ", "≤ ", " (of layers whose bound is known)") if doubt else ("", "", "")
     return (

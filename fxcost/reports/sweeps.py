@@ -1,6 +1,8 @@
 """A model on machines along the sizes of a symbol, or of several."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from fxcost.costs.model import CostModel
 from fxcost.inputs import BATCH_SIZE
@@ -14,38 +16,44 @@ from fxcost.roofline.rate import Machine
 from fxcost.roofline.sweep import SweepPoint
 
 
+@dataclass(frozen=True)
+class _Swept:
+    """The model on a machine at one size."""
+
+    machine: Machine
+    point: SweepPoint
+
+
 def sweep_report(
     model: CostModel, over: str, swept: Sequence[tuple[Machine, Sequence[SweepPoint]]], at: Mapping[str, int]
-) -> Report:
+) -> Report[Any]:
     """Time, throughput and changes of bound along the sizes of a symbol, on each machine, for each size of others."""
     machines = list({machine.platform.name: machine for machine, _ in swept}.values())
     beside = list(dict.fromkeys(name for _, points in swept for p in points for name in p.beside))
     others = {name: size for name, size in others_of(model, over, at).items() if name not in beside}
     overs = ", ".join((*beside, over))
-    columns = (
-        Column("platform", "platform", numeric=False, hidden=len(machines) == 1),
-        *(Column(name, name) for name in beside),
-        Column(over, over),
-        Column("ms", "seconds"),
-        Column(f"{counted_in(model)}/s", f"{counted_in(model)}_per_second"),
-        Column("% time compute-bound", "compute_time_share_percent"),
-        Column("to compute-bound", "to_compute_bound", numeric=False, folds=True),
-        Column("to memory-bound", "to_memory_bound", numeric=False, folds=True),
-    )
-    rows = tuple(
-        (
-            Cell(machine.platform.name),
-            *(Cell(f"{p.beside[name]:,}", p.beside[name]) for name in beside),
-            Cell(f"{p.size:,}", p.size),
-            Cell(f"{'≥ ' if p.unknown else ''}{float(p.seconds * 1000):,.4g}", float(p.seconds)),
-            Cell(f"{'≤ ' if p.unknown else ''}{float(p.throughput):,.5g}", float(p.throughput)),
-            Cell(share(p.compute_seconds, p.known_seconds), percent(p.compute_seconds, p.known_seconds)),
-            Cell(_changed(p.to_compute), " ".join(p.to_compute)),
-            Cell(_changed(p.to_memory), " ".join(p.to_memory)),
+    unit = counted_in(model)
+
+    def beside_of(name: str) -> Column[_Swept]:
+        return Column(name, name, lambda row: Cell(f"{row.point.beside[name]:,}", row.point.beside[name]))
+
+    def changed(title: str, key: str, names: Callable[[SweepPoint], Sequence[str]], priority: int) -> Column[_Swept]:
+        return Column(
+            title, key, lambda row: _changed(names(row.point)), numeric=False, priority=priority, overflow="fold"
         )
-        for machine, points in swept
-        for p in points
+
+    one = len(machines) == 1
+    columns: tuple[Column[_Swept], ...] = (
+        Column("platform", "platform", lambda row: Cell(row.machine.platform.name), numeric=False, hidden=one),
+        *map(beside_of, beside),
+        Column(over, over, lambda row: Cell(f"{row.point.size:,}", row.point.size)),
+        Column("ms", "seconds", _time),
+        Column(f"{unit}/s", f"{unit}_per_second", _throughput),
+        Column("% time compute-bound", "compute_time_share_percent", _compute_share, priority=3),
+        changed("to compute-bound", "to_compute_bound", lambda point: point.to_compute, priority=2),
+        changed("to memory-bound", "to_memory_bound", lambda point: point.to_memory, priority=1),
     )
+    rows = tuple(_Swept(machine, point) for machine, points in swept for point in points)
     heading = (
         f"{model.ref} over {overs}" + (f" at {sizes_text(others)}" if others else ""),
         *(line for machine in machines for line in machine_lines(machine)),
@@ -62,6 +70,22 @@ def sweep_report(
     )
 
 
-def _changed(names: Sequence[str]) -> str:
+def _time(row: _Swept) -> Cell:
+    seconds = float(row.point.seconds)
+    return Cell(f"{'≥ ' if row.point.unknown else ''}{float(row.point.seconds * 1000):,.4g}", seconds)
+
+
+def _throughput(row: _Swept) -> Cell:
+    throughput = float(row.point.throughput)
+    return Cell(f"{'≤ ' if row.point.unknown else ''}{throughput:,.5g}", throughput)
+
+
+def _compute_share(row: _Swept) -> Cell:
+    computing, known = row.point.compute_seconds, row.point.known_seconds
+    return Cell(share(computing, known), percent(computing, known))
+
+
+def _changed(names: Sequence[str]) -> Cell:
     shown = ", ".join(names[:LONGEST_LIST])
-    return f"{len(names)}: {shown}{', …' if len(names) > LONGEST_LIST else ''}" if names else ""
+    more = ", …" if len(names) > LONGEST_LIST else ""
+    return Cell(f"{len(names)}: {shown}{more}" if names else "", " ".join(names))

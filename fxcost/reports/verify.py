@@ -1,5 +1,7 @@
 """Counters side by side: each total, its gap to ours, and the reasons."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fxcost.reports.numbers import prefix_for, scaled, sizes_text
@@ -7,16 +9,28 @@ from fxcost.reports.tables import Cell, Column, Report
 from fxcost.verify.comparison import Agreement, Comparison
 
 
-def verify_report(comparison: Comparison) -> Report:
+@dataclass(frozen=True)
+class _GapRow:
+    """A counter and its gap, or one of the reasons of that."""
+
+    counter: str
+    because: str
+    unit: str = ""
+    total: int | None = None
+    ours: int | None = None
+    gap: int | None = None
+    is_reason: bool = False
+
+
+def verify_report(comparison: Comparison) -> Report[Any]:
     """A row for each counter with its gap, and one for each reason; amounts at the first of the sizes."""
     largest = max((abs(t) for v in comparison.verdicts for t in (*v.totals[:1], *v.ours[:1])), default=0)
     factor, prefix = prefix_for(largest)
-    rows = [row for verdict in comparison.verdicts for row in _rows(verdict, comparison, factor, prefix)]
     points = [comparison.costs.with_fixed(point) for point in comparison.sizes]
     sizes = "; ".join(map(sizes_text, comparison.sizes))
     return Report(
-        _columns(),
-        tuple(rows),
+        _columns(factor, prefix, "≥ " if comparison.costs.unknown else ""),
+        tuple(row for verdict in comparison.verdicts for row in _rows(verdict, comparison.sizes)),
         (
             f"{comparison.costs.ref} at {sizes_text(points[0])}",
             f"compared at {sizes}; drawn with seed {comparison.seed}",
@@ -32,42 +46,42 @@ def verify_report(comparison: Comparison) -> Report:
     )
 
 
-def _columns() -> tuple[Column, ...]:
+def _columns(factor: int, prefix: str, least: str) -> tuple[Column[_GapRow], ...]:
+    def amount(value: int | None, mark: str = "") -> Cell:
+        return Cell("", "") if value is None else Cell(mark + (scaled(value, factor) or "0"), value)
+
+    def unit(row: _GapRow) -> Cell:
+        # What did not run has no amounts that a prefix could belong to.
+        return Cell(row.unit if row.total is None else prefix + row.unit)
+
+    def gap(row: _GapRow) -> Cell:
+        return Cell("", "") if row.gap is None else Cell(_signed(row.gap, factor), row.gap)
+
     return (
-        Column("counter", "counter", numeric=False),
-        Column("unit", "unit", numeric=False),
-        Column("its total", "total"),
-        Column("ours", "ours"),
-        Column("gap", "gap"),
-        Column("because", "reason", numeric=False, folds=True),
+        Column(
+            "counter", "counter", lambda row: Cell("" if row.is_reason else row.counter, row.counter), numeric=False
+        ),
+        Column("unit", "unit", unit, numeric=False),
+        Column("its total", "total", lambda row: amount(row.total)),
+        Column("ours", "ours", lambda row: amount(row.ours, least)),
+        Column("gap", "gap", gap),
+        Column("because", "reason", lambda row: Cell(row.because), numeric=False, overflow="fold"),
     )
 
 
-def _rows(verdict: Agreement, comparison: Comparison, factor: int, prefix: str) -> list[tuple[Cell, ...]]:
+def _rows(verdict: Agreement, sizes: Sequence[Mapping[str, int]]) -> list[_GapRow]:
     name, unit = verdict.counter, verdict.unit
     if verdict.failure:
-        return [(Cell(name), Cell(unit), Cell("", ""), Cell("", ""), Cell("", ""), Cell(verdict.failure))]
-    gap, sizes = verdict.gaps[0], comparison.sizes
-    least = "≥ " if comparison.costs.unknown else ""
-    rows = [
-        (
-            Cell(name),
-            Cell(f"{prefix}{unit}"),
-            Cell(scaled(verdict.totals[0], factor) or "0", verdict.totals[0]),
-            Cell(least + (scaled(verdict.ours[0], factor) or "0"), verdict.ours[0]),
-            Cell(_signed(gap, factor), gap),
-            Cell("" if any(verdict.gaps) else "equal at every size"),
-        )
-    ]
+        return [_GapRow(name, verdict.failure, unit)]
+    equal = "" if any(verdict.gaps) else "equal at every size"
+    rows = [_GapRow(name, equal, unit, verdict.totals[0], verdict.ours[0], verdict.gaps[0])]
     reasons = sorted(verdict.reasons.items(), key=lambda each: -abs(each[1][0]))
     parts = [*reasons, *([("unexplained", verdict.unexplained)] if any(verdict.unexplained) else [])]
-    blank = Cell("", "")
     for reason, amounts in parts:
         place = next(place for place, amount in enumerate(amounts) if amount)
         exact = f": {amounts[place]:+,} {unit}" if reason == "unexplained" else ""
         at = f" at {sizes_text(sizes[place])}" if place else ""
-        amount = Cell(_signed(amounts[place], factor), amounts[place])
-        rows.append((Cell("", name), blank, blank, blank, amount, Cell(f"{reason}{exact}{at}")))
+        rows.append(_GapRow(name, f"{reason}{exact}{at}", gap=amounts[place], is_reason=True))
     return rows
 
 
