@@ -9,8 +9,9 @@ import yaml
 from pydantic import Field, ValidationError
 
 from fxcost.api import trace
+from fxcost.costs.frame import SavedCondition, SavedPin, SavedRange, quantity_text
 from fxcost.costs.model import CostModel, LayerCost
-from fxcost.costs.saved import SavedCondition, SavedModel, SavedPin, SavedRange, quantity_text, to_model, to_record
+from fxcost.costs.records import SavedModel, to_model, to_record
 from fxcost.costs.versioned_json import Record
 from fxcost.drift.diff import amounts, compare
 from fxcost.errors import FxcostError

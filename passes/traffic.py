@@ -1,7 +1,8 @@
 """Memory traffic of each operation when it runs alone: each distinct input read once, each output written once."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import sympy
@@ -11,18 +12,44 @@ from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, Key, TensorSpec, placeho
 from fxcost.graph.pipeline import Pass, graph_pass, per_kind
 from fxcost.ops.rules import Call, Verdict, amounts_of, telling_layer
 from fxcost.passes.verdict import VERDICT
+from fxcost.request import Attention
 
-Attention = Literal["fused", "math"]
 GrowingCounts = dict[str, dict[str, sympy.Expr]]
 """Element counts by role (``weight``, ``state``, ``activation``), then by dtype."""
+ZERO = sympy.Integer(0)
+
+
+TensorPlace = tuple[Literal["argument", "output"], int]
+"""Which of an operation's tensors: its place among the arguments that are tensors, or among the outputs."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Elements that an operation moves of one tensor."""
+
+    tensor: TensorPlace | None
+    """None for scores, which the operation alone sees."""
+    role: str
+    dtype: str
+    read: sympy.Expr = ZERO
+    written: sympy.Expr = ZERO
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Elements an operation moves from and to main memory, by role and dtype."""
+    """Elements an operation moves from and to main memory."""
 
-    reads: GrowingCounts = field(default_factory=dict)
-    writes: GrowingCounts = field(default_factory=dict)
+    accesses: tuple[Moved, ...] = ()
+
+    @cached_property
+    def reads(self) -> GrowingCounts:
+        """Elements read by role and dtype."""
+        return _counted((each.role, each.dtype, each.read) for each in self.accesses)
+
+    @cached_property
+    def writes(self) -> GrowingCounts:
+        """Elements written by role and dtype."""
+        return _counted((each.role, each.dtype, each.written) for each in self.accesses)
 
 
 TRAFFIC: Key[Traffic] = Key("fxcost.traffic")
@@ -58,46 +85,54 @@ def _moved(verdict: Verdict, roles: Mapping[int, str], attention: Attention) -> 
     call, rule = verdict.call, verdict.rule
     if call is None or verdict.coverage == "free":
         return Traffic()
-    reads: GrowingCounts = {}
-    writes: GrowingCounts = {}
+    accesses: list[Moved] = []
     own_reads = amounts_of(rule, call, "reads") if rule else {}
     own_writes = amounts_of(rule, call, "writes") if rule else {}
-    for name, tensor in _distinct(call):
+    for place, name, tensor in _distinct(call):
         role = roles.get(tensor.storage, "activation")
-        _add(reads, role, tensor.dtype, own_reads.get(name, tensor.stored))
-    for output in _fresh(call):
+        accesses.append(Moved(place, role, tensor.dtype, read=own_reads.get(name, tensor.stored)))
+    for place, output in _fresh(call):
         role = roles.get(output.storage, "activation")
-        _add(writes, role, output.dtype, own_writes.get("output", output.stored))
+        accesses.append(Moved(place, role, output.dtype, written=own_writes.get("output", output.stored)))
     if attention == "math" and rule is not None and rule.scores is not None:
-        for counts in (reads, writes):
-            _add(counts, "activation", call.output.dtype, SCORE_PASSES * rule.scores(call))
-    return Traffic(reads, writes)
+        passed = SCORE_PASSES * rule.scores(call)
+        accesses.append(Moved(None, "activation", call.output.dtype, passed, passed))
+    return Traffic(tuple(each for each in accesses if each.read != 0 or each.written != 0))
 
 
-def _distinct(call: Call) -> list[tuple[str, TensorSpec]]:
-    """Tensor arguments, one that is passed twice kept once."""
-    seen: dict[object, tuple[str, TensorSpec]] = {}
-    for name, tensor in call.tensors:
-        seen.setdefault((tensor.storage, tensor.offset, tensor.shape, tensor.strides), (name, tensor))
+def _distinct(call: Call) -> list[tuple[TensorPlace, str, TensorSpec]]:
+    """Tensor arguments with their places, one that is passed twice kept once."""
+    seen: dict[object, tuple[TensorPlace, str, TensorSpec]] = {}
+    for place, (name, tensor) in enumerate(call.tensors):
+        seen.setdefault(
+            (tensor.storage, tensor.offset, tensor.shape, tensor.strides), (("argument", place), name, tensor)
+        )
     return list(seen.values())
 
 
-def _fresh(call: Call) -> list[TensorSpec]:
+def _fresh(call: Call) -> list[tuple[TensorPlace, TensorSpec]]:
     """Outputs that the call writes: those that alias no input, unless it works in place."""
     if not call.outputs:
-        return [tensor for name, tensor in call.tensors if name in call.writes_to]
+        return [(("argument", at), each) for at, (name, each) in enumerate(call.tensors) if name in call.writes_to]
     inputs = {tensor.storage for _, tensor in call.tensors}
-    return [output for output in call.outputs if call.writes_to or output.storage not in inputs]
+    return [
+        (("output", place), output)
+        for place, output in enumerate(call.outputs)
+        if call.writes_to or output.storage not in inputs
+    ]
 
 
 SCORE_PASSES = 2
 """Scores are written by Q·Kᵀ and read by softmax; probabilities are written by softmax and read by P·V."""
 
 
-def _add(counts: GrowingCounts, role: str, dtype: str, elements: sympy.Expr) -> None:
-    if elements != 0:
-        by_dtype = counts.setdefault(role, {})
-        by_dtype[dtype] = by_dtype.get(dtype, sympy.Integer(0)) + elements
+def _counted(moved: Iterable[tuple[str, str, sympy.Expr]]) -> GrowingCounts:
+    counts: GrowingCounts = {}
+    for role, dtype, elements in moved:
+        if elements != 0:
+            by_dtype = counts.setdefault(role, {})
+            by_dtype[dtype] = by_dtype.get(dtype, ZERO) + elements
+    return counts
 
 
 traffic = traffic_pass()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,6 +127,17 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     path = tmp_path_factory.mktemp("saved") / "small.json"
     trace(Small(), inputs=("x: float32[B,3,H,W]",), at={"H": 33, "W": 35}).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_records(small_model: Path) -> Path:
+    """The same model as a file of version 1 holds it."""
+    from fxcost.costs.records import to_record
+    from fxcost.costs.saved import load
+
+    path = small_model.with_name("records.json")
+    path.write_text(to_record(load(small_model)).model_dump_json(indent=1))
     return path
 
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from fxcost.api import trace
 from fxcost.costs.model import CostModel
-from fxcost.costs.saved import SavedModel, load
+from fxcost.costs.records import SavedModel
+from fxcost.costs.saved import load
 from fxcost.drift.lock import Lock, LockedModel, read_models
 from fxcost.errors import FxcostError
 from fxcost.formulas.with_sympy import symbol
@@ -92,8 +93,8 @@ def test_what_is_false_elsewhere_alone_is_found_when_it_is_evaluated(traced: Tra
         costs.at(B=41)
 
 
-def edited(small_model: Path, edit: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-    document = json.loads(small_model.read_text())
+def edited(small_records: Path, edit: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    document = json.loads(small_records.read_text())
     edit(document)
     return document
 
@@ -125,9 +126,9 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 @pytest.mark.parametrize(("edit", "told"), EDITS.values(), ids=EDITS)
 def test_a_file_that_holds_no_amount_is_named_with_the_place(
-    edit: Callable[[dict[str, Any]], Any], told: str, small_model: Path, tmp_path: Path
+    edit: Callable[[dict[str, Any]], Any], told: str, small_records: Path, tmp_path: Path
 ) -> None:
-    document = edited(small_model, edit)
+    document = edited(small_records, edit)
     path = tmp_path / "edited.json"
     path.write_text(json.dumps(document))
     with pytest.raises(FxcostError, match=told) as raised:
@@ -135,14 +136,14 @@ def test_a_file_that_holds_no_amount_is_named_with_the_place(
     assert str(path) in str(raised.value)
 
 
-def test_a_lock_that_holds_no_amount_is_named_with_the_model(small_model: Path) -> None:
-    document = edited(small_model, lambda d: d["layers"][0].update(flops="-4*B"))
+def test_a_lock_that_holds_no_amount_is_named_with_the_model(small_records: Path) -> None:
+    document = edited(small_records, lambda d: d["layers"][0].update(flops="-4*B"))
     lock = Lock(models=[LockedModel(model="mine.py:make", options=Asked(), costs=SavedModel.model_validate(document))])
     with pytest.raises(FxcostError, match=r"costs.lock.json: mine.py:make: layer 'conv'.flops is -4"):
         read_models(lock.model_dump_json().encode(), "costs.lock.json")
 
 
-def test_accesses_of_a_file_may_be_expectations(small_model: Path, tmp_path: Path) -> None:
-    document = edited(small_model, lambda d: d["layers"][0]["reads"]["weight"].update(float32="7*B/2"))
+def test_accesses_of_a_file_may_be_expectations(small_records: Path, tmp_path: Path) -> None:
+    document = edited(small_records, lambda d: d["layers"][0]["reads"]["weight"].update(float32="7*B/2"))
     (tmp_path / "x.json").write_text(json.dumps(document))
     assert load(tmp_path / "x.json").at(B=1).layers[0].cost.reads["weight"]["float32"] == Fraction(7, 2)

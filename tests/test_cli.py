@@ -146,8 +146,8 @@ def test_debug_shows_the_traceback(fxcost_command: Command) -> None:
         fxcost_command("--debug", "trace", "nowhere.json")
 
 
-def test_a_size_outside_the_range_names_the_bound(fxcost_command: Command, tmp_path: Path, small_model: Path) -> None:
-    document = json.loads(small_model.read_text())
+def test_a_size_outside_the_range_names_the_bound(fxcost_command: Command, tmp_path: Path, small_records: Path) -> None:
+    document = json.loads(small_records.read_text())
     document["symbols"]["B"] = {"min": 2, "max": 64, "multiple_of": 2, "usual": 2}
     path = tmp_path / "ranged.json"
     path.write_text(json.dumps(document))

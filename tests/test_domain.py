@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fxcost.costs.model import CostModel
-from fxcost.costs.saved import to_model, to_record
+from fxcost.costs.records import to_model, to_record
 from fxcost.errors import FxcostError
 from fxcost.formulas.domain import Condition, SymbolRange, check_sizes
 from fxcost.formulas.expressions import parse

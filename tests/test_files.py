@@ -151,7 +151,7 @@ def test_names_that_say_no_form_or_another(
 
 
 @pytest.fixture(scope="module")
-def strange(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
+def strange(tmp_path_factory: pytest.TempPathFactory, small_records: Path) -> Path:
     """A folder of files that never end, fill the memory or take an age, each under several endings."""
     folder = tmp_path_factory.mktemp("strange")
     l4 = (Path(__file__).parents[1] / "specs" / "machines" / "l4.toml").read_text()
@@ -181,7 +181,7 @@ def strange(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path
         "later": lambda d: d["layers"][0].update(flops="(B-1)*" + "9" * 400, macs="0"),
     }
     for name, edit in edits.items():
-        document = json.loads(small_model.read_text())
+        document = json.loads(small_records.read_text())
         edit(document)
         (folder / f"{name}.json").write_text(json.dumps(document))
     return folder
@@ -253,12 +253,12 @@ def test_what_would_never_end_is_told(
 
 
 def test_names_of_a_file_do_not_speak_to_the_terminal(
-    fxcost_command: Command, small_model: Path, tmp_path: Path
+    fxcost_command: Command, small_records: Path, tmp_path: Path
 ) -> None:
     """A colour, a bell, a second line, the C1 form of a colour, text turned around, half a character."""
     hostile = "\x1b[31mred\x07\nline\x9b32m\u202e\ud800"
     shown = r"\x1b[31mred\x07\nline\x9b32m\u202e\ud800"
-    document = json.loads(small_model.read_text())
+    document = json.loads(small_records.read_text())
     document["model"]["ref"] = document["layers"][0]["name"] = hostile
     document["assumptions"].append(hostile)
     document["modules"]["conv"] = hostile
@@ -277,9 +277,9 @@ def test_names_of_a_file_do_not_speak_to_the_terminal(
     assert fxcost_command("explain", saved, shown)[0] == 0
 
 
-def test_a_name_is_drawn_as_it_is(fxcost_command: Command, small_model: Path, tmp_path: Path) -> None:
+def test_a_name_is_drawn_as_it_is(fxcost_command: Command, small_records: Path, tmp_path: Path) -> None:
     """matplotlib reads what stands between dollars as mathematics, and this as broken."""
-    document = json.loads(small_model.read_text())
+    document = json.loads(small_records.read_text())
     document["model"]["ref"] = r"a$\bad$b"
     (tmp_path / "dollars.json").write_text(json.dumps(document))
     machine = (Path(__file__).parents[1] / "specs" / "machines" / "l4.toml").read_text()

@@ -42,19 +42,19 @@ conv2d_default: float32[B,8,H,W] @4 = aten.conv2d.default(input_0, conv_weight, 
     fxcost.verdict: coverage=counted rule=convolution
     fxcost.parameters: count=216
     fxcost.flops: matrix=432*B*H*W coverage=counted rule=convolution
-    fxcost.traffic: reads={activation={float32=3*B*H*W}, weight={float32=216}} writes={activation={float32=8*B*H*W}}
+    fxcost.traffic: accesses=[tensor=[argument,0] role=activation dtype=float32 read=3*B*H*W,tensor=[argument,1] role=weight dtype=float32 read=216,tensor=[output,0] role=activation dtype=float32 written=8*B*H*W]
 
 relu__default: float32[B,8,H,W] @4 = aten.relu_.default(conv2d_default)
     in the model (Small)
     fxcost.verdict: coverage=counted rule=1 per output
     fxcost.flops: vector=8*B*H*W coverage=counted rule=1 per output
-    fxcost.traffic: reads={activation={float32=8*B*H*W}} writes={activation={float32=8*B*H*W}}
+    fxcost.traffic: accesses=[tensor=[argument,0] role=activation dtype=float32 read=8*B*H*W,tensor=[output,0] role=activation dtype=float32 written=8*B*H*W]
 
 mean_dim: float32[B,8] @5 = aten.mean.dim(relu__default, dim=[2,3], keepdim=False)
     in the model (Small)
     fxcost.verdict: coverage=counted rule=mean
     fxcost.flops: vector=8*B + 8*B*H*W coverage=counted rule=mean
-    fxcost.traffic: reads={activation={float32=8*B*H*W}} writes={activation={float32=8*B}}
+    fxcost.traffic: accesses=[tensor=[argument,0] role=activation dtype=float32 read=8*B*H*W,tensor=[output,0] role=activation dtype=float32 written=8*B]
 
 view_default: float32[B,8] @5 = aten.view.default(mean_dim, size=[-1,8])
     in the model (Small)
@@ -66,7 +66,7 @@ linear_default: float32[B,4] @6 = aten.linear.default(view_default, head_weight,
     fxcost.verdict: coverage=counted rule=linear
     fxcost.parameters: count=36
     fxcost.flops: matrix=64*B coverage=counted rule=linear
-    fxcost.traffic: reads={activation={float32=8*B}, weight={float32=36}} writes={activation={float32=4*B}}
+    fxcost.traffic: accesses=[tensor=[argument,0] role=activation dtype=float32 read=8*B,tensor=[argument,1] role=weight dtype=float32 read=32,tensor=[argument,2] role=weight dtype=float32 read=4,tensor=[output,0] role=activation dtype=float32 written=4*B]
 """
 
 

@@ -117,7 +117,7 @@ def test_every_folder_of_code_is_packaged() -> None:
     assert set(listed) == folders
 
 
-SAID_TWICE = {"Attention", "CostModel", "Coverage", "Unit"}
+SAID_TWICE = {"CostModel", "Coverage", "Unit"}
 """Of one meaning each: what a folder that knows torch and one that does not both name, and what users hold of the costs."""
 
 

@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
-from fxcost.costs.saved import load, to_model
+from fxcost.costs.records import to_model
+from fxcost.costs.saved import load
 from fxcost.drift.lock import Lock, load_lock, locked, read_models, save_lock
 from fxcost.errors import FxcostError
 from fxcost.options import Asked
@@ -25,11 +26,12 @@ def lock_file(small_model: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_lock_comes_back_as_it_was(lock_file: Path, small_model: Path) -> None:
+def test_a_lock_comes_back_as_it_was(lock_file: Path, small_records: Path) -> None:
     (entry,) = load_lock(lock_file).models
     assert (entry.model, entry.options) == ("nets.py:small", OPTIONS)
-    assert to_model(entry.costs, "here") == load(small_model)
-    assert read_models(lock_file.read_bytes(), "here") == {"nets.py:small --set width=64": load(small_model)}
+    held = load(small_records)
+    assert to_model(entry.costs, "here") == held
+    assert read_models(lock_file.read_bytes(), "here") == {"nets.py:small --set width=64": held}
 
 
 def test_a_step_of_decoding_stands_beside_the_whole_pass(small_model: Path) -> None:

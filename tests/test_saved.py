@@ -34,19 +34,19 @@ def test_traced_and_loaded_models_are_equal(tmp_path: Path) -> None:
     assert load(tmp_path / "x.json") == traced
 
 
-def test_files_that_do_not_say_how_modules_were_called_are_read(small_model: Path, tmp_path: Path) -> None:
+def test_files_that_do_not_say_how_modules_were_called_are_read(small_records: Path, tmp_path: Path) -> None:
     """As those of before, which have no such field."""
-    document = json.loads(small_model.read_text())
+    document = json.loads(small_records.read_text())
     for layer in document["layers"]:
         del layer["called_as"]
     (tmp_path / "old.json").write_text(json.dumps(document))
-    assert load(tmp_path / "old.json") == load(small_model)
+    assert load(tmp_path / "old.json") == load(small_records)
 
 
 @pytest.fixture
-def changed(small_model: Path, tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], Any]], Path]:
+def changed(small_records: Path, tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], Any]], Path]:
     def change(edit: Callable[[dict[str, Any]], Any]) -> Path:
-        document = json.loads(small_model.read_text())
+        document = json.loads(small_records.read_text())
         edit(document)
         path = tmp_path / "changed.json"
         path.write_text(json.dumps(document))
@@ -88,7 +88,7 @@ def test_a_hostile_formula_is_refused_quickly(changed: Any, tmp_path: Path, text
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda d: d.update(schema_version=2), "newer than 1"),
+        (lambda d: d.update(schema_version=3), "newer than 2"),
         (lambda d: d.pop("schema_version"), "no schema_version"),
         (lambda d: d.pop("layers"), "layers: Field required"),
         (lambda d: d["layers"][0].pop("op"), "layers.0.op: Field required"),

@@ -143,7 +143,7 @@ def check(
 
 
 def _against_lock(each: "LockedModel", lock: Path) -> "Difference":
-    from fxcost.costs.saved import to_model
+    from fxcost.costs.records import to_model
     from fxcost.drift.diff import compare
 
     old = to_model(each.costs, f"{lock}: {each.title}")

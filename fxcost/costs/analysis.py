@@ -196,8 +196,8 @@ def _with_multiples(model: CostModel, multiples: Mapping[str, int]) -> CostModel
             known[quantity] = assume_multiple(quantity, declared)
         return known[quantity]
 
-    layers = tuple(layer.map(rewrite) for layer in model.layers)
-    return replace(model, layers=layers, symbols=symbols)
+    layers = tuple(replace(layer.map(rewrite), edges=layer.edges.map(rewrite)) for layer in model.layers)
+    return replace(model, layers=layers, symbols=symbols, graph=model.graph and model.graph.map(rewrite))
 
 
 def trace_given(

@@ -15,19 +15,19 @@ import sympy
 import torch
 from torch.fx import Graph, Node
 
-from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, State, operator_name
+from fxcost.costs.cost_graph import CostGraph, Edges
+from fxcost.costs.graph_building import build_graph
+from fxcost.costs.model import Cost, CostModel, LayerCost, State, names_of, unused_parameter
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Constant, Formula
 from fxcost.formulas.evaluation import total
 from fxcost.formulas.expressions import to_text
 from fxcost.formulas.quantities import Counts
 from fxcost.formulas.with_sympy import from_sympy
-from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, TensorSpec, operations, placeholders
+from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, operations, placeholders
 from fxcost.graph.pipeline import Pass, PipelineError
 from fxcost.passes.flops import FLOPS
 from fxcost.passes.parameters import PARAMETERS, unused_parameters
-from fxcost.passes.traffic import TRAFFIC
-from fxcost.passes.verdict import VERDICT
 from fxcost.tracing import Traced
 from fxcost.tracing.source import Source
 
@@ -37,10 +37,11 @@ def collect(
 ) -> CostModel:
     """The costs of a graph that all passes have run over: a row for each operation that is not free."""
     nodes = [node for node in operations(traced.graph) if FLOPS[node].coverage != "free"]
-    names = _names(nodes, traced.modules)
+    names = names_of([(LAYER[node].module, str(node.target)) for node in nodes], traced.modules)
     _refuse_no_amounts(extra, nodes, names)
-    layers = [_row(node, name, extra) for node, name in zip(nodes, names, strict=True)]
-    layers += [_unused(name, count, traced.modules) for name, count in unused_parameters(traced.graph).items()]
+    graph, edges = build_graph(traced.graph)
+    layers = [_row(node, name, graph, edges[node], extra) for node, name in zip(nodes, names, strict=True)]
+    layers += [unused_parameter(name, count, traced.modules) for name, count in unused_parameters(traced.graph).items()]
     state = _state(source, traced.graph)
     return CostModel(
         ref=source.ref,
@@ -57,6 +58,7 @@ def collect(
         free=sum(1 for _ in operations(traced.graph)) - len(nodes),
         tool={"fxcost": version("fxcost"), "torch": torch.__version__.partition("+")[0]},
         state=state,
+        graph=graph,
     )
 
 
@@ -95,8 +97,8 @@ def _state(source: Source, graph: Graph) -> State | None:
     return State(per_token, {dtype: total(parts) for dtype, parts in whole.items()}) if whole else None
 
 
-def _row(node: Node, name: str, extra: tuple[Pass[Any], ...]) -> LayerCost:
-    work, call = FLOPS[node], VERDICT[node].call
+def _row(node: Node, name: str, graph: CostGraph, edges: Edges, extra: tuple[Pass[Any], ...]) -> LayerCost:
+    work = FLOPS[node]
     return LayerCost(
         name=name,
         module=LAYER[node].module,
@@ -107,9 +109,10 @@ def _row(node: Node, name: str, extra: tuple[Pass[Any], ...]) -> LayerCost:
         rule=work.rule,
         reason=work.reason,
         shared=PARAMETERS[node].shared,
-        cost=_cost(node, name),
-        inputs=tuple(_shape(tensor) for _, tensor in call.tensors) if call else (),
-        outputs=tuple(map(_shape, OUTPUTS[node])),
+        cost=_cost(node, name, *graph.counts(edges)),
+        inputs=graph.shapes(tuple(tensor for _, tensor in edges.inputs)),
+        outputs=graph.shapes(edges.outputs),
+        edges=edges,
         extra={each.provides.name: _formula(each.provides[node]) for each in extra},
     )
 
@@ -118,46 +121,12 @@ def _formula(value: int | Fraction | sympy.Expr) -> Formula:
     return from_sympy(value) if isinstance(value, sympy.Expr) else Constant(value)
 
 
-def _cost(node: Node, name: str) -> Cost:
-    work, moved = FLOPS[node], TRAFFIC[node]
+def _cost(node: Node, name: str, reads: Counts, writes: Counts) -> Cost:
+    work = FLOPS[node]
     try:
-        return Cost(
-            from_sympy(work.matrix),
-            from_sympy(work.vector),
-            PARAMETERS[node].count,
-            _counts(moved.reads),
-            _counts(moved.writes),
-        )
+        return Cost(from_sympy(work.matrix), from_sympy(work.vector), PARAMETERS[node].count, reads, writes)
     except FxcostError as error:
         raise FxcostError(f"the rule {work.rule!r} of {node.target}, in layer {name}: {error}") from error
-
-
-def _counts(counts: Mapping[str, Mapping[str, sympy.Expr]]) -> Counts:
-    return {role: {dtype: from_sympy(n) for dtype, n in by_dtype.items()} for role, by_dtype in counts.items()}
-
-
-def _shape(tensor: TensorSpec) -> tuple[Formula, ...]:
-    return tuple(map(from_sympy, tensor.shape))
-
-
-def _names(nodes: list[Node], modules: Mapping[str, str]) -> list[str]:
-    """``layer1.0.conv1`` where a module without children calls one operator; else its path and the operator's name."""
-    parents = {path.rpartition(".")[0] for path in modules if path}
-    operators: dict[str, set[str]] = {}
-    for node in nodes:
-        operators.setdefault(LAYER[node].module, set()).add(str(node.target))
-    names: list[str] = []
-    for node in nodes:
-        path, operator = LAYER[node].module, operator_name(str(node.target)).strip("_")
-        alone = path and path not in parents and len(operators[path]) == 1
-        names.append(path if alone else f"{path}.{operator}".lstrip("."))
-    seen: Counter[str] = Counter()
-    repeated = Counter(names)
-    for index, name in enumerate(names):
-        seen[name] += 1
-        if repeated[name] > 1:
-            names[index] = f"{name}#{seen[name]}"
-    return names
 
 
 def _modules(nodes: list[Node], own: Mapping[str, str]) -> dict[str, str]:
@@ -169,20 +138,6 @@ def _modules(nodes: list[Node], own: Mapping[str, str]) -> dict[str, str]:
             found.setdefault(called_as, own.get(path, ""))
             path, called_as = path.rpartition(".")[0], called_as.rpartition(".")[0]
     return found
-
-
-def _unused(name: str, count: int, modules: Mapping[str, str]) -> LayerCost:
-    module = name.rpartition(".")[0]
-    return LayerCost(
-        name,
-        module,
-        modules.get(module, ""),
-        UNUSED,
-        "free",
-        "",
-        Cost(params=count),
-        "no operation uses this parameter",
-    )
 
 
 def _own_dtype(graph: Graph) -> str:

@@ -1,12 +1,13 @@
 """What a model costs, layer by layer: frozen, symbolic or evaluated, with no torch inside."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, Self
 
+from fxcost.costs.cost_graph import NO_EDGES, CostGraph, Edges
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
 from fxcost.formulas.algebra import Formula
 from fxcost.formulas.domain import Condition, Pinned, SymbolRange, check_sizes
@@ -99,6 +100,28 @@ def operator_name(op: str) -> str:
     return op.split(".")[1] if "." in op else op
 
 
+def names_of(calls: Sequence[tuple[str, str]], modules: Iterable[str]) -> list[str]:
+    """The names of calls, each told by the path of its module and its operator.
+
+    ``layer1.0.conv1`` where a module without children calls one operator; else its path and the operator's name.
+    """
+    parents = {path.rpartition(".")[0] for path in modules if path}
+    operators: dict[str, set[str]] = {}
+    for path, operator in calls:
+        operators.setdefault(path, set()).add(operator)
+    names: list[str] = []
+    for path, operator in calls:
+        alone = path and path not in parents and len(operators[path]) == 1
+        names.append(path if alone else f"{path}.{operator_name(operator).strip('_')}".lstrip("."))
+    seen: Counter[str] = Counter()
+    repeated = Counter(names)
+    for index, name in enumerate(names):
+        seen[name] += 1
+        if repeated[name] > 1:
+            names[index] = f"{name}#{seen[name]}"
+    return names
+
+
 @dataclass(frozen=True)
 class LayerCost:
     """One operation of the model: where it stands, what it is, what it costs."""
@@ -117,6 +140,8 @@ class LayerCost:
     outputs: tuple[tuple[Quantity, ...], ...] = ()
     extra: Mapping[str, Quantity] = field(default_factory=dict[str, Quantity])
     """What passes of third parties found, by the name of the annotation."""
+    edges: Edges = NO_EDGES
+    """Its tensors in the cost graph of a model that has one."""
     called_as: str = ""
     """The path that its module was called by, where that is another than ``module``, the first of a shared one."""
 
@@ -221,6 +246,8 @@ class CostModel:
     tool: Mapping[str, str] = field(default_factory=dict[str, str])
     state: State | None = None
     """The cache, of a model that decodes."""
+    graph: CostGraph | None = None
+    """Who feeds whom; None in a model that was saved before files held it."""
     sizes: Mapping[str, int] | None = None
     """The sizes this model was evaluated at; None while it is symbolic."""
 
@@ -373,6 +400,13 @@ def cautions(model: CostModel) -> tuple[str, ...]:
 
 UNUSED = "(unused)"
 """Stands for the operator in the row of a parameter that no operation uses."""
+
+
+def unused_parameter(name: str, count: int, modules: Mapping[str, str]) -> LayerCost:
+    """The row of a parameter that no operation uses, of so many elements."""
+    module = name.rpartition(".")[0]
+    reason = "no operation uses this parameter"
+    return LayerCost(name, module, modules.get(module, ""), UNUSED, "free", "", Cost(params=count), reason)
 
 
 def fit(size: int, allowed: SymbolRange) -> int:

@@ -1,313 +1,419 @@
-"""The saved file: a `CostModel` as JSON, formulas as text that only the safe parser reads."""
+"""The saved file: a `CostModel` as JSON, each formula written once and as text that only the safe parser reads.
 
-from collections.abc import Iterable, Mapping
+Operations, tensors and storages stand in tables of the kinds that differ. A row names tensors by how far they are from
+the first that no operation before it used (0 is that one, -1 the one before), and modules by how far they are from that
+of the row before, so that the rows of blocks that repeat are the same, and stand once with how often they come. What is
+far away is named by its number, as text.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, TypeAdapter
 
-from fxcost.costs.model import Cost, CostModel, LayerCost, Rung, State
-from fxcost.costs.roles import ROLES
-from fxcost.costs.versioned_json import Document, Record, as_json, parsed, validated
-from fxcost.errors import FxcostError, near_matches, printable
+from fxcost.costs.cost_graph import Access, CostGraph, Edges, Storage, StorageRole, StoredTensor
+from fxcost.costs.frame import (
+    VERSION_FIELD,
+    Frame,
+    FrameReader,
+    SavedAmount,
+    checked,
+    frame_of,
+    model_of,
+    quantity_text,
+)
+from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, names_of, unused_parameter
+from fxcost.costs.module_tree import Line, SavedModule, as_tree, paths_of
+from fxcost.costs.records import SavedModel, to_model, to_record
+from fxcost.costs.repeats import Order, folded, kinds_of, unfolded
+from fxcost.costs.versioned_json import Record, as_json, parsed, validated
+from fxcost.errors import FxcostError
 from fxcost.files import read_file, write_file
 from fxcost.formulas.algebra import Formula
-from fxcost.formulas.domain import Condition, Pinned, SymbolRange
-from fxcost.formulas.evaluation import total
-from fxcost.formulas.expressions import ExpressionError, parse, to_text
-from fxcost.formulas.quantities import DTYPE_BITS, MULTIPLY_ADD, Mapper, Quantity, fault_of, number
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+NEAR = 256
+"""Tensors and storages that are named by how far they are, and not by their number."""
 
-SavedCounts = dict[str, dict[str, str]]
-Shapes = list[list[str]]
-SymbolName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
+NearOrNumber = int | str
+"""Of a tensor or storage: how far it is from the first that was not used before, or its number as text."""
 
 
-SavedAmount = Annotated[int, Field(ge=0, lt=10**30)]
-Line = Annotated[str, AfterValidator(printable)]
-"""What is shown as it stands, in messages too."""
-
-
-class SavedRange(Record):
-    min: int = Field(default=1, ge=1, lt=2**63)
-    max: int | None = Field(default=None, ge=1, lt=2**63)
-    multiple_of: int = Field(default=1, ge=1, lt=2**63)
-    usual: int | None = Field(default=None, ge=0, lt=2**63)  # an empty batch is usual to whom it was traced for
-
-
-class SavedSymbol(SavedRange):
-    where: Line = ""
-
-
-class SavedPin(Record):
-    value: int = Field(ge=-(2**63), lt=2**63)
-    where: Line
-
-
-class SavedCondition(Record):
-    left: str
-    relation: Literal["==", "!=", ">=", ">"]
-    right: str
-    where: Line = ""
-
-
-class SavedHeader(Record):
-    ref: Line
-    mode: Line
-    rung: Rung
+class StorageKind(Record):
+    role: StorageRole
     dtype: Line
+    elements: int
+    module: int | None = None
+    """Of a named one: how far its module is from that of the named one before."""
+    name: Line = ""
 
 
-class SavedLayer(Record):
-    name: Line
-    module: Line
-    module_type: Line
-    op: Line
-    unit: Literal["matrix", "vector"]
+class TensorKind(Record):
+    storage: NearOrNumber
+    version: int = Field(default=0, ge=0)
+    dtype: Line
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+
+
+class OperationKind(Record):
+    module: int
+    called_as: int | None = None
+    type: Line | None = None
+    """The class of its module, where the tree of modules has another."""
+    operator: int
+    rule: int
     coverage: Literal["counted", "free", "unknown"]
-    rule: Line
-    reason: Line = ""
+    params: SavedAmount = 0
     shared: bool = False
-    flops: str
-    macs: str
-    params: SavedAmount
-    reads: SavedCounts = Field(default={})
-    writes: SavedCounts = Field(default={})
-    inputs: Shapes = Field(default=[])
-    outputs: Shapes = Field(default=[])
-    extra: dict[Line, str] = Field(default={})
-    called_as: Line = ""
+    matrix: int
+    vector: int
+    inputs: tuple[tuple[int, NearOrNumber], ...]
+    outputs: tuple[NearOrNumber, ...]
+    accesses: tuple[tuple[NearOrNumber, int, int], ...]
+    extra: tuple[tuple[Line, int], ...] = ()
 
 
-class SavedTotals(Record):
-    flops: str
-    macs: str
-    params: SavedAmount
+class StorageTable(Record):
+    kinds: list[StorageKind]
+    order: Order
 
 
-class SavedCoverage(Record):
-    counted: int = Field(ge=0)
-    free: int = Field(ge=0)
-    unknown: list[Line]
+class TensorTable(Record):
+    kinds: list[TensorKind]
+    order: Order
 
 
-class SavedState(Record):
-    """The cache of a model that decodes: elements by dtype."""
-
-    per_token: dict[str, SavedAmount]
-    whole: dict[str, str]
+class OperationTable(Record):
+    kinds: list[OperationKind]
+    order: Order
 
 
-class SavedModel(Document):
+class SavedRule(Record):
+    name: Line
+    reason: Line = ""
+
+
+class SavedGraph(Frame):
     """The file's form."""
 
-    KIND: ClassVar[str] = "saved model"
-    VERSION: ClassVar[tuple[str, int]] = ("schema_version", SCHEMA_VERSION)
+    VERSION: ClassVar[tuple[str, int]] = (VERSION_FIELD, SCHEMA_VERSION)
 
-    schema_version: Literal[1]
-    tool: dict[Line, Line]
-    model: SavedHeader
-    symbols: dict[SymbolName, SavedSymbol]
-    fixed: dict[SymbolName, SavedPin] = Field(default={})
-    conditions: list[SavedCondition] = Field(default=[])
-    assumptions: list[Line] = Field(default=[])
-    modules: dict[Line, Line] = Field(default={})
-    layers: list[SavedLayer]
-    totals: SavedTotals
-    coverage: SavedCoverage
-    state: SavedState | None = None
+    schema_version: Literal[2]
+    modules: SavedModule
+    rules: list[SavedRule]
+    operators: list[Line]
+    arguments: list[Line]
+    formulas: list[str]
+    storages: StorageTable
+    tensors: TensorTable
+    operations: OperationTable
+    names: dict[int, Line] = Field(default={})
+    """Of the operations whose names do not follow from their modules and operators."""
+    outputs: list[int]
+    unused: dict[Line, SavedAmount] = Field(default={})
+    """Elements of the parameters that no operation uses."""
 
 
 def save(model: CostModel, path: str | Path) -> None:
     """Write the model; the file is complete or, when interrupted, as it was before."""
-    write_file(Path(path), as_json(to_record(model).model_dump(mode="json")))
+    write_file(Path(path), as_json(to_document(model)))
 
 
 def as_text(model: CostModel) -> bytes:
     """The model as a file holds it, for `from_text` alone."""
-    return to_record(model).model_dump_json().encode()
+    return as_json(to_document(model))
 
 
 def from_text(text: bytes, place: str) -> CostModel:
     """The model of a text that `as_text` made of a trace, whose amounts are checked already."""
-    return _Reader(place, _document(text, place)).model()
-
-
-def _document(text: bytes, place: str) -> SavedModel:
-    return validated(parsed(text, SavedModel.KIND, place), SavedModel, place)
-
-
-def to_record(model: CostModel) -> SavedModel:
-    """The model as a file holds it."""
-    totals = model.total
-    return SavedModel(
-        schema_version=SCHEMA_VERSION,
-        tool=dict(model.tool),
-        model=SavedHeader(ref=model.ref, mode=model.mode, rung=model.rung, dtype=model.dtype),
-        symbols={
-            name: SavedSymbol(
-                min=r.low, max=r.high, multiple_of=r.multiple_of, usual=model.defaults.get(name), where=r.where
-            )
-            for name, r in model.symbols.items()
-        },
-        fixed={name: SavedPin(value=pin.value, where=pin.where) for name, pin in model.fixed.items()},
-        conditions=[
-            SavedCondition(left=quantity_text(c.left), relation=c.relation, right=quantity_text(c.right), where=c.where)
-            for c in model.conditions
-        ],
-        assumptions=list(model.assumptions),
-        modules=dict(model.modules),
-        layers=[_saved_layer(layer) for layer in model.layers],
-        totals=SavedTotals(flops=quantity_text(totals.flops), macs=quantity_text(totals.macs), params=totals.params),
-        coverage=SavedCoverage(
-            counted=model.coverage["counted"], free=model.coverage["free"], unknown=sorted(model.unknown)
-        ),
-        state=_saved_state(model.state),
-    )
-
-
-def _saved_state(state: State | None) -> SavedState | None:
-    if state is None:
-        return None
-    return SavedState(
-        per_token=dict(state.per_token), whole={dtype: quantity_text(n) for dtype, n in state.whole.items()}
-    )
-
-
-def _saved_layer(layer: LayerCost) -> SavedLayer:
-    return SavedLayer(
-        name=layer.name,
-        module=layer.module,
-        module_type=layer.module_type,
-        op=layer.op,
-        unit=layer.unit,
-        coverage=layer.coverage,
-        rule=layer.rule,
-        reason=layer.reason,
-        shared=layer.shared,
-        flops=quantity_text(layer.flops),
-        macs=quantity_text(layer.macs),
-        params=layer.params,
-        reads={role: {d: quantity_text(n) for d, n in by.items()} for role, by in layer.cost.reads.items()},
-        writes={role: {d: quantity_text(n) for d, n in by.items()} for role, by in layer.cost.writes.items()},
-        inputs=[[quantity_text(size) for size in shape] for shape in layer.inputs],
-        outputs=[[quantity_text(size) for size in shape] for shape in layer.outputs],
-        extra={name: quantity_text(value) for name, value in layer.extra.items()},
-        called_as=layer.called_as,
-    )
-
-
-def quantity_text(quantity: Quantity) -> str:
-    """A formula or number as the saved file writes it."""
-    return to_text(quantity) if isinstance(quantity, Formula) else str(quantity)
+    return _Reader(validated(parsed(text, SavedGraph.KIND, place), SavedGraph, place), place).model()
 
 
 def load(path: str | Path) -> CostModel:
     """Read a saved model. Raises `FxcostError` naming the file and the place when it is broken, newer, or hostile."""
-    return to_model(_document(read_file(Path(path), SavedModel.KIND), str(path)), str(path))
+    return from_values(parsed(read_file(Path(path), SavedGraph.KIND), SavedGraph.KIND, str(path)), str(path))
 
 
-def to_model(saved: SavedModel, place: str) -> CostModel:
-    """The model that a file holds; raises `FxcostError` naming ``place`` for a text that is no formula, or no amount."""
-    reader = _Reader(place, saved)
-    model = reader.model()
-    if model.free < 0:
-        raise FxcostError(f"{place}: coverage.free is {saved.coverage.free}, fewer than its layers that are free")
-    model.check(lambda layer: f"{place}: layer {layer.name!r}")
-    totals = reader.totals()
-    for point in model.points_to_check():
-        for name, quantity in totals.items():
-            fault = fault_of(number(Mapper(point)(quantity)), point, whole=name.startswith("totals"))
-            if fault:
-                raise FxcostError(f"{place}: {name} {fault}")
-    return model
+def from_values(values: dict[str, Any], place: str) -> CostModel:
+    """The model that the JSON values of a file of any version stand for; errors as `load`."""
+    if values.get(VERSION_FIELD) == 1:
+        return to_model(validated(values, SavedModel, place), place)
+    saved = validated(values, SavedGraph, place)
+    return checked(_Reader(saved, place).model(), saved, place)
 
 
-class _Reader:
-    def __init__(self, path: str, saved: SavedModel) -> None:
-        self.path, self.saved, self.names = path, saved, frozenset(saved.symbols)
+# Writing
+
+
+class _Table:
+    """Texts or records, each once, by their numbers."""
+
+    def __init__(self) -> None:
+        self.places: dict[Any, int] = {}
+
+    def __call__(self, value: Any) -> int:
+        return self.places.setdefault(value, len(self.places))
+
+
+class _Near:
+    """Places of what is numbered in the order of first use."""
+
+    def __init__(self) -> None:
+        self.known = 0
+
+    def write(self, number: int) -> NearOrNumber:
+        """The place as a row has it."""
+        far = number - self.known
+        return far if far >= -NEAR else str(number)
+
+    def read(self, place: NearOrNumber) -> int:
+        """The number that a row's place stands for."""
+        return int(place) if isinstance(place, str) else self.known + place
+
+    def after(self, numbers: Iterable[int]) -> None:
+        """Go on to the next row."""
+        self.known = max((self.known, *(number + 1 for number in numbers)))
+
+
+def _table(rows: Iterable[Any]) -> dict[str, Any]:
+    kinds, order = kinds_of(rows)
+    return {
+        "kinds": [kind.model_dump(mode="json", exclude_defaults=True) for kind in kinds],
+        "order": [each if isinstance(each, int) else each.model_dump() for each in folded(order)],
+    }
+
+
+def to_document(model: CostModel) -> dict[str, Any]:
+    """The model as a file holds it: one without a cost graph as records, as in version 1."""
+    if model.graph is None:
+        return to_record(model).model_dump(mode="json")
+    return _Writer(model, model.graph).document()
+
+
+class _Writer:
+    def __init__(self, model: CostModel, graph: CostGraph) -> None:
+        self.model, self.graph = model, graph
+        self.layers = [layer for layer in model.layers if layer.op != UNUSED]
+        self.formula, self.rule, self.operator, self.argument = _Table(), _Table(), _Table(), _Table()
+        used = (path for layer in self.layers for path in (layer.module, layer.called_as))
+        self.tree = as_tree({**dict.fromkeys(used), **dict.fromkeys(self._holders()), **model.modules})
+        self.modules = {path: index for index, (path, _) in enumerate(paths_of(self.tree, model.ref))}
+
+    def _holders(self) -> Iterable[str]:
+        return (each.name.rpartition(".")[0] for each in self.graph.storages if each.name)
+
+    def document(self) -> dict[str, Any]:
+        written = {"storages": _table(self._storages()), "tensors": _table(self._tensors())}
+        written["operations"] = _table(self._operations())
+        names_told = names_of([(layer.module, layer.op) for layer in self.layers], self.model.modules)
+        unused = {layer.name: layer.params for layer in self.model.layers if layer.op == UNUSED}
+        names = {
+            index: layer.name
+            for index, (layer, name) in enumerate(zip(self.layers, names_told, strict=True))
+            if layer.name != name
+        }
+        told = {name: TypeAdapter(Any).dump_python(value, mode="json") for name, value in frame_of(self.model).items()}
+        return {
+            VERSION_FIELD: SCHEMA_VERSION,
+            **told,
+            "modules": self.tree.model_dump(mode="json", exclude_defaults=True),
+            "rules": [{"name": name, "reason": reason} for name, reason in self.rule.places],
+            "operators": list(self.operator.places),
+            "arguments": list(self.argument.places),
+            "formulas": [quantity_text(each) for each in self.formula.places],
+            **written,
+            "names": names,
+            "outputs": list(self.graph.outputs),
+            "unused": unused,
+        }
+
+    def _storages(self) -> list[StorageKind]:
+        rows: list[StorageKind] = []
+        before = 0
+        for each in self.graph.storages:
+            path, _, name = each.name.rpartition(".")
+            module = self.modules[path] if each.name else before
+            shift, before = (module - before if each.name else None), module
+            elements = self.formula(each.elements)
+            rows.append(StorageKind(role=each.role, dtype=each.dtype, elements=elements, module=shift, name=name))
+        return rows
+
+    def _tensors(self) -> list[TensorKind]:
+        near = _Near()
+        rows: list[TensorKind] = []
+        for each in self.graph.tensors:
+            shape, strides = (tuple(map(self.formula, sizes)) for sizes in (each.shape, each.strides))
+            storage, offset = near.write(each.storage), self.formula(each.offset)
+            rows.append(
+                TensorKind(
+                    storage=storage, version=each.version, dtype=each.dtype, shape=shape, strides=strides, offset=offset
+                )
+            )
+            near.after([each.storage])
+        return rows
+
+    def _operations(self) -> list[OperationKind]:
+        near = _Near()
+        rows: list[OperationKind] = []
+        before = 0
+        for layer in self.layers:
+            module = self.modules[layer.module]
+            rows.append(self._operation(layer, module, module - before, near))
+            before = module
+            near.after([*(tensor for _, tensor in layer.edges.inputs), *layer.edges.outputs])
+            near.after(access.tensor for access in layer.edges.accesses)
+        return rows
+
+    def _operation(self, layer: LayerCost, module: int, shift: int, near: _Near) -> OperationKind:
+        edges = layer.edges
+        return OperationKind(
+            module=shift,
+            called_as=self.modules[layer.called_as] - module if layer.called_as else None,
+            type=layer.module_type if layer.module_type != self.model.modules.get(layer.module, "") else None,
+            operator=self.operator(layer.op),
+            rule=self.rule((layer.rule, layer.reason)),
+            coverage=layer.coverage,
+            params=layer.params,
+            shared=layer.shared,
+            matrix=self.formula(layer.cost.matrix),
+            vector=self.formula(layer.cost.vector),
+            inputs=tuple((self.argument(name), near.write(tensor)) for name, tensor in edges.inputs),
+            outputs=tuple(map(near.write, edges.outputs)),
+            accesses=tuple(
+                (near.write(each.tensor), self.formula(each.read), self.formula(each.written))
+                for each in edges.accesses
+            ),
+            extra=tuple((name, self.formula(value)) for name, value in layer.extra.items()),
+        )
+
+
+# Reading
+
+
+class _Reader(FrameReader):
+    def __init__(self, saved: SavedGraph, place: str) -> None:
+        super().__init__(place, saved)
+        self.saved = saved
+        self.formulas = [self.parse(text, f"formulas.{index}") for index, text in enumerate(saved.formulas)]
+        self.modules = paths_of(saved.modules, place)
+        self.types = {path: kind for path, kind in self.modules if kind is not None}
+
+    def _formula(self, index: int) -> Formula:
+        return self._one(self.formulas, index, "formula")
+
+    def _one(self, table: Sequence[Any], index: int, what: str) -> Any:
+        if not 0 <= index < len(table):
+            raise FxcostError(f"{self.place}: there is no {what} {index}; {len(table)} are written")
+        return table[index]
 
     def model(self) -> CostModel:
         saved = self.saved
-        self._refuse_strange("dtype", [saved.model.dtype], DTYPE_BITS, "model")
-        return CostModel(
-            ref=saved.model.ref,
-            layers=tuple(map(self._layer, saved.layers)),
-            symbols={n: SymbolRange(s.min, s.max, s.multiple_of, s.where) for n, s in saved.symbols.items()},
-            defaults={n: s.usual for n, s in saved.symbols.items() if s.usual is not None},
-            fixed={n: Pinned(p.value, p.where) for n, p in saved.fixed.items()},
-            conditions=tuple(
-                Condition(self._parse(c.left, "conditions"), c.relation, self._parse(c.right, "conditions"), c.where)
-                for c in saved.conditions
+        storages = self._storages()
+        graph = CostGraph(storages, self._tensors(storages), tuple(saved.outputs))
+        for tensor in graph.outputs:
+            self._one(graph.tensors, tensor, "tensor")
+        layers = (
+            *self._layers(graph),
+            *(unused_parameter(name, count, self.types) for name, count in saved.unused.items()),
+        )
+        return model_of(saved, layers, self.types, graph, self.place)
+
+    def _rows(self, table: Any, what: str) -> Iterable[Any]:
+        order = unfolded(table.order, len(table.kinds), f"{self.place}: {what}")
+        return (table.kinds[index] for index in order)
+
+    def _storages(self) -> tuple[Storage, ...]:
+        found: list[Storage] = []
+        module = 0
+        for kind in self._rows(self.saved.storages, "storages"):
+            name = kind.name
+            if kind.module is not None:
+                module += kind.module
+                path, _ = self._one(self.modules, module, "module")
+                name = f"{path}.{name}" if path else name
+            found.append(Storage(kind.role, kind.dtype, self._formula(kind.elements), name))
+        return tuple(found)
+
+    def _tensors(self, storages: Sequence[Storage]) -> tuple[StoredTensor, ...]:
+        near = _Near()
+        found: list[StoredTensor] = []
+        sizes = cache(self._sizes)
+        for kind in self._rows(self.saved.tensors, "tensors"):
+            storage = near.read(kind.storage)
+            self._one(storages, storage, "storage")
+            shape, strides = sizes(kind.shape), sizes(kind.strides)
+            offset = self._formula(kind.offset)
+            found.append(StoredTensor(storage, kind.version, kind.dtype, shape, strides, offset))
+            near.after([storage])
+        return tuple(found)
+
+    def _sizes(self, places: tuple[int, ...]) -> tuple[Formula, ...]:
+        return tuple(map(self._formula, places))
+
+    def _layers(self, graph: CostGraph) -> list[LayerCost]:
+        kinds = list(self._rows(self.saved.operations, "operations"))
+        modules = self._modules_of(kinds)
+        called = [
+            (self.modules[module][0], self._one(self.saved.operators, kind.operator, "operator"))
+            for kind, module in zip(kinds, modules, strict=True)
+        ]
+        names = names_of(called, self.types)
+        near = _Near()
+        found: list[LayerCost] = []
+        for index, (kind, module) in enumerate(zip(kinds, modules, strict=True)):
+            edges = self._edges(kind, near)
+            self._refuse_strange(graph, edges)
+            near.after([*(tensor for _, tensor in edges.inputs), *edges.outputs, *(a.tensor for a in edges.accesses)])
+            name = self.saved.names.get(index, names[index])
+            found.append(self._layer(kind, module, name, called[index][1], graph, edges))
+        return found
+
+    def _modules_of(self, kinds: Sequence[OperationKind]) -> list[int]:
+        found: list[int] = []
+        module = 0
+        for kind in kinds:
+            module += kind.module
+            self._one(self.modules, module, "module")
+            found.append(module)
+        return found
+
+    def _edges(self, kind: OperationKind, near: _Near) -> Edges:
+        return Edges(
+            tuple(
+                (self._one(self.saved.arguments, name, "argument"), near.read(tensor)) for name, tensor in kind.inputs
             ),
-            assumptions=tuple(saved.assumptions),
-            modules=saved.modules,
-            mode=saved.model.mode,
-            rung=saved.model.rung,
-            dtype=saved.model.dtype,
-            free=saved.coverage.free
-            - sum(layer.coverage == "free" and layer.op != "(unused)" for layer in saved.layers),
-            tool=saved.tool,
-            state=self._state(saved.state),
+            tuple(map(near.read, kind.outputs)),
+            tuple(Access(near.read(tensor), self._formula(r), self._formula(w)) for tensor, r, w in kind.accesses),
         )
 
-    def totals(self) -> dict[str, Quantity]:
-        """What the file says of all layers together, by where it stands."""
-        totals, state = self.saved.totals, self._state(self.saved.state)
-        held = {} if state is None else {f"state.whole.{dtype}": n for dtype, n in state.whole.items()}
-        return {
-            f"totals.{name}": self._parse(getattr(totals, name), f"totals.{name}") for name in ("flops", "macs")
-        } | held
+    def _refuse_strange(self, graph: CostGraph, edges: Edges) -> None:
+        places = (*(tensor for _, tensor in edges.inputs), *edges.outputs, *(each.tensor for each in edges.accesses))
+        for tensor in places:
+            self._one(graph.tensors, tensor, "tensor")
 
-    def _state(self, state: SavedState | None) -> State | None:
-        if state is None:
-            return None
-        self._refuse_strange("dtype", (*state.per_token, *state.whole), DTYPE_BITS, "state")
-        return State(state.per_token, {d: self._parse(n, f"state.whole.{d}") for d, n in state.whole.items()})
-
-    def _parse(self, text: str, place: str) -> Formula:
-        try:
-            return parse(text, self.names)
-        except ExpressionError as error:
-            raise FxcostError(f"{self.path}: {place}: {error}") from error
-
-    def _counts(self, counts: SavedCounts, place: str) -> Mapping[str, Mapping[str, Quantity]]:
-        for role, by in counts.items():
-            self._refuse_strange("role", [role], ROLES, place)
-            self._refuse_strange("dtype", by, DTYPE_BITS, f"{place}.{role}")
-        return {role: {d: self._parse(n, f"{place}.{role}.{d}") for d, n in by.items()} for role, by in counts.items()}
-
-    def _refuse_strange(self, what: str, names: Iterable[str], known: Iterable[str], place: str) -> None:
-        for name in names:
-            if name not in known:
-                raise FxcostError(f"{self.path}: {place}: unknown {what} {name[:40]!r}{near_matches(name[:40], known)}")
-
-    def _shapes(self, shapes: Shapes, place: str) -> tuple[tuple[Quantity, ...], ...]:
-        return tuple(tuple(self._parse(size, place) for size in shape) for shape in shapes)
-
-    def _layer(self, layer: SavedLayer) -> LayerCost:
-        at = f"layer {layer.name!r}"
-        matrix = MULTIPLY_ADD * self._parse(layer.macs, f"{at}.macs")
-        cost = Cost(
-            matrix,
-            total((self._parse(layer.flops, f"{at}.flops"), -matrix)),
-            layer.params,
-            self._counts(layer.reads, f"{at}.reads"),
-            self._counts(layer.writes, f"{at}.writes"),
-        )
+    def _layer(
+        self, kind: OperationKind, module: int, name: str, operator: str, graph: CostGraph, edges: Edges
+    ) -> LayerCost:
+        path, type_ = self.modules[module]
+        rule: SavedRule = self._one(self.saved.rules, kind.rule, "rule")
+        cost = Cost(self._formula(kind.matrix), self._formula(kind.vector), kind.params, *graph.counts(edges))
         return LayerCost(
-            name=layer.name,
-            module=layer.module,
-            module_type=layer.module_type,
-            op=layer.op,
-            coverage=layer.coverage,
-            rule=layer.rule,
-            reason=layer.reason,
-            shared=layer.shared,
+            name=name,
+            module=path,
+            module_type=(type_ or "") if kind.type is None else kind.type,
+            op=operator,
+            coverage=kind.coverage,
+            rule=rule.name,
             cost=cost,
-            inputs=self._shapes(layer.inputs, f"{at}.inputs"),
-            outputs=self._shapes(layer.outputs, f"{at}.outputs"),
-            extra={name: self._parse(value, f"{at}.extra.{name}") for name, value in layer.extra.items()},
-            called_as=layer.called_as,
+            reason=rule.reason,
+            shared=kind.shared,
+            inputs=graph.shapes(tuple(tensor for _, tensor in edges.inputs)),
+            outputs=graph.shapes(edges.outputs),
+            extra={name: self._formula(value) for name, value in kind.extra},
+            edges=edges,
+            called_as="" if kind.called_as is None else self._one(self.modules, module + kind.called_as, "module")[0],
         )

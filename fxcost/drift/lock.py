@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from fxcost.costs.model import CostModel
-from fxcost.costs.saved import SavedModel, to_model, to_record
+from fxcost.costs.records import SavedModel, to_model, to_record
+from fxcost.costs.saved import from_values
 from fxcost.costs.versioned_json import Document, Record, as_json, parsed, validated
 from fxcost.files import read_file, write_file
 from fxcost.options import Asked
@@ -19,7 +20,7 @@ except ModuleNotFoundError:  # Windows
     fcntl = None
 
 LOCK_VERSION = 1
-"""Grows with `saved.SCHEMA_VERSION` too, so that a newer saved model inside is told as a newer lock."""
+"""Grows with the records inside, so that newer ones are told as a newer lock."""
 
 
 class LockedModel(Record):
@@ -96,5 +97,5 @@ def read_models(content: bytes, place: str) -> dict[str, CostModel]:
     if Lock.VERSION[0] in values:
         lock = validated(values, Lock, place)
         return {each.title: to_model(each.costs, f"{place}: {each.title}") for each in lock.models}
-    model = to_model(validated(values, SavedModel, place), place)
+    model = from_values(values, place)
     return {model.ref: model}

@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fxcost.costs.frame import quantity_text
 from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost
 from fxcost.costs.roles import ROLES, bytes_by_role
-from fxcost.costs.saved import quantity_text
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Formula
 from fxcost.formulas.quantities import Quantity, number

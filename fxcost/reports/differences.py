@@ -6,8 +6,8 @@ from fractions import Fraction
 from math import prod
 from typing import Any
 
+from fxcost.costs.frame import quantity_text
 from fxcost.costs.model import CostModel, LayerCost
-from fxcost.costs.saved import quantity_text
 from fxcost.drift.diff import MEASURES, Difference, Measures, Pair, amounts
 from fxcost.formulas.algebra import Constant, Formula, Sum, split_coefficient
 from fxcost.formulas.expressions import to_pretty

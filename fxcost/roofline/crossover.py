@@ -109,7 +109,7 @@ def _conditions_on(model: CostModel, over: str) -> str:
     return "they hold only where " + " and ".join(str(c) for c in model.conditions if over in c.names)
 
 
-class _Solved(NamedTuple):
+class _OfUnit(NamedTuple):
     """Where the work of one unit takes longer than the traffic."""
 
     where: IntegerSet
@@ -135,13 +135,13 @@ class _Solver:
         self.machine, self.others, self.over = machine, others, symbol(over)
         self.bits = model.bits(machine.bits)
         self.range = narrowed_range(model, over, others)
-        self.known: dict[tuple[Formula, Formula, Fraction], _Solved] = {}
+        self.known: dict[tuple[Formula, Formula, Fraction], _OfUnit] = {}
 
     def solve(self, layer: LayerCost) -> Crossover:
         asked = demand(layer.cost, self.bits, self.machine)
         units = units_of(asked)
         ridges: dict[Unit, Fraction | None] = {unit: self.machine.ridge(unit) for unit in units}
-        solved: dict[Unit, _Solved] = {
+        solved: dict[Unit, _OfUnit] = {
             unit: self._of_unit(asked, unit, ridge) for unit, ridge in ridges.items() if ridge is not None
         }
         where = union([each.where for each in solved.values()], self.range.multiple_of)
@@ -155,7 +155,7 @@ class _Solver:
         exact = first.exact if outcome == "at" else None
         return Crossover(layer, outcome, where, exact, limit, ridges[unit], unit, self.range)
 
-    def _of_unit(self, asked: Demand, unit: Unit, ridge: Fraction) -> "_Solved":
+    def _of_unit(self, asked: Demand, unit: Unit, ridge: Fraction) -> "_OfUnit":
         flops, moved = self._at_others(asked[unit]), self._at_others(asked["memory"])
         key = (flops, moved, ridge)
         if key not in self.known:
@@ -165,15 +165,15 @@ class _Solver:
     def _at_others(self, quantity: Quantity) -> Formula:
         return substitute(formula_of(quantity), self.others)
 
-    def _solved(self, flops: Formula, moved: Formula, ridge: Fraction) -> "_Solved":
+    def _solved(self, flops: Formula, moved: Formula, ridge: Fraction) -> "_OfUnit":
         excess = total((flops, -ridge * moved))
         if flops == 0:
-            return _Solved(IntegerSet((), None), None, Fraction(0), ridge)
+            return _OfUnit(IntegerSet((), None), None, Fraction(0), ridge)
         allowed = self.range
         where = where_nonnegative(excess, self.over, allowed.low, allowed.high, allowed.multiple_of)
         line = coefficients(excess, self.over)
         exact = -line[0] / line[1] if line is not None and len(line) == 2 else None
-        return _Solved(where, exact, limit_ratio(flops, moved, self.over), ridge)
+        return _OfUnit(where, exact, limit_ratio(flops, moved, self.over), ridge)
 
     def _outcome(self, where: IntegerSet) -> Outcome:
         if not where.intervals:

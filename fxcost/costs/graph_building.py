@@ -1,0 +1,94 @@
+"""From an annotated graph to the storages and tensors of a cost graph, numbered as operations first use them."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch.fx import Graph, Node
+
+from fxcost.costs.cost_graph import Access, CostGraph, Edges, Storage, StorageRole, StoredTensor
+from fxcost.formulas.algebra import ZERO, Formula
+from fxcost.formulas.with_sympy import from_sympy
+from fxcost.graph import OUTPUTS, PARAMETER, STATE, WEIGHT, TensorSpec, operations, placeholders
+from fxcost.passes.flops import FLOPS
+from fxcost.passes.traffic import TRAFFIC
+from fxcost.passes.verdict import VERDICT
+
+
+def build_graph(graph: Graph) -> tuple[CostGraph, Mapping[Node, Edges]]:
+    """The cost graph of a graph that passes have run over, and the tensors of each operation that is not free."""
+    tables = _Tables(graph)
+    edges = {node: found for node in operations(graph) if (found := tables.edges(node)) is not None}
+    outputs = tuple(tables.tensor(each) for node in _returned(graph) for each in OUTPUTS[node])
+    return CostGraph(tuple(tables.storages.values()), tuple(tables.tensors), outputs), edges
+
+
+def _returned(graph: Graph) -> list[Node]:
+    """The nodes that the model returns, each once."""
+    ends = (node for node in graph.nodes if node.op == "output")
+    return list(dict.fromkeys(source for node in ends for source in node.all_input_nodes if source in OUTPUTS))
+
+
+class _Tables:
+    """Numbers storages and tensors as they come, and counts the writes in place of each storage."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.given = dict(_given(graph))
+        self.returned = {each.storage for node in _returned(graph) for each in OUTPUTS[node]}
+        self.writes: Counter[int] = Counter()
+        self.storages: dict[object, Storage] = {}
+        self.places: dict[object, int] = {}
+        self.tensors: dict[StoredTensor, int] = {}
+
+    def edges(self, node: Node) -> Edges | None:
+        """The tensors of an operation; None of one that is free. To be asked in the order that they run."""
+        call = VERDICT[node].call
+        given = call.tensors if call else ()
+        inputs = tuple((name, self.tensor(each)) for name, each in given) if FLOPS[node].coverage != "free" else ()
+        self.writes.update({each.storage for name, each in given if call and name in call.writes_to})
+        if FLOPS[node].coverage == "free":
+            return None
+        outputs = tuple(self.tensor(each) for each in OUTPUTS[node])
+        places = {"argument": [tensor for _, tensor in inputs], "output": outputs}
+        accesses: dict[int, Access] = {}
+        for moved in TRAFFIC[node].accesses:
+            read, written = from_sympy(moved.read), from_sympy(moved.written)
+            if moved.tensor is None:
+                place = self._scores(node, moved.dtype, read)
+            else:
+                side, index = moved.tensor
+                place = places[side][index]
+            before = accesses.get(place, Access(place))
+            accesses[place] = Access(place, before.read + read, before.written + written)
+        return Edges(inputs, outputs, tuple(accesses.values()))
+
+    def tensor(self, spec: TensorSpec) -> int:
+        """The number of a tensor, as its storage now is."""
+        storage = self._storage(spec.storage, spec.dtype, from_sympy(spec.stored))
+        shape, strides = (tuple(map(from_sympy, each)) for each in (spec.shape, spec.strides))
+        version = self.writes[spec.storage]
+        return self._numbered(StoredTensor(storage, version, spec.dtype, shape, strides, from_sympy(spec.offset)))
+
+    def _scores(self, node: Node, dtype: str, elements: Formula) -> int:
+        storage = self._storage(node, dtype, elements)
+        return self._numbered(StoredTensor(storage, 0, dtype, (elements,), (), ZERO))
+
+    def _numbered(self, tensor: StoredTensor) -> int:
+        return self.tensors.setdefault(tensor, len(self.tensors))
+
+    def _storage(self, key: Any, dtype: str, elements: Formula) -> int:
+        if key not in self.storages:
+            role, name = self.given.get(key, ("output" if key in self.returned else "activation", ""))
+            self.storages[key] = Storage(role, dtype, elements, name)
+            self.places[key] = len(self.places)
+        return self.places[key]
+
+
+def _given(graph: Graph) -> Iterator[tuple[int, tuple[StorageRole, str]]]:
+    """What the storages hold that are there before any operation runs."""
+    for node in placeholders(graph):
+        for tensor in OUTPUTS[node]:
+            if node in WEIGHT:
+                yield tensor.storage, ("weight" if node in PARAMETER else "buffer", WEIGHT[node])
+            else:
+                yield tensor.storage, ("state" if node in STATE else "input", str(node.target))
