@@ -82,4 +82,4 @@ def _text(value: Any) -> str:
 
 
 def _named(parts: Any) -> Iterator[str]:
-    return (f"{name}={text}" for name, value in parts if value not in (False, 0, "", {}) and (text := _text(value)))
+    return (f"{name}={text}" for name, value in parts if value not in (False, 0, "", {}, ()) and (text := _text(value)))
