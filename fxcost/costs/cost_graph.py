@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fxcost.formulas.algebra import ZERO, Formula, add
 from fxcost.formulas.quantities import Counts
@@ -25,8 +25,7 @@ class Storage:
     """The parameter, buffer or input that it holds; empty for what an operation makes."""
 
 
-@dataclass(frozen=True)
-class StoredTensor:
+class StoredTensor(NamedTuple):
     """A view of a storage, in elements; the version counts the writes in place that went before."""
 
     storage: int
@@ -37,8 +36,7 @@ class StoredTensor:
     offset: Formula = ZERO
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """Elements that an operation reads and writes of a tensor; an expectation where what it picks follows from data."""
 
     tensor: int
@@ -46,8 +44,7 @@ class Access:
     written: Formula = ZERO
 
 
-@dataclass(frozen=True)
-class Edges:
+class Edges(NamedTuple):
     """The tensors of one operation, by their places in the cost graph."""
 
     inputs: tuple[tuple[str, int], ...] = ()
@@ -57,8 +54,8 @@ class Edges:
 
     def map(self, change: Change) -> "Edges":
         """The same with ``change`` applied to each formula."""
-        moved = (replace(each, read=change(each.read), written=change(each.written)) for each in self.accesses)
-        return replace(self, accesses=tuple(moved))
+        moved = (each._replace(read=change(each.read), written=change(each.written)) for each in self.accesses)
+        return self._replace(accesses=tuple(moved))
 
 
 NO_EDGES = Edges()
@@ -90,8 +87,7 @@ class CostGraph:
         """The same with ``change`` applied to each formula."""
         storages = (replace(each, elements=change(each.elements)) for each in self.storages)
         tensors = (
-            replace(
-                each,
+            each._replace(
                 shape=tuple(map(change, each.shape)),
                 strides=tuple(map(change, each.strides)),
                 offset=change(each.offset),

@@ -84,6 +84,16 @@ class Cost:
         """Bytes written when an element of each dtype takes so many bits."""
         return bytes_of(self.writes, bits)
 
+    def amounts(self) -> Iterator[tuple[str, Quantity, bool]]:
+        """What it computes and moves: where each stands in the saved file, how much, and whether it has to be whole."""
+        yield "flops", self.flops, True
+        yield "macs", self.macs, True
+        yield "vector", self.vector, True
+        for side, counts in (("reads", self.reads), ("writes", self.writes)):
+            for role, by_dtype in counts.items():
+                for dtype, elements in by_dtype.items():
+                    yield f"{side}.{role}.{dtype}", elements, False
+
     def map(self, function: "Callable[[Quantity], Quantity]") -> "Cost":
         """The same cost with ``function`` applied to each quantity."""
         return Cost(
@@ -145,33 +155,19 @@ class LayerCost:
     called_as: str = ""
     """The path that its module was called by, where that is another than ``module``, the first of a shared one."""
 
-    def amounts(self) -> Iterator[tuple[str, Quantity, bool]]:
-        """What it computes and moves: where each stands in the saved file, how much, and whether it has to be whole."""
-        yield "flops", self.cost.flops, True
-        yield "macs", self.cost.macs, True
-        yield "vector", self.cost.vector, True
-        for side, counts in (("reads", self.cost.reads), ("writes", self.cost.writes)):
-            for role, by_dtype in counts.items():
-                for dtype, elements in by_dtype.items():
-                    yield f"{side}.{role}.{dtype}", elements, False
-
     @property
     def place(self) -> str:
         """The path of its module in this call: within its caller, also where several share the module."""
         return self.called_as or self.module
 
-    def map(self, function: "Callable[[Quantity], Quantity]") -> "LayerCost":
-        """The same layer with ``function`` applied to each quantity."""
-
-        def shapes(each: tuple[tuple[Quantity, ...], ...]) -> tuple[tuple[Quantity, ...], ...]:
-            return tuple(tuple(map(function, shape)) for shape in each)
-
+    def map(self, function: "Callable[[Quantity], Quantity]", cost: Cost | None = None) -> "LayerCost":
+        """The same layer with ``function`` applied to each quantity; ``cost`` where what it gives of the cost is known."""
         return replace(
             self,
-            cost=self.cost.map(function),
-            inputs=shapes(self.inputs),
-            outputs=shapes(self.outputs),
-            extra={name: function(value) for name, value in self.extra.items()},
+            cost=self.cost.map(function) if cost is None else cost,
+            inputs=tuple(tuple(map(function, shape)) for shape in self.inputs),
+            outputs=tuple(tuple(map(function, shape)) for shape in self.outputs),
+            extra={name: function(value) for name, value in self.extra.items()} if self.extra else self.extra,
         )
 
     @property
@@ -328,9 +324,12 @@ class CostModel:
         """The same model evaluated, every formula an exact number; symbols not given take their usual size."""
         point = self.point({**(sizes or {}), **more})
         mapper = Mapper(point)
-        layers = tuple(layer.map(mapper) for layer in self.layers)
-        for layer in layers:
-            for name, value, whole in layer.amounts():
+        costs: dict[int, Cost] = {}
+        for layer in self.layers:
+            if id(layer.cost) in costs:
+                continue
+            cost = costs[id(layer.cost)] = layer.cost.map(mapper)
+            for name, value, whole in cost.amounts():
                 fault = (
                     ""
                     if type(value) is int and 0 <= value < LARGEST_AMOUNT
@@ -338,6 +337,7 @@ class CostModel:
                 )
                 if fault:
                     raise FxcostError(f"{_rule_and_layer(layer)}.{name} {fault}")
+        layers = tuple(layer.map(mapper, costs[id(layer.cost)]) for layer in self.layers)
         state = None if self.state is None else self.state.map(mapper)
         return replace(self, layers=layers, state=state, sizes=point)
 
@@ -347,9 +347,9 @@ class CostModel:
         Work is whole and not negative; what is moved may be an expectation, and is not negative.
         """
         first: dict[tuple[Quantity, bool], tuple[LayerCost, str]] = {}
-        for layer in self.layers:
-            for name, amount, whole in layer.amounts():
-                first.setdefault((amount, whole), (layer, name))
+        for layer in {id(layer.cost): layer for layer in reversed(self.layers)}.values():
+            for name, amount, whole in layer.cost.amounts():
+                first[amount, whole] = (layer, name)
         for point in self.points_to_check():
             for (amount, whole), (layer, name) in first.items():
                 fault = self._fault(amount, whole, point)

@@ -32,6 +32,7 @@ from fxcost.costs.versioned_json import Record, as_json, parsed, validated
 from fxcost.errors import FxcostError
 from fxcost.files import read_file, write_file
 from fxcost.formulas.algebra import Formula
+from fxcost.formulas.quantities import Counts
 
 SCHEMA_VERSION = 2
 NEAR = 256
@@ -298,6 +299,7 @@ class _Reader(FrameReader):
     def __init__(self, saved: SavedGraph, place: str) -> None:
         super().__init__(place, saved)
         self.saved = saved
+        self.costs: dict[object, Cost] = {}
         self.formulas = [self.parse(text, f"formulas.{index}") for index, text in enumerate(saved.formulas)]
         self.modules = paths_of(saved.modules, place)
         self.types = {path: kind for path, kind in self.modules if kind is not None}
@@ -395,12 +397,18 @@ class _Reader(FrameReader):
         for tensor in places:
             self._one(graph.tensors, tensor, "tensor")
 
+    def _cost(self, kind: OperationKind, reads: Counts, writes: Counts) -> Cost:
+        """One for all layers that cost the same."""
+        key = (kind.matrix, kind.vector, kind.params, id(reads), id(writes))
+        if key not in self.costs:
+            self.costs[key] = Cost(self._formula(kind.matrix), self._formula(kind.vector), kind.params, reads, writes)
+        return self.costs[key]
+
     def _layer(
         self, kind: OperationKind, module: int, name: str, operator: str, graph: CostGraph, edges: Edges
     ) -> LayerCost:
         path, type_ = self.modules[module]
         rule: SavedRule = self._one(self.saved.rules, kind.rule, "rule")
-        cost = Cost(self._formula(kind.matrix), self._formula(kind.vector), kind.params, *graph.counts(edges))
         return LayerCost(
             name=name,
             module=path,
@@ -408,7 +416,7 @@ class _Reader(FrameReader):
             op=operator,
             coverage=kind.coverage,
             rule=rule.name,
-            cost=cost,
+            cost=self._cost(kind, *graph.counts(edges)),
             reason=rule.reason,
             shared=kind.shared,
             inputs=graph.shapes(tuple(tensor for _, tensor in edges.inputs)),

@@ -60,9 +60,10 @@ class Mapper:
     def __call__(self, quantity: Quantity) -> int | Fraction:
         if not isinstance(quantity, Formula):
             return quantity
-        if quantity not in self.known:
-            self.known[quantity] = compile_formula(quantity)(self.sizes)
-        return self.known[quantity]
+        found = self.known.get(quantity)
+        if found is None:
+            found = self.known[quantity] = compile_formula(quantity)(self.sizes)
+        return found
 
 
 def sum_of(quantities: Iterable[Quantity]) -> Quantity:
