@@ -40,7 +40,7 @@ class Doubles(torch.nn.Module):
 def test_a_module_with_a_rule_and_a_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fxcost_command: Callable[..., tuple[int, str, str]]
 ) -> None:
-    import json
+    from fxcost.costs.saved import load
 
     (tmp_path / "plugin_of_mine.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
@@ -48,9 +48,9 @@ def test_a_module_with_a_rule_and_a_pass(
     asked = ("trace", "plugin_of_mine:Doubles", "--input", "x: float32[B,4]", "--plugin", "plugin_of_mine", "--strict")
     code, _, err = fxcost_command(*asked, "-o", saved)
     assert code == 0, err
-    (layer,) = json.loads(saved.read_text())["layers"]
-    assert (layer["coverage"], layer["rule"], layer["flops"]) == ("counted", "double", "4*B")
-    assert layer["extra"] == {"output_elements": "4*B"}
+    (layer,) = load(saved).layers
+    assert (layer.coverage, layer.rule, str(layer.flops)) == ("counted", "double", "4*B")
+    assert {name: str(value) for name, value in layer.extra.items()} == {"output_elements": "4*B"}
 
 
 def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:

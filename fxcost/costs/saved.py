@@ -9,7 +9,7 @@ far away is named by its number, as text.
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -32,13 +32,13 @@ from fxcost.costs.versioned_json import Record, as_json, parsed, validated
 from fxcost.errors import FxcostError
 from fxcost.files import read_file, write_file
 from fxcost.formulas.algebra import Formula
-from fxcost.formulas.quantities import Counts
+from fxcost.formulas.quantities import DTYPE_BITS, Counts
 
 SCHEMA_VERSION = 2
 NEAR = 256
 """Tensors and storages that are named by how far they are, and not by their number."""
 
-NearOrNumber = int | str
+NearOrNumber = int | Annotated[str, Field(pattern="^[0-9]{1,7}$")]
 """Of a tensor or storage: how far it is from the first that was not used before, or its number as text."""
 
 
@@ -325,6 +325,8 @@ class _Reader(FrameReader):
         return model_of(saved, layers, self.types, graph, self.place)
 
     def _rows(self, table: Any, what: str) -> Iterable[Any]:
+        for kind in table.kinds if what != "operations" else ():
+            self.refuse_strange("dtype", [kind.dtype], DTYPE_BITS, what)
         order = unfolded(table.order, len(table.kinds), f"{self.place}: {what}")
         return (table.kinds[index] for index in order)
 
