@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     from fxcost.roofline.crossover import Crossover
+    from fxcost.roofline.points import LayerPoint
+    from fxcost.roofline.rate import Machine
 
 # Torch is imported by `trace` alone, reports and machines by what asks for them: each takes long.
 
@@ -24,12 +27,15 @@ class CostModel(data.CostModel):
     def crossovers(
         self, platform: str, *, precision: str | None = None, over: str = "B", at: Mapping[str, int] | None = None
     ) -> "tuple[Crossover, ...]":
-        """For each layer, the sizes of ``over`` at which it is compute-bound on a platform named or read from a file."""
+        """As ``on(platform, precision=precision).crossovers(over, at)``."""
+        return self.on(platform, precision=precision).crossovers(over, at)
+
+    def on(self, platform: str, *, precision: str | None = None) -> "Placed":
+        """The model on a platform, named or read from a file, at a precision, or at its own dtype when none is named."""
         from fxcost.machines.sheets import load_platform
-        from fxcost.roofline.crossover import crossovers
         from fxcost.roofline.rate import machine_for
 
-        return crossovers(self, machine_for(self, load_platform(platform), precision), over, at)
+        return Placed(self, machine_for(self, load_platform(platform), precision))
 
     def save(self, path: str | Path) -> None:
         """Write the model as JSON that ``fxcost.load`` and every command read."""
@@ -52,6 +58,40 @@ class CostModel(data.CostModel):
         from fxcost.reports.tables import render
 
         return render(cost_report(self), form)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A model on a machine at one precision, each operation run alone, as an eager runtime does."""
+
+    model: CostModel
+    machine: "Machine"
+
+    def rows(self, at: Mapping[str, int] | None = None, **sizes: int) -> "tuple[LayerPoint, ...]":
+        """FLOPs, bytes, intensity, bound and roofline time in seconds of each layer at these sizes, all exact."""
+        from fxcost.roofline.points import layer_points
+
+        return layer_points(self.model, self.machine, {**(at or {}), **sizes})
+
+    def roofline_seconds(self, at: Mapping[str, int] | None = None, **sizes: int) -> Fraction:
+        """What one call takes at peak rates, its operations one after the other; neither a bound nor an estimate."""
+        return sum((row.seconds for row in self.rows(at, **sizes)), Fraction(0))
+
+    def bytes_moved(self, at: Mapping[str, int] | None = None, **sizes: int) -> Fraction:
+        """Bytes read and written in one call."""
+        return sum((row.bytes_moved for row in self.rows(at, **sizes)), Fraction(0))
+
+    def crossovers(self, over: str = "B", at: Mapping[str, int] | None = None) -> "tuple[Crossover, ...]":
+        """For each layer, the sizes of ``over`` at which it is compute-bound."""
+        from fxcost.roofline.crossover import crossovers
+
+        return crossovers(self.model, self.machine, over, at)
+
+    def to_pandas(self, at: Mapping[str, int] | None = None, **sizes: int) -> Any:
+        """A pandas DataFrame of `rows`, as ``fxcost roofline -f csv`` has them; needs pandas."""
+        from fxcost.reports.roofline import roofline_frame
+
+        return roofline_frame(self.model, self.machine, {**(at or {}), **sizes})
 
 
 def load(path: str | Path) -> CostModel:

@@ -23,7 +23,7 @@ from fxcost.reports.numbers import (
     sizes_text,
     symbol_lines,
 )
-from fxcost.reports.tables import KEPT, Cell, Column, Report
+from fxcost.reports.tables import KEPT, Cell, Column, Report, frame
 
 READING = (
     "FLOPs count one multiply-add as 2; MACs count the multiply-adds of contractions alone; "
@@ -393,13 +393,9 @@ PANDAS = {
 
 def to_pandas(model: CostModel) -> Any:
     """A pandas DataFrame with a row for each layer: formulas as sympy expressions, or numbers once evaluated."""
-    try:
-        import pandas
-    except ModuleNotFoundError as error:
-        raise FxcostError("pandas is not installed; pip install 'fxcost[pandas]'") from error
     bits = model.bits()
     _found_by_passes(model, PANDAS)
-    return pandas.DataFrame(
+    return frame(
         {
             "layer": layer.name,
             "module": layer.module,

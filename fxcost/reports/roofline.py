@@ -9,7 +9,7 @@ from fxcost.costs.model import CostModel
 from fxcost.reports.costs import Alike, alike, percent, times_text
 from fxcost.reports.numbers import decimal, merged_name, scaled, share, sizes_text
 from fxcost.reports.platforms import machine_lines
-from fxcost.reports.tables import Cell, Column, Report
+from fxcost.reports.tables import Cell, Column, Report, frame, records
 from fxcost.roofline.points import LayerPoint, layer_points
 from fxcost.roofline.rate import Machine
 
@@ -136,6 +136,11 @@ def _seconds(points: Iterable[LayerPoint]) -> Fraction:
 def _doubt(points: Iterable[LayerPoint]) -> bool:
     """Whether the bound of some layers is unknown."""
     return any(p.bound == "unknown" for p in points)
+
+
+def roofline_frame(model: CostModel, machine: Machine, at: Mapping[str, int] | None) -> Any:
+    """A pandas DataFrame of each layer's row at one point, without the total."""
+    return frame(records(roofline_report(model, [machine], at, wide=False))[:-1])
 
 
 def _grouped_points(points: Iterable[LayerPoint]) -> list[list[LayerPoint]]:

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from fxcost.errors import printable
+from fxcost.errors import FxcostError, printable
 from fxcost.options import Form
 
 CellValue = str | int | float | Fraction | bool | None | list[Any]
@@ -261,9 +261,23 @@ def _csv(report: Report[Any]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def _json(report: Report[Any]) -> str:
+def records(report: Report[Any]) -> list[dict[str, Any]]:
+    """The exact values of each row by the keys of the columns, the total, where there is one, last."""
     keys = [column.key for column in report.columns]
-    rows = [dict(zip(keys, (_plain(cell.exact) for cell in row), strict=True)) for row in report.cells]
+    return [dict(zip(keys, (_plain(cell.exact) for cell in row), strict=True)) for row in report.cells]
+
+
+def frame(rows: Iterable[Mapping[str, Any]]) -> Any:
+    """A pandas DataFrame of rows. Raises `FxcostError` where pandas is not installed."""
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        raise FxcostError("pandas is not installed; pip install 'fxcost[pandas]'") from error
+    return pandas.DataFrame(rows)
+
+
+def _json(report: Report[Any]) -> str:
+    rows = records(report)
     total = {"total": rows.pop()} if len(rows) > len(report.rows) else {}
     found = {**report.facts, "notes": [*report.notes], "rows": rows, **total}
     text = json.dumps(found, indent=1, ensure_ascii=False)
