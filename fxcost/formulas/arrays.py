@@ -106,12 +106,19 @@ class ExactValues:
         whole = top if p == 1 else top * p
         return whole if q == 1 and self._is_undivided else _quotients(whole, self.bottom, q)
 
-    def floats(self, rate: Fraction) -> Any:
-        """The values times ``rate`` in float64, right to some units in the last place; OverflowError beyond its end."""
-        factor = float(self.coefficient * rate)
-        if self._is_undivided:
-            return _as_float(self.top) * factor
-        return _as_float(np.true_divide(as_python(self.top), as_python(self.bottom))) * factor
+    def floats(self, rate: Fraction) -> Array:
+        """The values times ``rate`` in float64, right to some units in the last place."""
+        scale = self.coefficient * rate
+        if self._is_undivided and self.bound < BEYOND_INT64:
+            return np.asarray(self.top) * float(scale)
+        # Python divides numbers that are themselves beyond a float.
+        quotient = np.true_divide(as_python(self.top), as_python(self.bottom) * scale.denominator)
+        return np.asarray(quotient).astype(np.float64) * float(scale.numerator)
+
+    @property
+    def sign(self) -> Integers:
+        """1, 0 or -1, as the values are."""
+        return np.sign(self.top) * ((self.coefficient > 0) - (self.coefficient < 0))
 
     @property
     def _is_undivided(self) -> bool:
@@ -121,10 +128,6 @@ class ExactValues:
 def as_python(values: Integers) -> Integers:
     """The same in Python's integers, which have no end."""
     return values.astype(object) if isinstance(values, np.ndarray) else values
-
-
-def _as_float(values: Any) -> Any:
-    return np.asarray(values).astype(np.float64)
 
 
 def _lowest(numerator: int, denominator: int) -> int | Fraction:
@@ -213,6 +216,12 @@ class Table:
         if any(name not in sizes for name in self.names):
             check_point(self.names, dict.fromkeys(sizes, 1))
         return SizeArrays.of(sizes)
+
+    def greatest(self, points: SizeArrays) -> Fraction:
+        """What no formula's magnitude exceeds at any of the points; 0 without formulas."""
+        _, bounds = self._plan(points.largest)
+        answers = (each for item, _ in self.program if isinstance(item, RowOutputs) for each in item.each)
+        return max((abs(each.coefficient) * bounds[each.top] for each in answers), default=Fraction(0))
 
     def run(self, points: SizeArrays) -> Iterator[Found]:
         """The formulas of each row, chunk by chunk, as soon as they are there."""
