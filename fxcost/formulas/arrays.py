@@ -91,7 +91,7 @@ def _size_column(name: str, given: Array) -> Array:
 class ExactValues:
     """A formula at each point of a chunk: a number times whole numbers, over positive ones."""
 
-    coefficient: Fraction
+    scaled: Scaled
     top: Integers
     bottom: Integers
     """1 where nothing is divided by but the coefficient's denominator."""
@@ -101,28 +101,28 @@ class ExactValues:
     @cached_property
     def exact(self) -> Integers:
         """The values: int64, or Python's integers; Fractions where one is not whole."""
-        p, q = self.coefficient.numerator, self.coefficient.denominator
+        p, q = self.scaled.coefficient.numerator, self.scaled.coefficient.denominator
         top = as_python(self.top) if max(abs(p), abs(p) * self.bound) >= BEYOND_INT64 else self.top
         whole = top if p == 1 else top * p
         return whole if q == 1 and self._is_undivided else _quotients(whole, self.bottom, q)
 
-    def floats(self, rate: Fraction) -> Array:
-        """The values times ``rate`` in float64, right to some units in the last place."""
-        scale = self.coefficient * rate
+    @property
+    def floats(self) -> Array:
+        """The values in float64, right to some units in the last place."""
         if self._is_undivided and self.bound < BEYOND_INT64:
-            return np.asarray(self.top) * float(scale)
+            return np.asarray(self.top) * self.scaled.factor
+        p, q = self.scaled.coefficient.numerator, self.scaled.coefficient.denominator
         # Python divides numbers that are themselves beyond a float.
-        quotient = np.true_divide(as_python(self.top), as_python(self.bottom) * scale.denominator)
-        return np.asarray(quotient).astype(np.float64) * float(scale.numerator)
+        return np.asarray(np.true_divide(as_python(self.top) * p, as_python(self.bottom) * q)).astype(np.float64)
 
     @property
     def sign(self) -> Integers:
         """1, 0 or -1, as the values are."""
-        return np.sign(self.top) * ((self.coefficient > 0) - (self.coefficient < 0))
+        return np.sign(self.top) * ((self.scaled.coefficient > 0) - (self.scaled.coefficient < 0))
 
     @property
     def _is_undivided(self) -> bool:
-        return isinstance(self.bottom, int) and self.bottom == 1
+        return self.scaled.bottom is None
 
 
 def as_python(values: Integers) -> Integers:
@@ -279,4 +279,4 @@ def _result(step: PlannedStep, instruction: Instruction, registers: list[Any]) -
 
 def _values(scaled: Scaled, registers: list[Any], bounds: list[int]) -> ExactValues:
     bottom = 1 if scaled.bottom is None else registers[scaled.bottom]
-    return ExactValues(scaled.coefficient, registers[scaled.top], bottom, bounds[scaled.top])
+    return ExactValues(scaled, registers[scaled.top], bottom, bounds[scaled.top])

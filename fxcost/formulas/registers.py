@@ -4,8 +4,8 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
-from math import lcm, prod
+from functools import cached_property, reduce
+from math import gcd, lcm, prod
 from typing import Any
 
 import numpy as np
@@ -176,6 +176,11 @@ class Scaled:
     top: int
     bottom: int | None = None
 
+    @cached_property
+    def factor(self) -> float:
+        """The coefficient as a float."""
+        return float(self.coefficient)
+
 
 @dataclass(frozen=True)
 class RowOutputs:
@@ -252,10 +257,10 @@ class Lowering:
         q = lcm(constant.denominator, *(part.coefficient.denominator for part in parts))
         if bottom is not None and constant:
             parts, constant = [*parts, Scaled(constant, bottom)], Fraction(0)
-        top = self._combined(
-            [int(part.coefficient * q) for part in parts], [part.top for part in parts], int(constant * q)
-        )
-        return Scaled(Fraction(1, q), top, bottom)
+        whole = [int(part.coefficient * q) for part in parts]
+        p = gcd(*whole, int(constant * q))
+        top = self._combined([k // p for k in whole], [part.top for part in parts], int(constant * q) // p)
+        return Scaled(Fraction(p, q), top, bottom)
 
     def _term(self, formula: Formula) -> Scaled:
         """A term, of which all that is equal but for the coefficient shares a register."""

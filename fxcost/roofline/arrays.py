@@ -5,7 +5,7 @@ one and the same at all sizes, it is added to what all such rows ask of that res
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
@@ -35,18 +35,6 @@ def seconds(model: CostModel, machine: Machine, sizes: GivenSizes) -> Array:
 
 
 @dataclass(frozen=True)
-class LongestOf:
-    """The time of some layers: the longest of several amounts, each times its seconds."""
-
-    amounts: tuple[Formula, ...]
-    seconds_each: tuple[Fraction, ...]
-
-    def at(self, values: Iterable[ExactValues]) -> Array:
-        """The time at each point where the amounts have these values."""
-        return reduce(np.maximum, [each.floats(s) for each, s in zip(values, self.seconds_each, strict=True)])
-
-
-@dataclass(frozen=True)
 class ModelTimes:
     """The time of a model on a machine, prepared for calls with many sizes."""
 
@@ -64,29 +52,28 @@ class ModelTimes:
             return np.zeros(points.shape)
         self._check(points)
         found = np.zeros(points.count)
-        for part, row, values in self._table.run(points):
-            found[part] += self.rows[row].at(values)
+        for part, _, values in self._table.run(points):
+            found[part] += reduce(np.maximum, [each.floats for each in values])
         self._refuse(points, found == 0)
         return found.reshape(points.shape)
 
     @cached_property
-    def rows(self) -> tuple[LongestOf, ...]:
-        """What is to be added up, each row once: first what is not decided for all sizes."""
+    def rows(self) -> tuple[tuple[Formula, ...], ...]:
+        """Seconds that add up to the whole, each row the longest of its formulas; what is decided comes last."""
         undecided: Counter[KnownDemand] = Counter()
         decided: dict[Resource, list[Formula]] = {}
         for asked, count in self._layers.items():
             longest = self._longest(asked)
             if len(longest) > 1:
                 undecided[longest] += count
-            for resource, amount in longest[:1] if len(longest) == 1 else ():
+            for resource, amount in longest if len(longest) == 1 else ():
                 decided.setdefault(resource, []).append(count * amount)
-        sums: Iterator[tuple[KnownDemand, int]] = (
-            (((resource, total(each)),), 1) for resource, each in decided.items()
-        )
-        return tuple(self._row(asked, count) for asked, count in (*undecided.items(), *sums))
+        # Each resource for itself: rates with no common factor would make large numbers of small ones.
+        sums = ((self._seconds(resource, total(each)),) for resource, each in decided.items())
+        return (*(tuple(count * self._seconds(*each) for each in row) for row, count in undecided.items()), *sums)
 
-    def _row(self, asked: KnownDemand, count: int) -> LongestOf:
-        return LongestOf(tuple(amount for _, amount in asked), tuple(count / self._rates[r] for r, _ in asked))
+    def _seconds(self, resource: Resource, amount: Formula) -> Formula:
+        return amount / self._rates[resource]
 
     @cached_property
     def _layers(self) -> Counter[KnownDemand]:
@@ -113,12 +100,11 @@ class ModelTimes:
         return tuple(left)
 
     def _is_never_shorter(self, one: tuple[Resource, Formula], other: tuple[Resource, Formula]) -> bool:
-        longer, shorter = (amount / self._rates[resource] for resource, amount in (one, other))
-        return _is_never_negative(longer - shorter, self._ends)
+        return _is_never_negative(self._seconds(*one) - self._seconds(*other), self._ends)
 
     @cached_property
     def _table(self) -> Table:
-        return Table(tuple(row.amounts for row in self.rows))
+        return Table(self.rows)
 
     # Refusals, by what one point is refused for
 
@@ -132,7 +118,7 @@ class ModelTimes:
             self._refuse(points, _is_no_amount(values, whole=self._whole[formula]))
 
     def _refuse(self, points: SizeArrays, wrong: Array) -> None:
-        for index in np.flatnonzero(wrong):
+        for index in np.flatnonzero(wrong) if wrong.any() else ():
             layer_points(self.model, self.machine, points.point(int(index)))
 
     def _out_of_range(self, points: SizeArrays) -> Iterator[Array]:
