@@ -56,6 +56,7 @@ wheel: setup
 
 bench: setup
 	$(BIN)/python bench/trace.py
+	$(BIN)/python -m bench.evaluate
 
 zoo: setup
 	$(BIN)/pytest -n 2 --dist loadfile -m zoo

@@ -51,7 +51,7 @@ def compile_formula(formula: Formula) -> Callable[[Point], Exact]:
     names = symbol_names(formula)
 
     def value(sizes: Point) -> Exact:
-        _check(names, sizes)
+        check_point(names, sizes)
         try:
             found = body(sizes)
         except ZeroDivisionError:
@@ -67,7 +67,8 @@ def symbol_names(formula: Formula) -> tuple[str, ...]:
     return tuple(sorted(formula.names))
 
 
-def _check(names: Iterable[str], sizes: Point) -> None:
+def check_point(names: Iterable[str], sizes: Point) -> None:
+    """Raise FxcostError unless each of the names has a size, a positive int."""
     for name in names:
         size = sizes.get(name)
         if size is None:
@@ -147,7 +148,7 @@ def assume_multiple(formula: Formula, multiples: Point) -> Formula:
 def _named(formula: Formula, sizes: Point) -> list[str]:
     """The symbols of a formula that have a size."""
     named = sorted(name for name in formula.names if name in sizes)
-    _check(named, sizes)
+    check_point(named, sizes)
     return named
 
 
