@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost.ops.kernels import ATTENTION, LINEAR_DYNAMIC, MASK
 from tests.table.counting import Number, contracted, larger, mac, numbers, tanh, work
-from tests.table.entries import NOTHING, Cost, Entry, Moved, counted, free, unknown
+from tests.table.entries import Cost, Entry, Moved, counted, free, unknown
 from tests.table.pointwise import gelu_erf, sigmoid
 from tests.table.reductions import layer_norm
 
@@ -37,11 +37,15 @@ def seen(function: Callable[..., Any], *tensors: torch.Tensor) -> int:
     return counter.get_total_flops() // 2
 
 
-def as_torch(operator: Any, *given: Any, like: Callable[..., Any] | None = None, gives: Any = None, case: str = "", **named: Any) -> Entry:
+def as_torch(
+    operator: Any, *given: Any, like: Callable[..., Any] | None = None, gives: Any = None, case: str = "", **named: Any
+) -> Entry:
     """An entry of what torch's counter sees of the operator, or of another that does the same."""
 
     def cost() -> Cost:
-        found = seen(lambda *_: (like or operator)(*(to_meta(a) for a in given), **{k: to_meta(v) for k, v in named.items()}))
+        found = seen(
+            lambda *_: (like or operator)(*(to_meta(a) for a in given), **{k: to_meta(v) for k, v in named.items()})
+        )
         assert found > 0
         return Cost(macs=found)
 
@@ -174,8 +178,19 @@ def products() -> list[Entry]:
         counted(aten.tensordot.default, by("bij,jbk->ik"), BATCH, drawn(3, 5, 4), [0, 2], [1, 0]),
         counted(aten.bilinear.default, bilinear, drawn(5, 3), drawn(5, 4), drawn(2, 3, 4), None),
         counted(aten.affine_grid_generator.default, affine_grid, drawn(2, 2, 3), [2, 1, 3, 4], True),
-        counted(aten.affine_grid_generator.default, affine_grid, drawn(2, 3, 4), [2, 1, 2, 3, 4], True, case="in space"),
-        counted(aten._scaled_mm.default, by("ij,jk->ik"), drawn(16, 16, dtype=F8), drawn(16, 16, dtype=F8).T, ONE, ONE, out_dtype=torch.float32, gives=drawn(16, 16)),
+        counted(
+            aten.affine_grid_generator.default, affine_grid, drawn(2, 3, 4), [2, 1, 2, 3, 4], True, case="in space"
+        ),
+        counted(
+            aten._scaled_mm.default,
+            by("ij,jk->ik"),
+            drawn(16, 16, dtype=F8),
+            drawn(16, 16, dtype=F8).T,
+            ONE,
+            ONE,
+            out_dtype=torch.float32,
+            gives=drawn(16, 16),
+        ),
         *(by_kernel(operator, *rest) for operator, rest in KERNELS.items()),
     ]
 
@@ -202,11 +217,11 @@ def chain(*matrices: torch.Tensor) -> Entry:
         tried: list[int] = []
         for order in permutations(range(len(shapes) - 1)):
             Number.macs = 0
-            held = [[torch.zeros(shape), index] for index, shape in enumerate(shapes)]
+            held = [(torch.zeros(shape), index) for index, shape in enumerate(shapes)]
             for between in order:
-                position = next(i for i, (_, last) in enumerate(held) if last >= between)
+                position = next(i for i, (_, last) in enumerate(held) if last == between)
                 (left, _), (right, last) = held[position : position + 2]
-                held[position : position + 2] = [[contracted("ij,jk->ik", left, right), last]]
+                held[position : position + 2] = [(contracted("ij,jk->ik", left, right), last)]
             tried.append(Number.macs)
         return Cost(macs=min(tried))
 
@@ -230,7 +245,9 @@ def experts(operator: Any, rows_of: Sequence[int], count: int, case: str, *other
 
     x, weights = drawn(length, width), drawn(count, width, out)
     if isinstance(operator, str):
-        return Entry(operator, cost, (), {"input": x, "weight": weights, "offs": torch.zeros(count)}, drawn(length, out), case)
+        return Entry(
+            operator, cost, (), {"input": x, "weight": weights, "offs": torch.zeros(count)}, drawn(length, out), case
+        )
     return Entry(operator, cost, (x, weights, *others), {}, drawn(length, out), case)
 
 
@@ -243,7 +260,9 @@ def grouped() -> list[Entry]:
         entries += [
             experts(aten._grouped_mm.default, sent, count, case, offsets),
             experts(aten._scaled_grouped_mm.default, sent, count, case, one, one, offsets),
-            experts(aten._scaled_grouped_mm_v2.default, sent, count, case, [one], recipe, recipe, [one], recipe, recipe),
+            experts(
+                aten._scaled_grouped_mm_v2.default, sent, count, case, [one], recipe, recipe, [one], recipe, recipe
+            ),
             experts("transformers.grouped_mm_fallback.default", sent, count, case, name="weight"),
         ]
     return [*entries, unknown(aten._grouped_mm.default, *stacks, gives=drawn(2, 3, 2))]
@@ -281,13 +300,36 @@ def einsums() -> list[Entry]:
         summation("bij,bjk->bik", BATCH, OTHERS),
         summation("ij,jk->ik", A, B),
         summation("bi,bj->bij", drawn(5, 2), drawn(5, 3), vector=True),
-        counted(aten.einsum.default, lambda _, xs: contracted("abij,jk->abik", *xs), "...ij,jk->...ik", [drawn(2, 2, 2, 3), B]),
-        counted(aten.einsum.default, lambda _, xs: contracted("bij,bjk->bik", xs[0].expand(5, 2, 3), xs[1]), "bij,bjk->bik", [BATCH[:1], OTHERS], case="broadcast"),
-        counted(aten.einsum.default, lambda _, xs: contracted("bij,bjk->bik", xs[0], xs[1].expand(5, 3, 4)), "...ij,...jk->...ik", [BATCH, OTHERS[:1]], case="broadcast"),
+        counted(
+            aten.einsum.default,
+            lambda _, xs: contracted("abij,jk->abik", *xs),
+            "...ij,jk->...ik",
+            [drawn(2, 2, 2, 3), B],
+        ),
+        counted(
+            aten.einsum.default,
+            lambda _, xs: contracted("bij,bjk->bik", xs[0].expand(5, 2, 3), xs[1]),
+            "bij,bjk->bik",
+            [BATCH[:1], OTHERS],
+            case="broadcast",
+        ),
+        counted(
+            aten.einsum.default,
+            lambda _, xs: contracted("bij,bjk->bik", xs[0], xs[1].expand(5, 3, 4)),
+            "...ij,...jk->...ik",
+            [BATCH, OTHERS[:1]],
+            case="broadcast",
+        ),
         counted(aten.einsum.default, lambda _, xs: contracted("bij,jk->bik", *xs), "...ij,...jk", [BATCH, B]),
         counted(aten.einsum.default, lambda _, xs: contracted("ij,jk->ik", *xs), "ij,jk", [A, B]),
         counted(aten.einsum.default, chained, "il,lj,jk->ik", [A, drawn(3, 5), drawn(5, 2)]),
-        counted(aten.einsum.default, lambda _, xs: complex_macs(*xs), "ij,jk->ik", [complex_of(A), complex_of(B)], case="complex"),
+        counted(
+            aten.einsum.default,
+            lambda _, xs: complex_macs(*xs),
+            "ij,jk->ik",
+            [complex_of(A), complex_of(B)],
+            case="complex",
+        ),
         counted(aten.einsum.default, complex_outer, "i,j->ij", [first, second], case="complex"),
         unknown(aten.einsum.default, "ij,jk->ik", [complex_of(A), B], gives=complex_of(drawn(2, 4)), case="mixed"),
         unknown(aten.einsum.default, "bij->bi", [BATCH]),
@@ -300,7 +342,9 @@ def einsums() -> list[Entry]:
 # Attention
 
 
-def attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scores: list[int] | None = None) -> torch.Tensor:
+def attended(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scores: list[int] | None = None
+) -> torch.Tensor:
     """Each query head meets every key, and every value, of the head it shares."""
     shared = query.shape[1] // key.shape[1]
     heads = []
@@ -313,14 +357,25 @@ def attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scores
     return torch.stack(heads).reshape(*query.shape[:3], value.shape[-1])
 
 
-def attention(operator: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *rest: Any, case: str = "", reads: Moved | None = None, gives: Any = None) -> Entry:
+def attention(
+    operator: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *rest: Any,
+    case: str = "",
+    reads: Moved | None = None,
+    gives: Any = None,
+) -> Entry:
     def cost() -> Cost:
         scores: list[int] = []
         _, macs, _ = work(lambda: attended(query, key, value, scores))
         return Cost(macs=macs, reads=reads or {}, scores=sum(scores))
 
     def checked() -> Cost:
-        torch.testing.assert_close(attended(query, key, value), functional.scaled_dot_product_attention(query, key, value, enable_gqa=True))
+        torch.testing.assert_close(
+            attended(query, key, value), functional.scaled_dot_product_attention(query, key, value, enable_gqa=True)
+        )
         return cost()
 
     out = attended(query, key, value) if gives is None else gives
@@ -356,13 +411,21 @@ def attentions() -> list[Entry]:
 def multi_head() -> Entry:
     module = nn.MultiheadAttention(8, 2, batch_first=True, dtype=torch.float64).eval()
     query, memory = drawn(2, 3, 8), drawn(2, 5, 8)
-    weights = tuple(p.detach() for p in (module.in_proj_weight, module.in_proj_bias, module.out_proj.weight, module.out_proj.bias))
+    weights = tuple(
+        p.detach() for p in (module.in_proj_weight, module.in_proj_bias, module.out_proj.weight, module.out_proj.bias)
+    )
 
     def cost() -> Cost:
         module.to("meta")
         return Cost(macs=seen(lambda q, m: module(q, m, m, need_weights=False), query, memory))
 
-    return Entry(aten._native_multi_head_attention.default, cost, (query, memory, memory.clone(), 8, 2, *weights), {}, drawn(2, 3, 8))
+    return Entry(
+        aten._native_multi_head_attention.default,
+        cost,
+        (query, memory, memory.clone(), 8, 2, *weights),
+        {},
+        drawn(2, 3, 8),
+    )
 
 
 def encoder_layer(*, gelu: bool) -> Entry:
@@ -371,8 +434,10 @@ def encoder_layer(*, gelu: bool) -> Entry:
     module = nn.TransformerEncoderLayer(width, 2, hidden, batch_first=True, dtype=torch.float64).eval()
     source = drawn(2, 3, width)
     attend, first, second = module.self_attn, module.norm1, module.norm2
-    weights = tuple(p.detach().clone() for p in (
-        attend.in_proj_weight, attend.in_proj_bias, attend.out_proj.weight, attend.out_proj.bias))
+    weights = tuple(
+        p.detach().clone()
+        for p in (attend.in_proj_weight, attend.in_proj_bias, attend.out_proj.weight, attend.out_proj.bias)
+    )
     rest = tuple(p.detach().clone() for p in (
         first.weight, first.bias, second.weight, second.bias,
         module.linear1.weight, module.linear1.bias, module.linear2.weight, module.linear2.bias))  # fmt: skip
@@ -380,10 +445,10 @@ def encoder_layer(*, gelu: bool) -> Entry:
     def around() -> None:
         inner = drawn(2, 3, hidden)
         for x in numbers(inner):
-            gelu_erf(x) if gelu else larger(x, 0)
+            _ = gelu_erf(x) if gelu else larger(x, 0)
         for _ in range(2):
             for x in numbers(source):
-                x + x  # noqa: B018  # the sum with what is passed by
+                _ = x + x  # the sum with what is passed by
             layer_norm(source, None, torch.ones(width), torch.ones(width))
 
     def cost() -> Cost:

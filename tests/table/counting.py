@@ -91,7 +91,11 @@ def contracted(equation: str, *operands: torch.Tensor) -> torch.Tensor:
     """An einsum by loops: one multiply-add for each combination of all letters of two operands."""
     left, _, out = equation.partition("->")
     (first, second), (x, y) = left.split(","), operands
-    sizes = {letter: n for term, t in zip((first, second), (x, y), strict=True) for letter, n in zip(term, t.shape, strict=True)}
+    sizes = {
+        letter: n
+        for term, t in zip((first, second), (x, y), strict=True)
+        for letter, n in zip(term, t.shape, strict=True)
+    }
     result = torch.zeros([sizes[letter] for letter in out], dtype=torch.float64)
     for at in product(*map(range, sizes.values())):
         place = dict(zip(sizes, at, strict=True))

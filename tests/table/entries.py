@@ -69,7 +69,9 @@ class Entry:
         given, named, result = self._run
         outputs = tuple(_spec(t) for t in tree_leaves(result) if isinstance(t, torch.Tensor))
         if isinstance(self.operator, str):
-            return Call(self.operator, {name: tree_map(_spec, value) for name, value in named.items()}, outputs, frozenset())
+            return Call(
+                self.operator, {name: tree_map(_spec, value) for name, value in named.items()}, outputs, frozenset()
+            )
         graph = Graph()
 
         def placed(value: Any) -> Any:
@@ -113,7 +115,7 @@ class Entry:
     def found(self, rules: ModuleType) -> Cost:
         """What the rules say, be they fxcost's or changed ones."""
         call = self.call
-        with mock.patch.object(rules, "call_of", lambda _: call):
+        with mock.patch.object(rules, "call_of", return_value=call):
             verdict = rules.judge(Node(Graph(), "call", "call_function", len, (), {}))
         rule = verdict.rule
         if verdict.coverage == "free":
@@ -160,7 +162,7 @@ def _spec(value: Any) -> Any:
 
 
 def counted(
-    operator: OpOverload,
+    operator: OpOverload | str,
     definition: Callable[..., Any],
     *given: Any,
     case: str = "",

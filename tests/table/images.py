@@ -6,7 +6,6 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from tests.table.contractions import drawn
 from tests.table.counting import (
@@ -19,7 +18,6 @@ from tests.table.counting import (
     remainder,
     rounded,
     smaller,
-    total,
 )
 from tests.table.entries import Cost, Entry, counted, unknown
 
@@ -87,7 +85,7 @@ def without_turn(extra: float) -> float:
 
 PADDINGS: tuple[Callable[..., float], ...] = (
     lambda coordinate, _size, *, align: coordinate,
-    lambda coordinate, size, *, align: bounded(coordinate, size),
+    lambda coordinate, size, *, align: bounded(coordinate, size),  # noqa: PLW0108  # it takes no align
     reflected,
 )
 """By torch's numbers: zeros, border, reflection."""
@@ -144,7 +142,14 @@ def samplings() -> list[Entry]:
     entries = [
         counted(operator, sampled, image, spots, mode, padding, align, case=f"{mode} {padding} {align}")
         for operator in (aten.grid_sampler.default, aten.grid_sampler_2d.default)
-        for mode, padding, spots in ((0, 0, outside), (0, 1, outside), (0, 2, outside), (1, 0, grid), (1, 2, outside), (2, 0, grid))
+        for mode, padding, spots in (
+            (0, 0, outside),
+            (0, 1, outside),
+            (0, 2, outside),
+            (1, 0, grid),
+            (1, 2, outside),
+            (2, 0, grid),
+        )
         for align in (False, True)
     ]
     return [
@@ -152,7 +157,10 @@ def samplings() -> list[Entry]:
         counted(aten.grid_sampler_3d.default, sampled, volume, space, 0, 0, False),
         counted(aten.grid_sampler.default, sampled, volume, space, 0, 1, True, case="of a volume"),
         counted(aten.grid_sampler_3d.default, sampled, volume, space, 1, 0, True, case="nearest"),
-        *(unknown(aten.grid_sampler_2d.default, image, grid, 2, padding, False, case=str(padding)) for padding in (1, 2)),
+        *(
+            unknown(aten.grid_sampler_2d.default, image, grid, 2, padding, False, case=str(padding))
+            for padding in (1, 2)
+        ),
         counted(aten.col2im.default, folded, drawn(2, 8, 6), [3, 4], [2, 2], [1, 1], [0, 0], [1, 1]),
         deformed(masked=True),
         deformed(masked=False),
@@ -162,12 +170,12 @@ def samplings() -> list[Entry]:
 def folded(columns: torch.Tensor, size: Sequence[int], kernel: Sequence[int], *_: Any) -> list[float]:
     """Each element of a column is added where it belongs."""
     across = size[1] - kernel[1] + 1
-    image = {place: Number(0) for place in product(range(2), range(2), range(size[0]), range(size[1]))}
+    image: dict[tuple[int, ...], float] = {place: Number(0) for place in places((2, 2, *size))}
     for batch, row, column in places(columns.shape):
         channel, (down, right) = row // 4, divmod(row % 4, 2)
         top, left = divmod(column, across)
         place = batch, channel, top + down, left + right
-        image[place] = image[place] + columns[batch, row, column].item()  # pyright: ignore[reportArgumentType]
+        image[place] = image[place] + columns[batch, row, column].item()
     return [float(value) for value in image.values()]
 
 
@@ -187,11 +195,18 @@ def deformed(*, masked: bool) -> Entry:
                 taken: list[float] = []
                 for group in range(2):
                     moved = numbers(offset[example, (group * 6 + index) * 2 : (group * 6 + index) * 2 + 2, top, left])
-                    (y, below), (x, beside) = (linear(gap + start) for gap, start in zip(moved, (top + down, left + right), strict=True))
+                    (y, below), (x, beside) = (
+                        linear(gap + start) for gap, start in zip(moved, (top + down, left + right), strict=True)
+                    )
                     corners = [(y + j, x + i, below[j] * beside[i]) for j in range(2) for i in range(2)]
                     for channel in (2 * group, 2 * group + 1):
                         plane = image[example, channel]
-                        value = mixed([(Number(plane[j, i].item()) if inside((j, i), (4, 5)) else Number(0), w) for j, i, w in corners])
+                        value = mixed(
+                            [
+                                (Number(plane[j, i].item()) if inside((j, i), (4, 5)) else Number(0), w)
+                                for j, i, w in corners
+                            ]
+                        )
                         taken.append(value * mask[example, group * 6 + index, top, left].item() if masked else value)
                 for channel in range(6):
                     for source in range(2):
@@ -214,7 +229,10 @@ def resized(taps: Callable[[float], tuple[int, list[float]]]) -> Callable[..., A
         for place in places((*x.shape[:2], *out)):
             before = Number.done
             filters = [taps((i + 0.5) * size / n - 0.5) for i, n, size in zip(place[2:], out, sizes, strict=True)]
-            spots = [[min(max(first + i, 0), size - 1) for i in range(len(w))] for (first, w), size in zip(filters, sizes, strict=True)]
+            spots = [
+                [min(max(first + i, 0), size - 1) for i in range(len(w))]
+                for (first, w), size in zip(filters, sizes, strict=True)
+            ]
             joined = [math.prod(map(float, weights)) for weights in product(*(w for _, w in filters))]
             Number.done = before
             plane = x[place[0], place[1]]
@@ -273,7 +291,11 @@ def resizings() -> list[Entry]:
         x, out = drawn(1, 2, *sizes[0][:dims]), list(sizes[1][:dims])
         entries.append(counted(operator, resized(from_inside), x, out, False))
     entries.append(counted(aten.upsample_bicubic2d.default, resized(cubic), drawn(1, 2, 5, 4), [7, 9], False))
-    smooth = aten._upsample_bilinear2d_aa.default, aten._upsample_bicubic2d_aa.default, aten._upsample_lanczos2d_aa.default
+    smooth = (
+        aten._upsample_bilinear2d_aa.default,
+        aten._upsample_bicubic2d_aa.default,
+        aten._upsample_lanczos2d_aa.default,
+    )
     for operator in smooth:
         entries += [
             lit(operator, (12, 13), (5, 6)), lit(operator, (8, 10), (3, 7)), lit(operator, (5, 7), (8, 10)),
@@ -321,7 +343,9 @@ def transforms() -> list[Entry]:
         published(fft["rfft"], 3 * SIXTEEN // 2, R, 16, case="padded"),
         published(fft["rfft2"], 3 * EIGHT // 2, drawn(3, 5, 5), [2, 4], case="cut"),
         published(fft["rfftn"], SIXTEEN // 2, drawn(2, 2, 4), case="of all"),
-        published(fft["fftn"], 3 * EIGHT, torch.complex(drawn(3, 3, 5), drawn(3, 3, 5)), [2, 4], case="of the last ones"),
+        published(
+            fft["fftn"], 3 * EIGHT, torch.complex(drawn(3, 3, 5), drawn(3, 3, 5)), [2, 4], case="of the last ones"
+        ),
         published(aten._fft_c2c.default, whole, Z, [1], 0, True),
         published(aten._fft_r2c.default, half, R, [1], 0, True),
         published(aten._fft_r2c.default, half, R, [1], 0, False, case="of both sides"),
@@ -336,30 +360,30 @@ def short_times() -> list[Entry]:
     Back again a frame of the spectrum goes through a real FFT, meets the window and is added where it belongs; the
     window's squares are added up likewise, once for all signals, and divide each element of each.
     """
-    signal, window, framed = drawn(3, 20), torch.hann_window(8, dtype=torch.float64) + 0.1, {"return_complex": True}
+    signal, window = drawn(3, 20), torch.hann_window(8, dtype=torch.float64) + 0.1
     frames = 3 * 4
     spectrum = torch.stft(signal, 8, 4, window=window, center=False, return_complex=True)
 
     def back() -> Cost:
         Number.done = 0
-        squares = [Number(0)] * 20
+        squares: list[float] = [Number(0)] * 20
         held = numbers(window)
         squared_window = [w * w for w in held]
         for frame in range(4):
             for i, value in enumerate(squared_window):
-                squares[4 * frame + i] = squares[4 * frame + i] + value  # pyright: ignore[reportArgumentType]
+                squares[4 * frame + i] = squares[4 * frame + i] + value
         for _signal in range(3):
-            sums = [Number(0)] * 20
+            sums: list[float] = [Number(0)] * 20
             for frame in range(4):
                 for i, weight in enumerate(held):
-                    sums[4 * frame + i] = sums[4 * frame + i] + weight * Number(1)  # pyright: ignore[reportArgumentType]
+                    sums[4 * frame + i] = sums[4 * frame + i] + weight * Number(1)
             for value, norm in zip(sums, squares, strict=True):
-                value / norm  # noqa: B018  # counted
+                _ = value / norm
         return Cost(vector=Number.done + frames * EIGHT // 2)
 
     return [
-        published(aten.stft.default, frames * (8 + EIGHT // 2), signal, 8, 4, None, window, **framed),
-        published(aten.stft.default, frames * EIGHT // 2, signal, 8, 4, case="without a window", **framed),
+        published(aten.stft.default, frames * (8 + EIGHT // 2), signal, 8, 4, None, window, return_complex=True),
+        published(aten.stft.default, frames * EIGHT // 2, signal, 8, 4, case="without a window", return_complex=True),
         unknown(aten.stft.default, torch.complex(signal, signal), 8, 4, None, window, False, False, True),
         unknown(aten.stft.default, signal, 8, 4, None, window, False, False, True, case="of both sides"),
         Entry(aten.istft.default, back, (spectrum, 8, 4, None, window), {"center": False}),

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -24,7 +23,7 @@ from tests.table.counting import (
     sqrt,
     total,
 )
-from tests.table.entries import NOTHING, Entry, counted, pointwise, unknown
+from tests.table.entries import NOTHING, Entry, counted, unknown
 from tests.table.reductions import log_softmax_of
 
 aten = torch.ops.aten
@@ -41,16 +40,11 @@ ORDERS = (0, 1, 2, 3, INF, -INF)
 def gathered(values: Sequence[float], p: float) -> float:
     """What a norm adds or compares, before its root."""
     if p == 0:
-        return total(1 - equal(v, 0) if False else different(v) for v in values)
+        return total(float(not equal(v, 0)) for v in values)
     if p in (INF, -INF):
         sizes = [abs(v) for v in values]
         return greatest(sizes) if p == INF else least(sizes)
     return total(abs(v) if p == 1 else v * v if p == 2 else power(abs(v), p) for v in values)
-
-
-def different(value: float) -> float:
-    """1 where a value is not zero, by one comparison."""
-    return float(not equal(value, 0))
 
 
 def least(values: Sequence[float]) -> float:
@@ -148,7 +142,9 @@ def each_pair(formula: Callable[..., float], *tensors: torch.Tensor | None) -> l
     return [formula(*each) for each in zip(*map(numbers, present), strict=True)]
 
 
-def of_pairs(operator: Any, formula: Callable[..., float], *others: Any, case: str = "", x: Any = X, y: Any = Y, **named: Any) -> list[Entry]:
+def of_pairs(
+    operator: Any, formula: Callable[..., float], *others: Any, case: str = "", x: Any = X, y: Any = Y, **named: Any
+) -> list[Entry]:
     """Entries of a loss in its three reductions, whose other arguments the formula knows."""
 
     def loss(a: torch.Tensor, b: torch.Tensor, *_: Any, reduction: int, **__: Any) -> Any:
@@ -160,7 +156,13 @@ def of_pairs(operator: Any, formula: Callable[..., float], *others: Any, case: s
         given = [x, y, *others]
         arguments = [*given[:position], reduction, *given[position:]]
         entries.append(
-            counted(operator, lambda a, b, *_, r=reduction, **__: reduced(each_pair(formula, a, b), r), *arguments, case=f"{case} {('each', 'mean', 'sum')[reduction]}".strip(), **named)
+            counted(
+                operator,
+                lambda a, b, *_, r=reduction, **__: reduced(each_pair(formula, a, b), r),
+                *arguments,
+                case=f"{case} {('each', 'mean', 'sum')[reduction]}".strip(),
+                **named,
+            )
         )
     return entries
 
@@ -213,9 +215,7 @@ def weighed_logits(x: float, t: float, weight: float) -> float:
 def of_positives(x: torch.Tensor, t: torch.Tensor, _: Any, pos_weight: torch.Tensor, reduction: int) -> Any:
     """The weight of positives less one, once for each of its elements; times the target, plus one, for each pair."""
     less = torch.tensor([float(w - 1) for w in numbers(pos_weight)], dtype=torch.float64)
-    return reduced(
-        each_pair(lambda a, b, w: (1 - b) * a - (b * w + 1) * log_sigmoid(a), x, t, less), reduction
-    )
+    return reduced(each_pair(lambda a, b, w: (1 - b) * a - (b * w + 1) * log_sigmoid(a), x, t, less), reduction)
 
 
 def hinge(x: float, t: float) -> float:
@@ -239,7 +239,16 @@ def cosine_embedding(x: torch.Tensor, y: torch.Tensor, t: torch.Tensor, margin: 
     return reduced(result, reduction)
 
 
-def triplet(a: torch.Tensor, p: torch.Tensor, n: torch.Tensor, margin: float, order: float, eps: float, swap: bool, reduction: int) -> Any:
+def triplet(
+    a: torch.Tensor,
+    p: torch.Tensor,
+    n: torch.Tensor,
+    margin: float,
+    order: float,
+    eps: float,
+    swap: bool,
+    reduction: int,
+) -> Any:
     result = []
     for anchor, positive, negative in zip(rows(a), rows(p), rows(n), strict=True):
         far = distance(anchor, negative, order, eps)
@@ -278,7 +287,9 @@ def likelihood(x: torch.Tensor, t: torch.Tensor, weight: Any = None, reduction: 
     return by_weights(losses, labels, weight, reduction)
 
 
-def by_weights(losses: Sequence[float], labels: Sequence[int], weight: Any, reduction: int, shares: Sequence[float] = ()) -> Any:
+def by_weights(
+    losses: Sequence[float], labels: Sequence[int], weight: Any, reduction: int, shares: Sequence[float] = ()
+) -> Any:
     """A mean divides by the sum of the weights that the labels pick."""
     if weight is None:
         return reduced(losses, reduction)
@@ -309,8 +320,8 @@ def by_probabilities(x: torch.Tensor, t: torch.Tensor, weight: Any, reduction: i
     share, kept = smoothing / len(places[0]), 1 - smoothing
     weights = None if weight is None else [w.item() for w in weight]
     losses = []
-    for row, chances in zip(places, likely, strict=True):
-        chances = [p * kept + share for p in chances] if smoothing else chances
+    for row, given in zip(places, likely, strict=True):
+        chances = [p * kept + share for p in given] if smoothing else given
         products = [p * value for p, value in zip(chances, log_softmax_of(row), strict=True)]
         products = products if weights is None else [w * v for w, v in zip(weights, products, strict=True)]
         losses.append(-total(products))
@@ -334,7 +345,17 @@ def cross_entropies() -> list[Entry]:
         *entries,
         counted(operator, by_probabilities, images, chances, None, NONE, KEPT, 0.0, case="of images"),
         counted(operator, by_probabilities, CLASSES[0], PROBABILITIES[0], None, NONE, KEPT, 0.0, case="of one"),
-        counted(operator, lambda x, t, *rest: by_labels(x[None], t[None], *rest), CLASSES[0], LABELS[0], None, MEAN, KEPT, 0.0, case="of one label"),
+        counted(
+            operator,
+            lambda x, t, *rest: by_labels(x[None], t[None], *rest),
+            CLASSES[0],
+            LABELS[0],
+            None,
+            MEAN,
+            KEPT,
+            0.0,
+            case="of one label",
+        ),
     ]
 
 
@@ -343,7 +364,17 @@ def likelihoods() -> list[Entry]:
     picks = {"reads": {"self": sum(1 for _ in LABELS.tolist())}}
     images = CLASSES.T.reshape(1, 4, 3, 1).clone(), LABELS.reshape(1, 3, 1)
     entries = [
-        counted(operator, likelihood, CLASSES, LABELS, weight, reduction, KEPT, cost=picks, case=f"{reduction} {weight is not None}")
+        counted(
+            operator,
+            likelihood,
+            CLASSES,
+            LABELS,
+            weight,
+            reduction,
+            KEPT,
+            cost=picks,
+            case=f"{reduction} {weight is not None}",
+        )
         for operator in (aten.nll_loss.default, aten.nll_loss_nd.default, aten.nll_loss_forward.default)
         for reduction in (NONE, MEAN, SUM)
         for weight in (None, CLASS_WEIGHTS)
@@ -368,9 +399,9 @@ ENTRIES = [
     counted(aten.frobenius_norm.dim, lambda x, _: norm(x), X, [1]),
     counted(aten.norm_except_dim.default, lambda x, p, _: norm(x, p), X, 2, 0),
     counted(aten.norm_except_dim.default, lambda x, p, _: norm(x, p), X, 3, 0, case="order 3"),
-    counted(aten.linalg_norm.default, lambda x: norm_of_all(x), X),
+    counted(aten.linalg_norm.default, norm_of_all, X),
     counted(aten.linalg_norm.default, lambda x, p, _: norm(x, p), X, 3, [1], case="order 3"),
-    counted(aten.linalg_norm.default, lambda x, p: norm_of_all(x, p), X[0], 1, case="of a vector"),
+    counted(aten.linalg_norm.default, norm_of_all, X[0], 1, case="of a vector"),
     unknown(aten.linalg_norm.default, X, 2, case="of a matrix"),
     unknown(aten.linalg_norm.default, X, 1, [0, 1], case="of a matrix's dimensions"),
     counted(aten.linalg_matrix_norm.str_ord, lambda x, _: norm_of_all(x), X, "fro"),

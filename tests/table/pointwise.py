@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from tests.table.counting import (
-    Number,
     above,
     at_most,
     atan2,
@@ -112,7 +111,7 @@ def by_halves(x: torch.Tensor, dim: int) -> list[float]:
     return [a * sigmoid(b) for a, b in zip(numbers(left), numbers(right), strict=True)]
 
 
-ELEMENTARY: dict[Any, Callable[..., float]] = {
+ELEMENTARY: dict[Any, Any] = {
     aten.exp.default: math.exp, aten.log.default: math.log, aten.sqrt.default: math.sqrt, aten.sin.default: math.sin,
     aten.tanh.default: math.tanh, aten.erf.default: math.erf, aten.floor.default: math.floor, aten.atan.default: math.atan,
     aten.erfc.default: math.erfc, aten.lgamma.default: math.lgamma, aten.special_gammaln.default: math.lgamma,
@@ -154,8 +153,6 @@ def quantized(x: float, low: int = LOW, high: int = HIGH) -> float:
 
 def dequantized(q: float) -> float:
     return (q - ZERO_POINT) * SCALE
-
-
 
     return []
 
@@ -268,15 +265,27 @@ ENTRIES = [
     counted(aten.mean.dim, complex_mean, C, [1]),
     # Quantized values
     pointwise(
-        aten.fake_quantize_per_tensor_affine.default, lambda x: dequantized(quantized(x)), Y.float(),
-        SCALE, ZERO_POINT, LOW, HIGH,
+        aten.fake_quantize_per_tensor_affine.default,
+        lambda x: dequantized(quantized(x)),
+        Y.float(),
+        SCALE,
+        ZERO_POINT,
+        LOW,
+        HIGH,
     ),
     counted(
-        aten.quantize_per_tensor.default, lambda x, *_: [quantized(each, -128, 127) for each in numbers(x)], Y.float(),
-        SCALE, ZERO_POINT, torch.qint8, compared=lambda q: q.int_repr(),
+        aten.quantize_per_tensor.default,
+        lambda x, *_: [quantized(each, -128, 127) for each in numbers(x)],
+        Y.float(),
+        SCALE,
+        ZERO_POINT,
+        torch.qint8,
+        compared=lambda q: q.int_repr(),
     ),
     counted(
-        "quantized_decomposed.dequantize_per_tensor.default", lambda input: [dequantized(q) for q in numbers(input)],
-        input=Y, gives=Y.clone(),
+        "quantized_decomposed.dequantize_per_tensor.default",
+        lambda **given: [dequantized(q) for q in numbers(given["input"])],
+        input=Y,
+        gives=Y.clone(),
     ),
 ]

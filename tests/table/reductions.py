@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from tests.table.counting import (
     Number,
-    above,
     exp,
     greatest,
     is_nan,
@@ -18,13 +16,12 @@ from tests.table.counting import (
     log,
     log1p,
     numbers,
-    picked,
     places,
     rows,
     smaller,
     total,
 )
-from tests.table.entries import Entry, counted, unknown
+from tests.table.entries import Entry, counted
 
 aten = torch.ops.aten
 X = torch.tensor([[0.3, -1.2, 2.0, 0.7], [1.4, 0.2, -0.9, 0.5], [0.8, -0.1, 1.7, -2.2]], dtype=torch.float64)
@@ -118,7 +115,7 @@ def added_logarithms(x: float, y: float) -> float:
 
 
 def differences(x: torch.Tensor, *_: Any) -> Any:
-    return [[b - a for a, b in zip(row, row[1:], strict=False)] for row in rows(x)]
+    return [[b - a for a, b in pairwise(row)] for row in rows(x)]
 
 
 def by_norms(v: torch.Tensor, g: torch.Tensor, *_: Any) -> Any:
@@ -158,9 +155,7 @@ def root_mean_square(x: torch.Tensor, _: Any, weight: Any = None, eps: float = E
     return result
 
 
-IMAGES = torch.tensor(
-    [[[0.3, -1.2, 2.0], [0.7, 1.4, 0.2]], [[-0.9, 0.5, 0.8], [1.1, -0.1, 1.7]]], dtype=torch.float64
-)
+IMAGES = torch.tensor([[[0.3, -1.2, 2.0], [0.7, 1.4, 0.2]], [[-0.9, 0.5, 0.8], [1.1, -0.1, 1.7]]], dtype=torch.float64)
 """Two examples of two channels of three places."""
 WEIGHT, BIAS, MEAN, VARIANCE = (
     torch.tensor(pair, dtype=torch.float64) for pair in ([0.5, 2.0], [0.1, -0.3], [0.2, 0.4], [1.5, 0.8])
@@ -243,7 +238,10 @@ def windows(
 ) -> list[list[Number]]:
     """The elements of each window, which begins where ``starts`` says, of each channel."""
     return [
-        [Number(x[0, channel][tuple(a + b for a, b in zip(starts(place), tap, strict=True))].item()) for tap in places(kernel)]
+        [
+            Number(x[0, channel][tuple(a + b for a, b in zip(starts(place), tap, strict=True))].item())
+            for tap in places(kernel)
+        ]
         for channel in range(2)
         for place in places(out)
     ]

@@ -132,11 +132,24 @@ DROPOUT = 2
 
 
 @op(
-    aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.feature_alpha_dropout, aten.native_dropout,
+    aten.dropout, aten.feature_dropout, aten.native_dropout,
     reason="in training, a mask and a scale for each element; nothing otherwise", free_when=_not_training,
 )  # fmt: skip
 def dropout(call: Call) -> sympy.Expr:
     return DROPOUT * call.output.elements
+
+
+ALPHA_DROPOUT = 3
+"""a · (x or α') + b: a choice by the mask, a product, a sum (Klambauer et al. 2017, arXiv:1706.02515)."""
+
+
+@op(
+    aten.alpha_dropout, aten.feature_alpha_dropout,
+    reason="in training, a choice by a mask, a product and a sum for each element; nothing otherwise",
+    free_when=_not_training,
+)  # fmt: skip
+def alpha_dropout(call: Call) -> sympy.Expr:
+    return ALPHA_DROPOUT * call.output.elements
 
 
 def _draws_slopes(call: Call) -> bool:
