@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fxcost.ops.kernels import ATTENTION, LINEAR_DYNAMIC, MASK
 from tests.table.counting import Number, contracted, larger, mac, numbers, tanh, work
-from tests.table.entries import Cost, Entry, Moved, counted, free, unknown
+from tests.table.entries import OUT_DTYPE, Cost, Entry, Moved, counted, free, unknown
 from tests.table.pointwise import gelu_erf, sigmoid
 from tests.table.reductions import layer_norm
 
@@ -167,6 +167,15 @@ def products() -> list[Entry]:
         counted(aten.vdot.default, by("i,i->"), V, V.flip(0)),
         counted(aten.linalg_matmul.default, by("ij,jk->ik"), A, B),
         counted(aten._int_mm.default, by("ij,jk->ik"), drawn(2, 8, dtype=torch.int8), drawn(8, 8, dtype=torch.int8)),
+        counted(
+            OUT_DTYPE,
+            lambda _, __, x, y: contracted("ij,jk->ik", x, y),
+            aten.mm.default,
+            torch.int32,
+            drawn(2, 8, dtype=torch.int8),
+            drawn(8, 8, dtype=torch.int8),
+            case="of mm",
+        ),
         counted(aten.addmm.default, plus("ij,jk->ik"), drawn(4), A, B),
         counted(aten.baddbmm.default, plus("bij,bjk->bik"), drawn(4), BATCH, OTHERS),
         counted(aten.addmv.default, plus("ij,j->i"), drawn(2), A, V),
@@ -384,7 +393,7 @@ def attention(
 
 def attentions() -> list[Entry]:
     q, k, v = drawn(2, 4, 3, 5), drawn(2, 4, 6, 5), drawn(2, 4, 6, 7)
-    latent = drawn(2, 1, 6, 5)
+    latent, many = drawn(2, 1, 6, 5), drawn(7, 1, 2, 5)
     kinds = {
         aten._scaled_dot_product_attention_math.default: (), aten._scaled_dot_product_flash_attention.default: (),
         aten._scaled_dot_product_flash_attention_for_cpu.default: (),
@@ -399,6 +408,7 @@ def attentions() -> list[Entry]:
         attention(sdpa, q, k[:, :2].clone(), v[:, :2].clone(), case="of shared heads"),
         # Of latent attention the value is the first three of each key's five, and is read with it.
         attention(sdpa, q, latent, latent[..., :3], case="of values within keys", reads={"value": 0}),
+        attention(sdpa, drawn(7, 2, 3, 5), many, many[..., :3], case="of few values within keys", reads={"value": 0}),
         attention(sdpa, q, latent, latent[..., 1:4], case="of values within keys, not first"),
         attention(sdpa, q, latent, latent[..., :3].clone(), case="of values apart"),
         *(attention(operator, q, k, v, *rest) for operator, rest in kinds.items()),

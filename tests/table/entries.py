@@ -11,14 +11,18 @@ from unittest import mock
 import pytest
 import sympy
 import torch
-from torch._ops import OpOverload
+from torch._ops import HigherOrderOperator, OpOverload
 from torch.fx import Graph, Node
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fxcost.graph import OUTPUTS, TensorSpec
-from fxcost.ops import Call, call_of
+from fxcost.ops import Call
+from fxcost.ops import rules as own_rules
 from tests.table.counting import Number, work
 
+Operator = OpOverload[..., Any] | HigherOrderOperator | str
+OUT_DTYPE = torch.ops.higher_order.out_dtype
+"""Runs the operator that it is given, and widens the result."""
 SEED = 7
 """Of torch's random numbers in every call."""
 Moved = Mapping[str, int]
@@ -46,7 +50,7 @@ class Cost:
 class Entry:
     """A call, and its cost by an independent count."""
 
-    operator: OpOverload | str
+    operator: Operator
     """A string where torch does not have the operator here; ``given`` is empty then, and ``gives`` is said."""
     cost: Callable[[], Cost]
     given: tuple[Any, ...] = ()
@@ -66,12 +70,22 @@ class Entry:
     @cached_property
     def call(self) -> Call:
         """The call as fxcost sees it."""
-        given, named, result = self._run
-        outputs = tuple(_spec(t) for t in tree_leaves(result) if isinstance(t, torch.Tensor))
+        return self.call_by(own_rules)
+
+    def call_by(self, rules: ModuleType) -> Call:
+        """The call as the rules see it, be they fxcost's or changed ones."""
         if isinstance(self.operator, str):
-            return Call(
-                self.operator, {name: tree_map(_spec, value) for name, value in named.items()}, outputs, frozenset()
-            )
+            arguments = {name: tree_map(_spec, value) for name, value in self._run[1].items()}
+            return rules.Call(self.operator, arguments, self._outputs, frozenset())
+        return rules.call_of(self._node)
+
+    @cached_property
+    def _outputs(self) -> tuple[TensorSpec, ...]:
+        return tuple(_spec(tensor) for tensor in _tensors(self.result))
+
+    @cached_property
+    def _node(self) -> Node:
+        given, named, _ = self._run
         graph = Graph()
 
         def placed(value: Any) -> Any:
@@ -81,11 +95,10 @@ class Entry:
             node.meta[OUTPUTS.name] = (_spec(value),)
             return node
 
-        node = graph.call_function(self.operator, *tree_map(placed, (tuple(given), dict(named))))
-        node.meta[OUTPUTS.name] = outputs
-        call = call_of(node)
-        assert call is not None
-        return call
+        operator = len if isinstance(self.operator, str) else self.operator
+        node = graph.call_function(operator, *tree_map(placed, (tuple(given), dict(named))))
+        node.meta[OUTPUTS.name] = self._outputs
+        return node
 
     @cached_property
     def expected(self) -> Cost:
@@ -95,8 +108,9 @@ class Entry:
             return cost
         arguments = dict(named)
         if not isinstance(self.operator, str):
-            schema = self.operator._schema.arguments
-            arguments |= {a.name: value for a, value in zip(schema, given, strict=False)}
+            runs: Any = self.operator
+            runs, inner = (given[0], given[2:]) if runs is OUT_DTYPE else (runs, given)
+            arguments |= {a.name: value for a, value in zip(runs._schema.arguments, inner, strict=False)}
         reads = {name: _cells(value) for name, value in arguments.items() if _tensors(value)}
         own = dict.fromkeys(reads, 0) if cost.reads == NOTHING else cost.reads
         writes = {"output": _cells(result)} | dict(cost.writes)
@@ -107,16 +121,16 @@ class Entry:
         given, named = deepcopy((self.given, dict(self.named)))
         if self.gives is not None:
             return given, named, self.gives
-        assert isinstance(self.operator, OpOverload)
+        assert not isinstance(self.operator, str)
         torch.manual_seed(SEED)
         with torch.no_grad():
             return given, named, self.operator(*given, **named)
 
     def found(self, rules: ModuleType) -> Cost:
         """What the rules say, be they fxcost's or changed ones."""
-        call = self.call
+        call = self.call_by(rules)
         with mock.patch.object(rules, "call_of", return_value=call):
-            verdict = rules.judge(Node(Graph(), "call", "call_function", len, (), {}))
+            verdict = rules.judge(self._node)
         rule = verdict.rule
         if verdict.coverage == "free":
             return Cost("free")
@@ -162,7 +176,7 @@ def _spec(value: Any) -> Any:
 
 
 def counted(
-    operator: OpOverload | str,
+    operator: Operator,
     definition: Callable[..., Any],
     *given: Any,
     case: str = "",
@@ -199,7 +213,7 @@ def flat(value: Any) -> list[float]:
     return [float(value)]
 
 
-def pointwise(operator: OpOverload, formula: Callable[..., Any], *given: Any, case: str = "", **named: Any) -> Entry:
+def pointwise(operator: Operator, formula: Callable[..., Any], *given: Any, case: str = "", **named: Any) -> Entry:
     """An entry whose definition takes one element of each tensor, broadcast, in turn; a complex one as its two parts."""
 
     def definition(*arguments: Any, **others: Any) -> Any:
@@ -214,21 +228,21 @@ def pointwise(operator: OpOverload, formula: Callable[..., Any], *given: Any, ca
     return counted(operator, definition, *given, case=case, **named)
 
 
-def moves(operator: OpOverload, *given: Any, reads: Reads = AS_STORED, writes: Moved = AS_STORED, **more: Any) -> Entry:
+def moves(operator: Operator, *given: Any, reads: Reads = AS_STORED, writes: Moved = AS_STORED, **more: Any) -> Entry:
     """An entry of an operator that computes nothing."""
     return _entry(operator, Cost(reads=reads, writes=writes), given, more)
 
 
-def unknown(operator: OpOverload | str, *given: Any, reads: Reads = AS_STORED, **more: Any) -> Entry:
+def unknown(operator: Operator, *given: Any, reads: Reads = AS_STORED, **more: Any) -> Entry:
     """An entry of a call that no rule counts; what it moves is compared all the same."""
     return _entry(operator, Cost("unknown", reads=reads), given, more)
 
 
-def free(operator: OpOverload, *given: Any, **more: Any) -> Entry:
+def free(operator: Operator, *given: Any, **more: Any) -> Entry:
     """An entry of a call that does nothing."""
     return _entry(operator, Cost("free"), given, more)
 
 
-def _entry(operator: OpOverload | str, cost: Cost, given: tuple[Any, ...], more: Mapping[str, Any]) -> Entry:
+def _entry(operator: Operator, cost: Cost, given: tuple[Any, ...], more: Mapping[str, Any]) -> Entry:
     named = {name: value for name, value in more.items() if name not in ("case", "gives")}
     return Entry(operator, lambda: cost, given, named, more.get("gives"), more.get("case", ""))

@@ -185,12 +185,12 @@ def deformed(*, masked: bool) -> Entry:
     Each tap's position is its offset's two sums, two linear weights, and the four products of weights; each channel
     there is mixed of four pixels, and takes the mask's product; then each meets its weight of each output channel.
     """
-    image, weight = drawn(2, 4, 4, 5), drawn(6, 2, 2, 3)
-    offset, mask = drawn(2, 2 * 2 * 6, 3, 3) / 5, drawn(2, 2 * 6, 3, 3) / 4
+    image, weight = drawn(2, 4, 5, 6), drawn(6, 2, 2, 3)
+    offset, mask = drawn(2, 2 * 2 * 6, 4, 4) / 5, drawn(2, 2 * 6, 4, 4) / 4
 
     def cost() -> Cost:
         Number.done = Number.macs = 0
-        for example, top, left in product(range(2), range(3), range(3)):
+        for example, top, left in places((2, 4, 4)):
             for index, (down, right) in enumerate(places((2, 3))):
                 taken: list[float] = []
                 for group in range(2):
@@ -203,7 +203,7 @@ def deformed(*, masked: bool) -> Entry:
                         plane = image[example, channel]
                         value = mixed(
                             [
-                                (Number(plane[j, i].item()) if inside((j, i), (4, 5)) else Number(0), w)
+                                (Number(plane[j, i].item()) if inside((j, i), (5, 6)) else Number(0), w)
                                 for j, i, w in corners
                             ]
                         )
@@ -214,7 +214,7 @@ def deformed(*, masked: bool) -> Entry:
         return Cost(macs=Number.macs, vector=Number.done)
 
     named = {"input": image, "weight": weight, "offset": offset, "mask": mask, "n_offset_grps": 2, "use_mask": masked}
-    return Entry("torchvision.deform_conv2d.default", cost, (), named, drawn(2, 6, 3, 3), f"masked={masked}")
+    return Entry("torchvision.deform_conv2d.default", cost, (), named, drawn(2, 6, 4, 4), f"masked={masked}")
 
 
 # Resizing
@@ -301,6 +301,7 @@ def resizings() -> list[Entry]:
             lit(operator, (12, 13), (5, 6)), lit(operator, (8, 10), (3, 7)), lit(operator, (5, 7), (8, 10)),
             lit(operator, (12, 13), (5, 6), align=True), lit(operator, (5, 7), (8, 10), align=True),
             lit(operator, (12, 13), (1, 6), align=True),
+            lit(operator, (11, 13), (2, 6), align=True),
             unknown(operator, drawn(1, 2, 4, 6), [3, 3], False, 0.7, 0.5),
         ]  # fmt: skip
     return [*entries, unknown(aten._upsample_bilinear2d_aa.vec, drawn(1, 2, 4, 6), None, False, [0.5, 0.5])]
@@ -342,6 +343,7 @@ def transforms() -> list[Entry]:
         published(fft["fft"], 8 * (5 * 4 * 2), torch.complex(drawn(4, 8), drawn(4, 8)), None, 0, case="down"),
         published(fft["rfft"], 3 * SIXTEEN // 2, R, 16, case="padded"),
         published(fft["rfft2"], 3 * EIGHT // 2, drawn(3, 5, 5), [2, 4], case="cut"),
+        published(fft["rfft2"], half, real_plane, [2, -1], case="of the last size as it is"),
         published(fft["rfftn"], SIXTEEN // 2, drawn(2, 2, 4), case="of all"),
         published(
             fft["fftn"], 3 * EIGHT, torch.complex(drawn(3, 3, 5), drawn(3, 3, 5)), [2, 4], case="of the last ones"

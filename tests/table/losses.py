@@ -401,6 +401,7 @@ ENTRIES = [
     counted(aten.norm_except_dim.default, lambda x, p, _: norm(x, p), X, 3, 0, case="order 3"),
     counted(aten.linalg_norm.default, norm_of_all, X),
     counted(aten.linalg_norm.default, lambda x, p, _: norm(x, p), X, 3, [1], case="order 3"),
+    counted(aten.linalg_norm.default, norm, X, 3, 1, case="order 3 of one dimension"),
     counted(aten.linalg_norm.default, norm_of_all, X[0], 1, case="of a vector"),
     unknown(aten.linalg_norm.default, X, 2, case="of a matrix"),
     unknown(aten.linalg_norm.default, X, 1, [0, 1], case="of a matrix's dimensions"),

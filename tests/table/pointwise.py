@@ -237,6 +237,8 @@ ENTRIES = [
     counted(aten.dropout.default, dropped, X, 0.25, True),
     counted(aten.native_dropout.default, dropped, X, 0.25, True),
     counted(aten.feature_dropout.default, dropped, X[..., None].clone(), 0.25, True),
+    counted(aten.native_dropout.default, dropped, X, 0.25, None, case="in training unless said"),
+    free(aten.native_dropout.default, X, 0.0, True, case="of nothing"),
     free(aten.dropout.default, X, 0.25, False, case="outside training"),
     free(aten.dropout.default, X, 0.0, True, case="of nothing"),
     free(aten.native_dropout.default, X, 0.25, False, case="outside training"),
