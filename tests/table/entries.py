@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from types import ModuleType
 from typing import Any, Literal
 from unittest import mock
@@ -15,6 +15,7 @@ from torch._ops import HigherOrderOperator, OpOverload
 from torch.fx import Graph, Node
 from torch.utils._pytree import tree_leaves, tree_map
 
+from fxcost.formulas.evaluation import evaluate
 from fxcost.graph import OUTPUTS, TensorSpec
 from fxcost.ops import Call
 from fxcost.ops import rules as own_rules
@@ -23,6 +24,7 @@ from tests.table.counting import Number, work
 Operator = OpOverload[..., Any] | HigherOrderOperator | str
 OUT_DTYPE = torch.ops.higher_order.out_dtype
 """Runs the operator that it is given, and widens the result."""
+Size = Callable[[int], sympy.Expr]
 SEED = 7
 """Of torch's random numbers in every call."""
 Moved = Mapping[str, int]
@@ -70,34 +72,32 @@ class Entry:
     @cached_property
     def call(self) -> Call:
         """The call as fxcost sees it."""
-        return self.call_by(own_rules)
+        return self._call_by(own_rules, self._node, sympy.Integer)
 
-    def call_by(self, rules: ModuleType) -> Call:
-        """The call as the rules see it, be they fxcost's or changed ones."""
-        if isinstance(self.operator, str):
-            arguments = {name: tree_map(_spec, value) for name, value in self._run[1].items()}
-            return rules.Call(self.operator, arguments, self._outputs, frozenset())
-        return rules.call_of(self._node)
-
-    @cached_property
-    def _outputs(self) -> tuple[TensorSpec, ...]:
-        return tuple(_spec(tensor) for tensor in _tensors(self.result))
+    def _call_by(self, rules: ModuleType, node: Node, size: Size) -> Call:
+        if not isinstance(self.operator, str):
+            return rules.call_of(node)
+        arguments = {name: tree_map(partial(_spec, size=size), value) for name, value in self._run[1].items()}
+        return rules.Call(self.operator, arguments, OUTPUTS[node], frozenset())
 
     @cached_property
     def _node(self) -> Node:
-        given, named, _ = self._run
+        return self._node_of(sympy.Integer)
+
+    def _node_of(self, size: Size) -> Node:
+        given, named, result = self._run
         graph = Graph()
 
         def placed(value: Any) -> Any:
             if not isinstance(value, torch.Tensor):
                 return value
             node = graph.placeholder("tensor")
-            node.meta[OUTPUTS.name] = (_spec(value),)
+            node.meta[OUTPUTS.name] = (_spec(value, size),)
             return node
 
         operator = len if isinstance(self.operator, str) else self.operator
         node = graph.call_function(operator, *tree_map(placed, (tuple(given), dict(named))))
-        node.meta[OUTPUTS.name] = self._outputs
+        node.meta[OUTPUTS.name] = tuple(_spec(tensor, size) for tensor in _tensors(result))
         return node
 
     @cached_property
@@ -126,24 +126,31 @@ class Entry:
         with torch.no_grad():
             return given, named, self.operator(*given, **named)
 
-    def found(self, rules: ModuleType) -> Cost:
+    def found(self, rules: ModuleType = own_rules) -> Cost:
         """What the rules say, be they fxcost's or changed ones."""
-        call = self.call_by(rules)
+        return self._found(rules, self._node, sympy.Integer)
+
+    def found_by_formulas(self) -> Cost:
+        """What the rules say where each size but 0 and 1 is a symbol, at the sizes that the symbols stand for."""
+        return self._found(own_rules, self._node_of(_symbol), _symbol)
+
+    def _found(self, rules: ModuleType, node: Node, size: Size) -> Cost:
+        call = self._call_by(rules, node, size)
         with mock.patch.object(rules, "call_of", return_value=call):
-            verdict = rules.judge(self._node)
+            verdict = rules.judge(node)
         rule = verdict.rule
         if verdict.coverage == "free":
             return Cost("free")
         counted = verdict.coverage == "counted"
         macs, vector = (
-            int(rules.amount_of(rule, call, amount, "work")) if counted else 0 for amount in (rule.macs, rule.vector)
+            _value(rules.amount_of(rule, call, amount, "work")) if counted else 0 for amount in (rule.macs, rule.vector)
         )
         own_reads, own_writes = (rules.amounts_of(rule, call, side) for side in ("reads", "writes"))
         reads: dict[str, int] = {}
         for name, tensor in call.tensors:
-            reads[name] = reads.get(name, 0) + int(own_reads.get(name, tensor.stored))
-        writes = {"output": sum(int(own_writes.get("output", output.stored)) for output in call.outputs)}
-        scores = int(rule.scores(call)) if counted and rule.scores is not None else None
+            reads[name] = reads.get(name, 0) + _value(own_reads.get(name, tensor.stored))
+        writes = {"output": sum(_value(own_writes.get("output", output.stored)) for output in call.outputs)}
+        scores = _value(rule.scores(call)) if counted and rule.scores is not None else None
         return Cost(verdict.coverage, macs, vector, reads, writes, scores)
 
 
@@ -163,11 +170,26 @@ def _addresses(tensor: torch.Tensor) -> set[int]:
     return reached
 
 
-def _spec(value: Any) -> Any:
+def _symbol(size: int) -> sympy.Expr:
+    return sympy.Symbol(f"n{size}", integer=True, positive=True) if size > 1 else sympy.Integer(size)
+
+
+def _value(amount: sympy.Expr) -> int:
+    """A whole number that a formula gives is one."""
+    found = (
+        amount
+        if amount.is_Integer
+        else evaluate(amount, {str(symbol): int(str(symbol)[1:]) for symbol in amount.free_symbols})
+    )
+    assert found == int(found)
+    return int(found)
+
+
+def _spec(value: Any, size: Size) -> Any:
     if not isinstance(value, torch.Tensor):
         return value
     return TensorSpec(
-        tuple(map(sympy.Integer, value.shape)),
+        tuple(map(size, value.shape)),
         tuple(map(sympy.Integer, value.stride())),
         str(value.dtype).removeprefix("torch."),
         value.untyped_storage()._cdata,
