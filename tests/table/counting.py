@@ -53,6 +53,11 @@ def work(formula: Callable[[], Any]) -> tuple[Any, int, int]:
     return result, Number.macs, Number.done
 
 
+def drawn(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """Small whole numbers, so that sums are exact."""
+    return torch.arange(math.prod(shape)).mul(5).remainder(7).sub(3).reshape(shape).to(dtype)
+
+
 def mac(total: float, left: float, right: float) -> float:
     """One multiply-add of a contraction."""
     Number.macs += 1

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from tests.table.contractions import drawn
 from tests.table.counting import (
     Number,
+    drawn,
     floor,
     larger,
     mac,

@@ -146,10 +146,6 @@ def of_pairs(
     operator: Any, formula: Callable[..., float], *others: Any, case: str = "", x: Any = X, y: Any = Y, **named: Any
 ) -> list[Entry]:
     """Entries of a loss in its three reductions, whose other arguments the formula knows."""
-
-    def loss(a: torch.Tensor, b: torch.Tensor, *_: Any, reduction: int, **__: Any) -> Any:
-        return reduced(each_pair(formula, a, b), reduction)
-
     position = [a.name for a in operator._schema.arguments].index("reduction")
     entries: list[Entry] = []
     for reduction in (NONE, MEAN, SUM):
@@ -165,11 +161,6 @@ def of_pairs(
             )
         )
     return entries
-
-
-def chosen(condition: float, value: float) -> float:
-    """Either a value or nothing, by a comparison: two operations."""
-    return picked(above(condition, 0), value, 0)
 
 
 def squared(gap: float, bound: float, divisor: float | None) -> float:
@@ -287,9 +278,7 @@ def likelihood(x: torch.Tensor, t: torch.Tensor, weight: Any = None, reduction: 
     return by_weights(losses, labels, weight, reduction)
 
 
-def by_weights(
-    losses: Sequence[float], labels: Sequence[int], weight: Any, reduction: int, shares: Sequence[float] = ()
-) -> Any:
+def by_weights(losses: Sequence[float], labels: Sequence[int], weight: Any, reduction: int) -> Any:
     """A mean divides by the sum of the weights that the labels pick."""
     if weight is None:
         return reduced(losses, reduction)

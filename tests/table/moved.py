@@ -7,8 +7,7 @@ import torch
 
 from fxcost.ops.kernels import LINSPACE
 from fxcost.tracing.recording.steps import LEAF, UNREACHED, UNSEEN
-from tests.table.contractions import drawn
-from tests.table.counting import Number, greatest, numbers, places, total, work
+from tests.table.counting import Number, drawn, greatest, numbers, places, total, work
 from tests.table.entries import NOTHING, Cost, Entry, free, moves, unknown
 
 aten = torch.ops.aten
@@ -208,7 +207,6 @@ def puts() -> list[Entry]:
     return entries
 
 
-SPARSE = torch.eye(3).to_sparse()
 SQUARE = torch.eye(3)
 PADDED, LENGTHS = drawn(4, 3, 2), torch.tensor([4, 2, 1])
 STEPS = drawn(7, 2)

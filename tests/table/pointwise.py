@@ -122,7 +122,7 @@ ELEMENTARY: dict[Any, Any] = {
 OF_TWO: dict[Any, Callable[[float, float], float]] = {
     aten.mul.Tensor: lambda x, y: x * y, aten.div.Tensor: lambda x, y: x / y, aten.pow.Tensor_Tensor: math.pow,
     aten.maximum.default: max, aten.fmod.Tensor: math.fmod, aten.lt.Tensor: lambda x, y: x < y,
-    aten.atan2.default: math.atan2, aten.hypot.default: math.hypot,
+    aten.atan2.default: math.atan2,
 }  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def complex_mean(x: torch.Tensor, *_: Any) -> Any:
 
 ENTRIES = [
     *(pointwise(operator, counting(function), X) for operator, function in ELEMENTARY.items()),
-    *(pointwise(operator, counting(function), X, Y) for operator, function in list(OF_TWO.items())[:-1]),
+    *(pointwise(operator, counting(function), X, Y) for operator, function in OF_TWO.items()),
     pointwise(aten.hypot.default, lambda x, y: sqrt(x * x + y * y), X, Y),
     pointwise(aten.leaky_relu.default, sloped, BELOW),
     pointwise(aten.prelu.default, sloped, BELOW, SLOPES),

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
-from fxcost.ops import Call, rules
-from tests.table import contractions, images, losses, moved, pointwise, reductions
+from fxcost.ops import Call, Rule, rules
+from tests.table import contractions, images, losses, moved, pointwise, recurrent, reductions
 from tests.table.entries import Entry
 
 ENTRIES: list[Entry] = [
-    entry for module in (pointwise, reductions, losses, contractions, images, moved) for entry in module.ENTRIES
+    entry
+    for module in (pointwise, reductions, losses, contractions, recurrent, images, moved)
+    for entry in module.ENTRIES
 ]
 
 
@@ -19,15 +21,17 @@ def fault(entry: Entry, changed: ModuleType = rules) -> str:
     return "" if found == entry.expected else f"{entry}: counted {entry.expected}, but its rule says {found}"
 
 
-def operators_of(
-    tables: tuple[Mapping[str, Any], ...] = (rules._RULES, rules._COMPLEX_RULES),
-) -> Iterator[tuple[Any, list[str]]]:
-    """Every rule that is registered, with its operators."""
+def operators_of(*tables: Mapping[str, Rule]) -> Iterator[tuple[Rule, list[str]]]:
+    """Every rule of the tables, with its operators."""
     for table in tables:
-        by_rule: dict[int, tuple[Any, list[str]]] = {}
+        by_rule: dict[int, tuple[Rule, list[str]]] = {}
         for name, rule in table.items():
             by_rule.setdefault(id(rule), (rule, []))[1].append(name)
         yield from by_rule.values()
+
+
+RULES = list(operators_of(rules._RULES, rules._COMPLEX_RULES))
+"""fxcost's own, before a test registers others."""
 
 
 class Watched(Call):
@@ -51,7 +55,7 @@ class WatchedArguments(dict[str, Any]):
         return super().__contains__(key)
 
 
-def depends_on_operator(rule: Any, call: Call) -> bool:
+def depends_on_operator(rule: Rule, call: Call) -> bool:
     """Whether what a rule gives for a call may be otherwise for another of its operators."""
     watched = Watched(call.operator, WatchedArguments(call.arguments), call.outputs, call.writes_to)
     Watched.looked = False
@@ -70,7 +74,7 @@ def without_entry(entries: list[Entry]) -> list[str]:
         if rule is not None:
             called.setdefault(id(rule), []).append(entry)
     missing: list[str] = []
-    for rule, operators in operators_of():
+    for rule, operators in RULES:
         own = called.get(id(rule), [])
         if not own:
             missing.append(f"the rule {rule.name!r} of {', '.join(operators)} has no entry")
