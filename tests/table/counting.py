@@ -35,9 +35,9 @@ for operation in ("add", "sub", "mul", "truediv", "neg", "abs"):
 
 FUNCTIONS: tuple[Any, ...] = (
     math.exp, math.log, math.log1p, math.sqrt, math.sin, math.cos, math.tanh, math.erf, math.floor, math.trunc, max, min,
-    math.pow, math.atan2, math.fmod, round,
+    math.pow, math.atan2, math.fmod, round, math.log2,
 )  # fmt: skip
-exp, log, log1p, sqrt, sin, cos, tanh, erf, floor, trunc, larger, smaller, power, atan2, remainder, rounded = map(
+exp, log, log1p, sqrt, sin, cos, tanh, erf, floor, trunc, larger, smaller, power, atan2, remainder, rounded, log2 = map(
     counting, FUNCTIONS
 )
 at_most, above, below = map(counting, (lambda a, b: a <= b, lambda a, b: a > b, lambda a, b: a < b))

@@ -20,6 +20,7 @@ from tests.table.counting import (
     larger,
     log,
     log1p,
+    log2,
     numbers,
     picked,
     power,
@@ -65,6 +66,11 @@ def sinc(x: float) -> float:
 
 def added_logarithms(x: float, y: float) -> float:
     return larger(x, y) + log1p(exp(-abs(x - y)))
+
+
+def added_binary_logarithms(x: float, y: float) -> float:
+    """As torch's kernel has it: no function gives the binary logarithm of one more."""
+    return larger(x, y) + log2(1 + power(2, -abs(x - y)))
 
 
 def sigmoid(x: float) -> float:
@@ -203,6 +209,7 @@ ENTRIES = [
     pointwise(aten.sinc.default, sinc, X),
     pointwise(aten.isclose.default, lambda x, y: at_most(abs(x - y), 1e-8 + 1e-5 * abs(y)), X, Y),
     pointwise(aten.logaddexp.default, added_logarithms, X, Y),
+    pointwise(aten.logaddexp2.default, added_binary_logarithms, X, Y),
     pointwise(aten.special_expit.default, sigmoid, X),
     counted(aten.glu.default, by_halves, torch.cat([X, Y]), 0),
     pointwise(aten.log_sigmoid.default, lambda x: -log(1 + exp(-x)), X),

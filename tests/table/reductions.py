@@ -9,6 +9,7 @@ import torch
 
 from tests.table.counting import (
     Number,
+    equal,
     exp,
     greatest,
     is_nan,
@@ -115,7 +116,13 @@ def added_logarithms(x: float, y: float) -> float:
 
 
 def differences(x: torch.Tensor, *_: Any) -> Any:
-    return [[b - a for a, b in pairwise(row)] for row in rows(x)]
+    return [repeated(row, 1) for row in rows(x)]
+
+
+def repeated(row: Sequence[float], times: int) -> Sequence[float]:
+    for _ in range(times):
+        row = [b - a for a, b in pairwise(row)]
+    return row
 
 
 def by_norms(v: torch.Tensor, g: torch.Tensor, *_: Any) -> Any:
@@ -338,6 +345,11 @@ ENTRIES = [
     counted(aten.cumsum.default, running(lambda a, b: a + b, 0), X, 1),
     counted(aten.cumprod.default, running(lambda a, b: a * b, 1), X, 1),
     counted(aten.diff.default, differences, X),
+    counted(aten.diff.default, lambda x, n: [repeated(row, n) for row in rows(x)], X, 2, case="twice"),
+    counted(aten.diff.default, lambda x, *_: [repeated(column, 3) for column in rows(x.T)], torch.cat([X, X]), 3, 0, compared=lambda result: result.T, case="three times, down"),
+    counted(aten.diff.default, lambda x, _: [repeated(row, 9) for row in rows(x)], X, 9, case="until nothing is left"),
+    counted(aten.diff.default, lambda x, n, _, first, last: [repeated([*a, *b, *c], n) for a, b, c in zip(rows(first), rows(x), rows(last), strict=True)], X, 2, -1, X[:, :1], X[:, 1:3], case="with more at both ends"),
+    counted(aten.count_nonzero.default, lambda x: total(float(not equal(value, 0)) for value in numbers(x)), X),
     counted(aten.logcumsumexp.default, running(added_logarithms, -1e30), X, 1),
     counted(aten._weight_norm.default, by_norms, X, SCALES[:3, None].clone(), 0),
     counted(aten._weight_norm_interface.default, by_norms, X, SCALES[:3, None].clone(), 0),

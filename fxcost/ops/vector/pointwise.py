@@ -50,8 +50,12 @@ per_output(3, aten.sinc, aten.special_sinc, reason="sin(πx)/(πx): product, sin
 per_output(4, aten.hypot, reason="√(x² + y²): two squares, a sum, a root")
 per_output(6, aten.isclose, reason="|a − b| ≤ t + r·|b|: subtract, two absolute values, multiply, add, compare")
 per_output(
-    7, aten.logaddexp, aten.logaddexp2,
+    7, aten.logaddexp,
     reason="max(a, b) + log(1 + exp(−|a − b|)): maximum, subtract, absolute value, negate, exp, log1p, add",
+)  # fmt: skip
+per_output(
+    8, aten.logaddexp2,
+    reason="max(a, b) + log2(1 + 2^(−|a − b|)): maximum, subtract, absolute value, negate, power, add, log2, add",
 )  # fmt: skip
 per_output(4, aten.special_expit, reason="1/(1 + exp(−x)): negate, exp, add, divide")
 per_output(5, aten.glu, reason="a · 1/(1 + exp(−b)) of two halves: negate, exp, add, divide, multiply")
