@@ -7,6 +7,7 @@
 # make zoo-wild models of eleven libraries beyond those (twenty minutes)
 # make ranges  2,000 drawn networks that depend on their sizes, run for real where formulas are said to hold (minutes)
 # make test TORCH=2.14.1   the same against another torch, in an environment of its own
+# make mutants change each number in the rules of operators, and see that the table of rules notices (a minute)
 # make goldens write the golden files of the formulas anew; read the difference before committing it
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ TORCH ?=
 VENV := .venv$(TORCH:%=-%)
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types unit wheel bench zoo zoo-all zoo-wild ranges goldens
+.PHONY: setup demo test lint types unit wheel bench zoo zoo-all zoo-wild ranges mutants goldens
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/ready
@@ -74,6 +75,9 @@ zoo-wild: setup
 
 ranges: setup
 	$(BIN)/pytest -n 2 -m ranges tests/test_ranges.py
+
+mutants: setup
+	$(BIN)/python -m bench.mutants
 
 goldens: setup
 	$(BIN)/pytest -n 2 --dist loadfile tests/test_goldens.py --regen-all

@@ -56,25 +56,6 @@ def costs_of() -> Callable[..., Any]:
     return cost
 
 
-@pytest.fixture(scope="session")
-def call_by_hand() -> Callable[..., Any]:
-    """A call that cannot be made here: of a library that is not installed, or of a path that a trace turns off."""
-    import sympy
-
-    from fxcost.graph import TensorSpec
-    from fxcost.ops import Call
-
-    def spec(storage: int, shape: tuple[int, ...]) -> TensorSpec:
-        sizes = tuple(map(sympy.Integer, shape))
-        return TensorSpec(sizes, tuple(sympy.Integer(1) for _ in shape), "float32", storage, sympy.Integer(0))
-
-    def call(operator: str, output: tuple[int, ...], shapes: dict[str, tuple[int, ...]], **others: Any) -> Call:
-        tensors = {name: spec(i, shape) for i, (name, shape) in enumerate(shapes.items())}
-        return Call(operator, {**tensors, **others}, (spec(len(shapes), output),), frozenset())
-
-    return call
-
-
 @pytest.fixture
 def leave_to_export(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From its call on no run is recorded, so that models are exported."""

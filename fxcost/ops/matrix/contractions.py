@@ -110,7 +110,7 @@ def matrix_chain(call: Call) -> sympy.Expr:
     """The cheapest order by dynamic programming over the cuts, each a Min where sizes are symbols."""
     matrices = [list(tensor.shape) for _, tensor in call.tensors]
     if len(matrices[0]) == 1:
-        matrices[0].insert(0, sympy.Integer(1))  # a vector first is a row,
+        matrices[0] = [sympy.Integer(1), *matrices[0]]  # a vector first is a row,
     if len(matrices[-1]) == 1:
         matrices[-1].append(sympy.Integer(1))  # and a vector last a column
     sides = [matrices[0][0], *(matrix[1] for matrix in matrices)]

@@ -57,7 +57,7 @@ def _input_weights(call: Call) -> tuple[TensorSpec, ...]:
 
 
 def _drops(call: Call) -> bool:
-    return bool(call.arguments.get("train")) and call.arguments.get("dropout", 0) != 0
+    return bool(call.arguments.get("train")) and call["dropout"] != 0
 
 
 def _cell(kind: RecurrentCell, *operators: OpOverloadPacket) -> None:

@@ -35,7 +35,7 @@ TO_PIXELS = {True: 3, False: 4}
 
 def interpolated(pixels: int) -> int:
     """A product for each pixel and the sums between them; a copy for one pixel."""
-    return 2 * pixels - 1 if pixels > 1 else 0
+    return 0 if pixels == 1 else 2 * pixels - 1
 
 
 @op(
@@ -49,7 +49,7 @@ def grid_sampling(call: Call) -> sympy.Expr:
     dims, kind = len(call.output.shape) - 2, FILTERS[call["interpolation_mode"]]
     coordinate = TO_PIXELS[bool(call["align_corners"])] + PADDING[call["padding_mode"]] + kind.weights
     neighbours = kind.pixels**dims
-    position = dims * coordinate + (neighbours * (dims - 1) if neighbours > 1 else 0)
+    position = dims * coordinate + (0 if neighbours == 1 else neighbours * (dims - 1))
     return call["grid"].elements / dims * position + call.output.elements * interpolated(neighbours)
 
 

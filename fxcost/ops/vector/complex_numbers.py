@@ -50,7 +50,7 @@ def complex_quotient(call: Call) -> sympy.Expr:
 @op(
     aten.add, aten.sub, aten.subtract,
     reason="each part is added apart; a real number has one part only",
-    unknown_when=lambda call: call.arguments.get("alpha", 1) != 1,
+    unknown_when=lambda call: call["alpha"] != 1,
     unknown_why="a sum of complex numbers with a factor has no rule", numbers="complex",
 )  # fmt: skip
 def complex_sum(call: Call) -> sympy.Expr:

@@ -37,17 +37,18 @@ per_output(
 per_input(
     1,
     aten.sum, aten.amax, aten.amin, aten.argmax, aten.argmin, aten.any, aten.all, aten.prod, aten.max, aten.min,
-    aten.histc, aten.count_nonzero, aten._is_all_true, aten._is_any_true,
+    aten.histc, aten._is_all_true, aten._is_any_true,
     reason="one addition or comparison for each element reduced",
 )  # fmt: skip
 per_input(2, aten.aminmax, aten._aminmax, reason="a comparison for the least and one for the greatest of each element")
 per_input(2, aten.nansum, reason="is it a number, and an addition, for each element reduced")
+per_input(2, aten.count_nonzero, reason="is it zero, and an addition, for each element")
 per_input(
     4, aten.var, aten.std, aten.var_mean, aten.std_mean, reason="mean, subtract, square, sum for each element reduced"
 )
 per_output(
-    1, aten.cumsum, aten.cumprod, aten.cummax, aten.cummin, aten.diff,
-    reason="one addition, product, comparison or difference for each output element",
+    1, aten.cumsum, aten.cumprod, aten.cummax, aten.cummin,
+    reason="one addition, product or comparison for each output element",
 )  # fmt: skip
 per_output(7, aten.logcumsumexp, reason="a maximum and a log(1 + exp(−|a − b|)) to add each element, as logaddexp")
 per_output(3, aten._weight_norm, aten._weight_norm_interface, reason="a square, a sum and a scale for each element")
@@ -64,6 +65,15 @@ def _given(call: Call, *names: str) -> int:
 )
 def log_of_sum(call: Call) -> sympy.Expr:
     return 4 * call.tensors[0][1].elements + 2 * call.output.elements
+
+
+@op(aten.diff, reason="one difference for each element of each pass; a pass is one place shorter than what it is given")
+def differences(call: Call) -> sympy.Expr:
+    dim, given = call["dim"], (call[name] for name in ("prepend", "self", "append"))
+    others = sympy.Mul(*(size for axis, size in enumerate(call.output.shape) if axis != dim % len(call.output.shape)))
+    length = sympy.Add(*(tensor.shape[dim] for tensor in given if tensor is not None))
+    left = (length - taken for taken in range(1, call["n"] + 1))
+    return others * sympy.Add(*(n if n.is_nonnegative else apply(sympy.Max, n, sympy.Integer(0)) for n in left))
 
 
 @op(aten.trace, reason="one addition for each element of the diagonal")

@@ -50,8 +50,12 @@ per_output(3, aten.sinc, aten.special_sinc, reason="sin(πx)/(πx): product, sin
 per_output(4, aten.hypot, reason="√(x² + y²): two squares, a sum, a root")
 per_output(6, aten.isclose, reason="|a − b| ≤ t + r·|b|: subtract, two absolute values, multiply, add, compare")
 per_output(
-    7, aten.logaddexp, aten.logaddexp2,
+    7, aten.logaddexp,
     reason="max(a, b) + log(1 + exp(−|a − b|)): maximum, subtract, absolute value, negate, exp, log1p, add",
+)  # fmt: skip
+per_output(
+    8, aten.logaddexp2,
+    reason="max(a, b) + log2(1 + 2^(−|a − b|)): maximum, subtract, absolute value, negate, power, add, log2, add",
 )  # fmt: skip
 per_output(4, aten.special_expit, reason="1/(1 + exp(−x)): negate, exp, add, divide")
 per_output(5, aten.glu, reason="a · 1/(1 + exp(−b)) of two halves: negate, exp, add, divide, multiply")
@@ -124,7 +128,7 @@ def clamp(call: Call) -> sympy.Expr:
 
 
 def _not_training(call: Call) -> bool:
-    return not (call["train"] if "train" in call.arguments else call["training"]) or call["p"] == 0
+    return call["train"] is False or call["p"] == 0  # native_dropout without a word trains
 
 
 DROPOUT = 2
@@ -132,11 +136,24 @@ DROPOUT = 2
 
 
 @op(
-    aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.feature_alpha_dropout, aten.native_dropout,
+    aten.dropout, aten.feature_dropout, aten.native_dropout,
     reason="in training, a mask and a scale for each element; nothing otherwise", free_when=_not_training,
 )  # fmt: skip
 def dropout(call: Call) -> sympy.Expr:
     return DROPOUT * call.output.elements
+
+
+ALPHA_DROPOUT = 3
+"""a · (x or α') + b: a choice by the mask, a product, a sum (Klambauer et al. 2017, arXiv:1706.02515)."""
+
+
+@op(
+    aten.alpha_dropout, aten.feature_alpha_dropout,
+    reason="in training, a choice by a mask, a product and a sum for each element; nothing otherwise",
+    free_when=_not_training,
+)  # fmt: skip
+def alpha_dropout(call: Call) -> sympy.Expr:
+    return ALPHA_DROPOUT * call.output.elements
 
 
 def _draws_slopes(call: Call) -> bool:

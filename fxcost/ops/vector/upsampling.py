@@ -42,8 +42,8 @@ def _has_no_known_windows(call: Call) -> bool:
 
 def window_work(before: int, after: int, half_width: int, *, align_corners: bool) -> int:
     """Products and sums of all windows along one dimension: n products and n − 1 sums for a window of n pixels."""
-    steps = (before - 1, after - 1) if align_corners and after > 1 else (before, after)
-    scale = Fraction(*steps) if steps[1] and not (align_corners and after == 1) else Fraction(0)
+    steps = (before - 1, after - 1) if align_corners else (before, after)
+    scale = Fraction(*steps) if steps[1] else Fraction(0)
     reach = half_width * max(scale, 1)
     work = 0
     for place in range(after):
