@@ -140,7 +140,7 @@ class ModelTimes:
         """Every amount that is checked at a point, and whether it has to be whole."""
         found: dict[Formula, bool] = {}
         for layer in self.model.layers:
-            for _, amount, whole in layer.amounts():
+            for _, amount, whole in layer.cost.amounts():
                 found[formula_of(amount)] = found.get(formula_of(amount), False) or whole
         return found
 

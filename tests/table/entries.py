@@ -16,6 +16,7 @@ from torch.fx import Graph, Node
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fxcost.formulas.evaluation import evaluate
+from fxcost.formulas.with_sympy import from_sympy
 from fxcost.graph import OUTPUTS, TensorSpec
 from fxcost.ops import Call
 from fxcost.ops import rules as own_rules
@@ -179,7 +180,7 @@ def _value(amount: sympy.Expr) -> int:
     found = (
         amount
         if amount.is_Integer
-        else evaluate(amount, {str(symbol): int(str(symbol)[1:]) for symbol in amount.free_symbols})
+        else evaluate(from_sympy(amount), {str(symbol): int(str(symbol)[1:]) for symbol in amount.free_symbols})
     )
     assert found == int(found)
     return int(found)
