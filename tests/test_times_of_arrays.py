@@ -80,14 +80,15 @@ def model(*layers: LayerCost, **more: Any) -> CostModel:
 
 
 def test_what_is_decided_at_all_sizes_is_added_up_first() -> None:
-    """On an H100 of 989.4e12 FLOP/s and 3.35e12 B/s, 295.3 FLOPs take as long as a byte."""
+    """On an H100 of 989.4e12 FLOP/s and 3.35e12 B/s, 19788 FLOPs take as long as 67 bytes."""
     layers = [
         layer(matrix=592 * B * S, moved=2 * B * S), layer(matrix=590 * B * S, moved=2 * B * S), layer(moved=S + 5),
+        layer(matrix=19788 * B, moved=67 * B),
         layer(matrix=2 * B * B * S, moved=2 * B), layer(matrix=2 * B * B * S, moved=2 * B), layer(matrix=2 * B, vector=0 * B),
     ]  # fmt: skip
     peak, bandwidth = Fraction("989.4e12"), Fraction("3.35e12")
     assert set(ModelTimes(model(*layers), H100).rows) == {
-        (4 * B * B * S / peak, 4 * B / bandwidth), ((592 * B * S + 2 * B) / peak,), ((2 * B * S + S + 5) / bandwidth,),
+        (4 * B * B * S / peak, 4 * B / bandwidth), ((592 * B * S + 2 * B) / peak,), ((2 * B * S + 67 * B + S + 5) / bandwidth,),
     }  # fmt: skip
     assert_agrees(model(*layers), H100, [{"B": b, "S": s} for b in (1, 400, 10**9) for s in (1, 17, 10**14)])
 
@@ -112,8 +113,9 @@ def test_what_is_known_of_an_unknown_operator_is_a_lower_bound() -> None:
         (model(layer(moved=-1 * B)), {}),
         (model(layer(vector=parse("1/(B - 7)", "B"))), {}),
         (model(layer(moved=B), conditions=(Condition(B, "!=", 3 * S, "there"),)), {}),
-        (model(layer(moved=B), conditions=(Condition(B, ">=", 3 * S, "there"),)), {}),
-        (model(layer(moved=B), conditions=(Condition(B / 3, ">", S),)), {}),
+        (model(layer(moved=B), conditions=(Condition(B, ">=", 3 * S, "there"),)), {"B": np.array([6, 5])}),
+        (model(layer(moved=B), conditions=(Condition(S - S, ">=", parse("B//4", "B")),)), {"B": np.array([1, 5])}),
+        (model(layer(moved=B), conditions=(Condition(B / 3, ">", S),)), {"B": np.array([7, 6])}),
         (model(layer(moved=B), conditions=(Condition(B, "==", S),)), {}),
         (replace(model(layer(moved=B)), symbols={"B": SymbolRange(2, 6), "S": SymbolRange()}), {}),
         (replace(model(layer(moved=B)), symbols={"B": SymbolRange(3), "S": SymbolRange()}), {"B": np.array([3, 2])}),
@@ -121,6 +123,7 @@ def test_what_is_known_of_an_unknown_operator_is_a_lower_bound() -> None:
         (model(layer(moved=B), fixed={"T": Pinned(4, "there")}), {"T": np.array([4] * 8 + [5])}),
         (model(layer(moved=B)), {"T": 4}),
         (model(layer(moved=B)), {"B": np.array([1, 10**201])}),
+        (model(layer(moved=10**190 * B)), {"B": np.array([1, 10**15])}),
         (model(layer(moved=parse("Mod(B, 5)", "B"))), {}),
         (model(layer(coverage="free")), {}),
         (model(), {}),
@@ -138,6 +141,12 @@ def test_it_is_refused_as_the_first_point_is_that_cannot_be(wrong: CostModel, si
     with pytest.raises(FxcostError) as refusal:
         seconds(wrong, L4, sizes)
     assert str(refusal.value) in refusals
+
+
+def test_conditions_that_hold_refuse_nothing() -> None:
+    rounded = parse("ceiling(B/4)", "B")
+    conditions = (Condition(rounded, ">", S - S), Condition(S - S, "!=", rounded), Condition(2 * S, "==", S + 2))
+    assert_agrees(model(layer(moved=B), conditions=conditions), H100, [{"B": 1, "S": 2}, {"B": 8, "S": 2}])
 
 
 def test_missing_and_wrong_sizes_are_refused() -> None:

@@ -26,7 +26,7 @@ CHUNK = 8192
 BEYOND_INT64 = 2**63
 
 
-# GivenSizes
+# Sizes
 
 
 @dataclass(frozen=True)
