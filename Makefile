@@ -1,7 +1,7 @@
 # make setup   a virtual environment with everything, in .venv
 # make demo    ResNet-50's formulas, and its crossovers on an H100
 # make test    lint, types, tests, and the built wheel outside this folder
-# make bench   the time to trace, beside other counters
+# make bench   the time to trace, beside other counters; to evaluate a million sizes; to read saved files
 # make zoo     all of torchvision, timm's families and a list of transformers against torch's own counter (an hour)
 # make zoo-all every name of timm (an hour or two)
 # make zoo-wild models of eleven libraries beyond those (twenty minutes)
@@ -58,6 +58,7 @@ wheel: setup
 bench: setup
 	$(BIN)/python bench/trace.py
 	$(BIN)/python -m bench.evaluate
+	$(BIN)/python -m bench.saved
 
 zoo: setup
 	$(BIN)/pytest -n 2 --dist loadfile -m zoo

@@ -109,7 +109,22 @@ def test_what_a_graph_is_not_printed_with_is_told(asked: tuple[str, ...], words:
     assert words in said
 
 
-def test_a_saved_file_has_no_graph(small_model: Path, fxcost_command: Command) -> None:
+def test_a_saved_file_has_its_cost_graph(small_model: Path, fxcost_command: Command) -> None:
     code, out, said = fxcost_command("trace", small_model, "--graph")
+    assert (code, said) == (0, "")
+    assert "@0: float32[3*B*H*W]  input" in out
+    relu = out.partition("\nrelu: ")[2].partition("\n\n")[0]
+    assert relu == (
+        "float32[B,8,(H - 1)//2 + 1,(W - 1)//2 + 1] @3 = aten.relu.default(self=float32[B,8,(H - 1)//2 + 1,(W - 1)//2 + 1] @2)\n"
+        "    in relu (ReLU)\n"
+        "    vector 8*B*((H - 1)//2 + 1)*((W - 1)//2 + 1) FLOPs\n"
+        "    reads 8*B*((H - 1)//2 + 1)*((W - 1)//2 + 1) of @2\n"
+        "    writes 8*B*((H - 1)//2 + 1)*((W - 1)//2 + 1) of @3"
+    )
+    assert out.rstrip().endswith("gives float32[B,10] @7")
+
+
+def test_a_file_without_a_cost_graph_is_named(small_records: Path, fxcost_command: Command) -> None:
+    code, out, said = fxcost_command("trace", small_records, "--graph")
     assert (code, out) == (1, "")
-    assert "holds formulas that were traced already" in said
+    assert f"{small_records} was saved before files held who feeds whom; trace the model again" in said

@@ -25,7 +25,10 @@ def trace(
     form: Format = None,
     graph: Annotated[
         bool,
-        typer.Option("--graph", help="Show the traced graph instead: operations, tensors, and what each pass found."),
+        typer.Option(
+            "--graph",
+            help="Show the graph instead: operations with their tensors, and what each pass found; of a saved file what it holds.",
+        ),
     ] = False,
     output: Annotated[
         Path | None,
@@ -75,15 +78,18 @@ def trace(
 
 
 def _print_graph(model: str, asked: Asked, others: list[str]) -> None:
-    """Print the graph of a model. Raises `FxcostError` for a saved file, and for options of a report."""
-    from fxcost.reports.graph import graph_text
-
+    """Print the graph of a model, of a saved file its cost graph. Raises `FxcostError` for options of a report."""
     if others:
         raise FxcostError(f"--graph prints the graph and no report; leave {', '.join(others)} out")
-    if is_saved(model):
-        raise FxcostError(f"--graph needs the model: {model} holds formulas that were traced already")
     texts: list[str] = []
-    traces_of(model, asked, look=lambda graph, annotations: texts.append(graph_text(graph, annotations)))
+    if is_saved(model):
+        from fxcost.reports.cost_graph import cost_graph_text
+
+        texts.append(cost_graph_text(costs_of(model, asked), model))
+    else:
+        from fxcost.reports.graph import graph_text
+
+        traces_of(model, asked, look=lambda graph, annotations: texts.append(graph_text(graph, annotations)))
     print(*map(printable, texts[-1].split("\n")), sep="\n")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import ZERO, Formula, add
 from fxcost.formulas.quantities import Counts
 
@@ -95,6 +96,15 @@ class CostGraph:
             for each in self.tensors
         )
         return replace(self, storages=tuple(storages), tensors=tuple(tensors))
+
+
+def edges_known(graph: CostGraph | None, place: str) -> CostGraph:
+    """The cost graph of a model. Raises `FxcostError` naming the place of one that has none."""
+    if graph is None:
+        raise FxcostError(
+            f"{place} was saved before files held who feeds whom; trace the model again, and save it with -o FILE.json"
+        )
+    return graph
 
 
 @lru_cache(maxsize=4096)

@@ -135,9 +135,17 @@ class _Solver:
         self.machine, self.others, self.over = machine, others, symbol(over)
         self.bits = model.bits(machine.bits)
         self.range = narrowed_range(model, over, others)
+        self.found: dict[tuple[int, str], Crossover] = {}
         self.known: dict[tuple[Formula, Formula, Fraction], _OfUnit] = {}
 
     def solve(self, layer: LayerCost) -> Crossover:
+        """The crossover of a layer, found once for all that share what they cost."""
+        key = (id(layer.cost), layer.coverage)
+        if key not in self.found:
+            self.found[key] = self._solve(layer)
+        return replace(self.found[key], layer=layer)
+
+    def _solve(self, layer: LayerCost) -> Crossover:
         asked = demand(layer.cost, self.bits, self.machine)
         units = units_of(asked)
         ridges: dict[Unit, Fraction | None] = {unit: self.machine.ridge(unit) for unit in units}
