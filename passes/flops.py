@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import sympy
 from torch.fx import Graph, Node
 
-from fxcost.formulas.quantities import MULTIPLY_ADD
 from fxcost.graph import LAYER, Key
 from fxcost.graph.pipeline import Pass, graph_pass, per_kind
-from fxcost.ops.rules import Call, Coverage, Rule, Verdict, amount_of, telling_layer
+from fxcost.ops.rules import Call, Rule, Verdict, amount_of, telling_layer
 from fxcost.passes.verdict import VERDICT
+from fxcost.work import MULTIPLY_ADD, Coverage
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import pytest
 
 from fxcost.costs.model import CostModel
 from fxcost.errors import FxcostError
-from fxcost.machines.sheets import PRECISION_BITS, Unit, UnitPeaks, load_platform, platform_names
+from fxcost.machines.sheets import PRECISION_BITS, UnitPeaks, load_platform, platform_names
 from fxcost.reports.platforms import platform_report
 from fxcost.roofline.rate import machine_for
+from fxcost.work import Unit
 
 SPECS = Path(__file__).parent.parent / "specs" / "machines"
 EXAMPLES = Path(__file__).parent / "data" / "roofline_examples.csv"

@@ -26,11 +26,10 @@ from fxcost.formulas.quantities import (
     sum_of,
 )
 from fxcost.inputs import BATCH_SIZE
+from fxcost.work import Coverage, Unit
 
 Rung = Literal["exact", "replayed", "fixed"]
 """How formulas were found: exported, recorded and run again, or for one size of some symbol alone."""
-Unit = Literal["matrix", "vector"]
-Coverage = Literal["counted", "free", "unknown"]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from fxcost.costs.module_tree import Line
 from fxcost.costs.roles import ROLES
 from fxcost.costs.versioned_json import Record
 from fxcost.formulas.evaluation import total
-from fxcost.formulas.quantities import DTYPE_BITS, MULTIPLY_ADD, Quantity
+from fxcost.formulas.quantities import DTYPE_BITS, Quantity
+from fxcost.work import MULTIPLY_ADD
 
 SavedCounts = dict[str, dict[str, str]]
 Shapes = list[list[str]]

@@ -7,9 +7,7 @@ from fxcost.dtypes import DTYPES
 from fxcost.errors import FxcostError, near_matches
 from fxcost.formulas.algebra import Formula, formula_of
 from fxcost.formulas.evaluation import compile_formula, total
-
-MULTIPLY_ADD = 2
-"""FLOPs of one multiply-add."""
+from fxcost.work import MULTIPLY_ADD
 
 Quantity = Formula | int | Fraction
 """A formula, or its value at given sizes."""

@@ -15,8 +15,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
-from fxcost.machines.sheets import PRECISION_BITS, Platform, Unit
+from fxcost.machines.sheets import PRECISION_BITS, Platform
 from fxcost.machines.units import Peak
+from fxcost.work import Unit
 
 Findings = Iterator[tuple[str, str]]
 """Pairs of the key of a figure and what is wrong with it."""

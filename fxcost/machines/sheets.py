@@ -39,8 +39,7 @@ from fxcost.machines.units import (
     Watts,
     each_figure,
 )
-
-Unit = Literal["matrix", "vector"]
+from fxcost.work import Unit
 
 #: Bits in which an element is stored. TF32 is a rounding of float32 inside the matrix unit: memory holds 32 bits.
 PRECISION_BITS: Mapping[str, int] = MappingProxyType(

@@ -13,6 +13,7 @@ from torch.fx import Node
 from fxcost.errors import FxcostError
 from fxcost.graph import LAYER, OUTPUTS, SIZE, TensorSpec
 from fxcost.inputs import children
+from fxcost.work import Coverage
 
 COMPLEX_PRODUCT = 4
 """Real multiply-adds of one complex multiply-add."""
@@ -192,8 +193,6 @@ def _as_amount(found: object, rule: Rule, call: Call, what: str) -> sympy.Expr:
 def _rule_for_call(rule: Rule, call: Call) -> str:
     return f"the rule {rule.name!r} of {call.operator}"
 
-
-Coverage = Literal["counted", "free", "unknown"]
 
 FREE = Rule("free", "moves and computes nothing: a view, a size, or an assertion")
 

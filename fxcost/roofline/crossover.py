@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from fxcost.costs.model import CostModel, LayerCost, Unit
+from fxcost.costs.model import CostModel, LayerCost
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Formula, Rounding, Symbol, formula_of
 from fxcost.formulas.domain import SymbolRange
@@ -18,6 +18,7 @@ from fxcost.formulas.quantities import Quantity
 from fxcost.roofline.demand import Demand, demand, units_of
 from fxcost.roofline.points import step
 from fxcost.roofline.rate import Machine
+from fxcost.work import Unit
 
 Outcome = Literal["always", "at", "never", "within", "unknown"]
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from fxcost.costs.model import Cost, Unit
+from fxcost.costs.model import Cost
 from fxcost.formulas.quantities import Quantity
 from fxcost.roofline.rate import Machine, Resource
+from fxcost.work import Unit
 
 Demand = Mapping[Resource, Quantity]
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from fxcost.costs.model import CostModel, LayerCost, Unit
+from fxcost.costs.model import CostModel, LayerCost
 from fxcost.errors import FxcostError
 from fxcost.formulas.quantities import number
 from fxcost.roofline.demand import demand, units_of
 from fxcost.roofline.rate import Machine
+from fxcost.work import Unit
 
 Bound = Literal["compute", "memory", "unknown"]
 

@@ -5,9 +5,10 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
-from fxcost.costs.model import CostModel, Unit
+from fxcost.costs.model import CostModel
 from fxcost.errors import FxcostError
 from fxcost.machines.sheets import NO_CROSSOVER, PRECISION_BITS, PRECISION_OF_DTYPE, Platform, precision_named
+from fxcost.work import Unit
 
 Resource = Literal["matrix", "vector", "memory"]
 """What an operation takes time of: FLOPs of a unit, or bytes of memory."""
