@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 class CostModel(data.CostModel):
     """The costs of a model's layers as formulas of its symbols, and what can be asked of them."""
 
+    def at(self, sizes: Mapping[str, int] | None = None, **more: int) -> "EvaluatedModel":
+        """The costs as exact numbers at these sizes; symbols not given take their usual size."""
+        found = super().at(sizes, **more)
+        return EvaluatedModel(**{each.name: getattr(found, each.name) for each in fields(found)})
+
     def crossovers(
         self, platform: str, *, precision: str | None = None, over: str = "B", at: Mapping[str, int] | None = None
     ) -> "tuple[Crossover, ...]":
@@ -58,6 +63,10 @@ class CostModel(data.CostModel):
         from fxcost.reports.tables import render
 
         return render(cost_report(self), form)
+
+
+class EvaluatedModel(data.EvaluatedModel, CostModel):
+    """The costs of a model's layers as numbers: shown and summed as formulas are, and asked for no other sizes."""
 
 
 @dataclass(frozen=True)

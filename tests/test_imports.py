@@ -117,7 +117,7 @@ def test_every_folder_of_code_is_packaged() -> None:
     assert set(listed) == folders
 
 
-SAID_TWICE = {"CostModel"}
+SAID_TWICE = {"CostModel", "EvaluatedModel"}
 """What users hold of the costs, and the data that it is."""
 
 

@@ -233,7 +233,7 @@ def check(seed: int) -> int:
             found = costs.at(point)
         except FxcostError:
             continue
-        sizes = costs.with_fixed(found.sizes or {})
+        sizes = costs.with_fixed(found.sizes)
         said = 2 * sum(int(layer.macs) for layer in found.layers if layer.unit == "matrix")
         model = make()
         try:

@@ -110,8 +110,7 @@ def test_a_question_that_arithmetic_settles_leaves_no_condition() -> None:
 
 
 def rows(costs: CostModel) -> Counter[tuple[str, str, str, int, int]]:
-    at = costs.at()
-    return Counter((r.module, r.op, r.unit, int(r.flops), int(r.macs)) for r in at.layers)  # pyright: ignore[reportArgumentType]
+    return Counter((r.module, r.op, r.unit, int(r.flops), int(r.macs)) for r in costs.layers)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_large", "vit_b_16", "gpt2", "llama", "bert", "t5"])

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Literal, Self
+from typing import Any, Literal
 
 from fxcost.costs.cost_graph import NO_EDGES, CostGraph, Edges
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
@@ -243,8 +243,6 @@ class CostModel:
     """The cache, of a model that decodes."""
     graph: CostGraph | None = None
     """Who feeds whom; None in a model that was saved before files held it."""
-    sizes: Mapping[str, int] | None = None
-    """The sizes this model was evaluated at; None while it is symbolic."""
 
     @cached_property
     def total(self) -> Cost:
@@ -319,7 +317,7 @@ class CostModel:
         """How many samples one call takes at a point; 1, the call itself, where the inputs have no batch size."""
         return self.with_fixed(point).get(BATCH_SIZE, 1)
 
-    def at(self, sizes: Mapping[str, int] | None = None, **more: int) -> Self:
+    def at(self, sizes: Mapping[str, int] | None = None, **more: int) -> "EvaluatedModel":
         """The same model evaluated, every formula an exact number; symbols not given take their usual size."""
         point = self.point({**(sizes or {}), **more})
         mapper = Mapper(point)
@@ -338,7 +336,9 @@ class CostModel:
                     raise FxcostError(f"{_rule_and_layer(layer)}.{name} {fault}")
         layers = tuple(layer.map(mapper, costs[id(layer.cost)]) for layer in self.layers)
         state = None if self.state is None else self.state.map(mapper)
-        return replace(self, layers=layers, state=state, sizes=point)
+        known: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(CostModel)}
+        known.update(layers=layers, state=state, sizes=point)
+        return EvaluatedModel(**known)
 
     def check(self, place: Callable[[LayerCost], str] = _rule_and_layer) -> None:
         """Raise `FxcostError`, naming the place, where a formula gives no amount at the usual sizes, or at the lowest.
@@ -377,6 +377,20 @@ class CostModel:
     def bits(self, own: int | None = None) -> Mapping[str, int]:
         """Bits of an element of each dtype; the model's own dtype takes ``own`` bits when given."""
         return DTYPE_BITS if own is None else {**DTYPE_BITS, self.dtype: own}
+
+
+@dataclass(frozen=True)
+class EvaluatedModel(CostModel):
+    """The costs of a model's layers as numbers, which no other sizes can be asked of."""
+
+    sizes: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def point(self, sizes: Mapping[str, int] | None = None, *, but: str = "") -> dict[str, int]:  # noqa: ARG002  # of a CostModel
+        """Raise `FxcostError`: the sizes are those that it has."""
+        at = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+        raise FxcostError(
+            f"these are the costs of {self.ref} at {at or 'its only sizes'}; ask the model that they are of for other sizes"
+        )
 
 
 def refuse_unknown(model: CostModel) -> None:

@@ -24,7 +24,7 @@ from fxcost.costs.frame import (
     model_of,
     quantity_text,
 )
-from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, names_of, unused_parameter
+from fxcost.costs.model import UNUSED, Cost, CostModel, EvaluatedModel, LayerCost, names_of, unused_parameter
 from fxcost.costs.module_tree import Line, SavedModule, as_tree, paths_of
 from fxcost.costs.records import SavedModel, to_model, to_record
 from fxcost.costs.repeats import Order, folded, kinds_of, unfolded
@@ -189,7 +189,12 @@ def _table(rows: Iterable[Any]) -> dict[str, Any]:
 
 
 def to_document(model: CostModel) -> dict[str, Any]:
-    """The model as a file holds it: one without a cost graph as records, as in version 1."""
+    """The model as a file holds it: one without a cost graph as records, as in version 1.
+
+    Raises `FxcostError` for numbers, which a file would take for the costs at all sizes.
+    """
+    if isinstance(model, EvaluatedModel):
+        model.point()
     if model.graph is None:
         return to_record(model).model_dump(mode="json")
     return _Writer(model, model.graph).document()

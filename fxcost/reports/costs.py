@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fxcost.costs.frame import quantity_text
-from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost
+from fxcost.costs.model import UNUSED, Cost, CostModel, EvaluatedModel, LayerCost
 from fxcost.costs.roles import ROLES, bytes_by_role
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Formula
@@ -84,8 +84,8 @@ def cost_report(
 
     Bytes are those of the model's own dtype, or of a ``precision`` in its place.
     """
-    evaluated = model.at(at) if model.sizes is None else model
-    point = model.with_fixed(evaluated.sizes or {})
+    evaluated = model if isinstance(model, EvaluatedModel) else model.at(at)
+    point = model.with_fixed(evaluated.sizes)
     builders = {"layer": _layers, "module": _modules, "op": _operators}
     lines = builders[by](model, evaluated, depth)
     least = "≥ " * bool(model.unknown)
@@ -128,14 +128,14 @@ def _rung_line(model: CostModel) -> str:
     return f"rung     {model.rung}: {meaning[model.rung]}"
 
 
-def _state_facts(evaluated: CostModel, bits: Mapping[str, int]) -> dict[str, Any]:
+def _state_facts(evaluated: EvaluatedModel, bits: Mapping[str, int]) -> dict[str, Any]:
     state = evaluated.state
     if state is None:
         return {}
     return {"cache_bytes_per_token": state.bytes_per_token(bits), "cache_bytes": state.bytes_held(bits)}
 
 
-def _total_lines(model: CostModel, evaluated: CostModel, bits: Mapping[str, int], stored: str) -> tuple[str, ...]:
+def _total_lines(model: CostModel, evaluated: EvaluatedModel, bits: Mapping[str, int], stored: str) -> tuple[str, ...]:
     """The totals, as formulas and at the point, and what is missing from them."""
     sums, values = model.total, evaluated.total
     least = "≥ " if model.unknown else ""
@@ -145,10 +145,10 @@ def _total_lines(model: CostModel, evaluated: CostModel, bits: Mapping[str, int]
         f"{least}{_si(moved)}B moved in {stored}, {values.params:,} parameters"
     )
     lines = [
-        f"total at {sizes_text(model.with_fixed(evaluated.sizes or {}))}: {figures}",
+        f"total at {sizes_text(model.with_fixed(evaluated.sizes))}: {figures}",
         *_state_lines(evaluated, bits),
     ]
-    if model.sizes is None and model.symbols:
+    if model is not evaluated and model.symbols:
         lines += [f"FLOPs = {least}{formula(sums.flops)}", f"MACs = {least}{formula(sums.macs)}"]
     counts = model.coverage
     lines.append(f"operations: {counts['counted']} counted, {counts['free']} free, {counts['unknown']} unknown")
@@ -159,7 +159,7 @@ def _total_lines(model: CostModel, evaluated: CostModel, bits: Mapping[str, int]
     return tuple(lines)
 
 
-def _state_lines(evaluated: CostModel, bits: Mapping[str, int]) -> tuple[str, ...]:
+def _state_lines(evaluated: EvaluatedModel, bits: Mapping[str, int]) -> tuple[str, ...]:
     """How large the cache of a model that decodes is, and its share of the bytes moved."""
     state = evaluated.state
     if state is None:
@@ -180,7 +180,7 @@ def _si(value: Quantity) -> str:
     return f"{scaled(value, factor) or 0} {prefix}"
 
 
-def _layers(model: CostModel, evaluated: CostModel, depth: int | None) -> list[_Line]:
+def _layers(model: CostModel, evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
     if depth is not None:
         raise FxcostError("--depth cuts the module tree; add --by module")
     groups: dict[Alike, list[tuple[LayerCost, LayerCost]]] = {}
@@ -225,7 +225,7 @@ def row_name(layers: Sequence[LayerCost]) -> str:
     return merged_name([layer.name for layer in layers]) + marks
 
 
-def _modules(model: CostModel, evaluated: CostModel, depth: int | None) -> list[_Line]:
+def _modules(model: CostModel, evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
     sums, values = model.by_module(depth), evaluated.by_module(depth)
     missing = {layer.place for layer in model.layers if layer.coverage == "unknown"}
     lines: list[_Line] = []
@@ -254,7 +254,7 @@ def _tree_order(model: CostModel) -> Any:
     return order
 
 
-def _operators(model: CostModel, evaluated: CostModel, depth: int | None) -> list[_Line]:
+def _operators(model: CostModel, evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
     if depth is not None:
         raise FxcostError("--depth cuts the module tree; add --by module")
     sums, values = model.by_op(), evaluated.by_op()
@@ -282,7 +282,7 @@ TITLES: Mapping[By, tuple[str, str, str]] = {
 
 
 def _columns(
-    by: By, lines: Sequence[_Line], evaluated: CostModel, bits: Mapping[str, int], point: Mapping[str, int]
+    by: By, lines: Sequence[_Line], evaluated: EvaluatedModel, bits: Mapping[str, int], point: Mapping[str, int]
 ) -> tuple[Column[_Line], ...]:
     titles, each = TITLES[by], " each" if by == "layer" else ""
     flop_factor, flop_prefix = prefix_for(max((line.flops for line in lines), default=0))
