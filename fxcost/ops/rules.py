@@ -1,6 +1,6 @@
 """What an operator costs: the form of a rule, and the table of all rules."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,20 +76,29 @@ def _operator_of(node: Node) -> tuple[object, tuple[Any, ...]]:
 
 def call_of(node: Node) -> Call | None:
     """The call a node makes, or None for plain Python such as ``getitem`` and arithmetic on sizes."""
-    operator, given = _operator_of(node)
-    if not isinstance(operator, OpOverload):
+    found, given = _operator_of(node)
+    if not isinstance(found, OpOverload):
         return None
-    schema = operator._schema.arguments  # pyright: ignore[reportPrivateUsage]  # the only way to argument names
-    values: dict[str, Any] = {**{a.name: value for a, value in zip(schema, given, strict=False)}, **node.kwargs}
-    arguments: dict[str, Any] = {
-        a.name: _value(values[a.name]) if a.name in values else a.default_value for a in schema
-    }
+    operator: OpOverload[..., Any] = found
     return Call(
-        operator=str(operator),  # pyright: ignore[reportUnknownArgumentType]  # typed in part
-        arguments=arguments,
+        operator=str(operator),
+        arguments={name: _value(value) for name, value in named_arguments(operator, given, node.kwargs).items()},
         outputs=OUTPUTS[node],
-        writes_to=frozenset(a.name for a in schema if a.alias_info is not None and a.alias_info.is_write),
+        writes_to=written_arguments(operator),
     )
+
+
+def named_arguments(operator: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What an operator is called with by the names of its schema, defaults where nothing is given."""
+    schema = operator._schema.arguments  # pyright: ignore[reportPrivateUsage]  # the only way to argument names
+    given = {**{each.name: value for each, value in zip(schema, args, strict=False)}, **kwargs}
+    return {each.name: given.get(each.name, each.default_value) for each in schema}
+
+
+def written_arguments(operator: OpOverload) -> frozenset[str]:
+    """The names of the arguments that an operator changes in place."""
+    schema = operator._schema.arguments  # pyright: ignore[reportPrivateUsage]
+    return frozenset(each.name for each in schema if each.alias_info is not None and each.alias_info.is_write)
 
 
 def _value(argument: Any) -> Any:

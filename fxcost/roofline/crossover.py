@@ -110,6 +110,15 @@ def _conditions_on(model: CostModel, over: str) -> str:
     return "they hold only where " + " and ".join(str(c) for c in model.conditions if over in c.names)
 
 
+def outcome_of(at_first: bool | None, *, stays: bool) -> Outcome:
+    """In a word: whether the first size is compute-bound (None where none is), and whether all are from one on."""
+    if at_first is None:
+        return "never"
+    if not stays:
+        return "within"
+    return "always" if at_first else "at"
+
+
 class _OfUnit(NamedTuple):
     """Where the work of one unit takes longer than the traffic."""
 
@@ -185,13 +194,9 @@ class _Solver:
         return _OfUnit(where, exact, limit_ratio(flops, moved, self.over), ridge)
 
     def _outcome(self, where: IntegerSet) -> Outcome:
-        if not where.intervals:
-            return "never"
-        first = where.intervals[0]
-        to_the_end = len(where.intervals) == 1 and self._reaches_end(first, where.checked_up_to)
-        if not to_the_end:
-            return "within"
-        return "always" if first.low == self.range.smallest else "at"
+        first = where.intervals[0] if where.intervals else None
+        stays = first is not None and len(where.intervals) == 1 and self._reaches_end(first, where.checked_up_to)
+        return outcome_of(None if first is None else first.low == self.range.smallest, stays=stays)
 
     def _reaches_end(self, interval: Interval, checked_up_to: int | None) -> bool:
         if interval.high is None:

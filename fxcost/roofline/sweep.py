@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from fxcost.costs.model import CostModel
 from fxcost.formulas.piecewise import IntegerSet, Interval
-from fxcost.roofline.crossover import Crossover, Outcome
+from fxcost.roofline.crossover import Crossover, Outcome, outcome_of
 from fxcost.roofline.points import Bound, LayerPoint, layer_points
 from fxcost.roofline.rate import Machine
 
@@ -117,8 +117,6 @@ def _outcome(bounds: list[Bound]) -> Outcome:
     if "unknown" in bounds:
         return "unknown"
     if "compute" not in bounds:
-        return "never"
-    rest = bounds[bounds.index("compute") :]
-    if "memory" in rest:
-        return "within"
-    return "always" if rest == bounds else "at"
+        return outcome_of(None, stays=False)
+    first = bounds.index("compute")
+    return outcome_of(first == 0, stays="memory" not in bounds[first:])

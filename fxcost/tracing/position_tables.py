@@ -23,6 +23,7 @@ from fxcost.formulas.propagation import tighten
 from fxcost.formulas.with_sympy import condition, symbol
 from fxcost.graph import LAYER, OUTPUTS, REACH, SIZE, operations, placeholders
 from fxcost.inputs import children
+from fxcost.ops.rules import named_arguments, written_arguments
 from fxcost.tracing import Traced
 from fxcost.tracing.sizes.tensors import name_of
 from fxcost.tracing.source import Source
@@ -125,17 +126,15 @@ def _expr(value: int | sympy.Expr) -> sympy.Expr:
 def _given(node: Node) -> Given:
     if not isinstance(node.target, OpOverload):
         return {}
-    schema = node.target._schema.arguments  # the only way to argument names
-    named = dict(zip((each.name for each in schema), node.args, strict=False)) | dict(node.kwargs)
-    defaults = {each.name: each.default_value for each in schema if each.name not in named}
-    return {name: SIZE[v] if isinstance(v, Node) and v in SIZE else v for name, v in {**defaults, **named}.items()}
+    given = named_arguments(node.target, node.args, node.kwargs)
+    return {name: SIZE[v] if isinstance(v, Node) and v in SIZE else v for name, v in given.items()}
 
 
 def _written(node: Node, given: Given) -> set[int]:
     """The storages that an operation changes in place."""
     if not isinstance(node.target, OpOverload):
         return set()
-    names = (each.name for each in node.target._schema.arguments if each.alias_info and each.alias_info.is_write)
+    names = written_arguments(node.target)
     return {tensor.storage for name in names if isinstance(given[name], Node) for tensor in OUTPUTS[given[name]]}
 
 
