@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import sympy
 from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
@@ -79,7 +79,7 @@ def call_of(node: Node) -> Call | None:
     found, given = _operator_of(node)
     if not isinstance(found, OpOverload):
         return None
-    operator: OpOverload[..., Any] = found
+    operator = cast("OpOverload[..., Any]", found)
     return Call(
         operator=str(operator),
         arguments={name: _value(value) for name, value in named_arguments(operator, given, node.kwargs).items()},
