@@ -301,18 +301,8 @@ def _columns(
             return Cell("–")
         return Cell(at_most + share(line.flops, whole), percent(line.flops, whole))
 
-    def amount(title: str, key: str, value: Callable[[Cost], Any], factor: int, priority: int = KEPT) -> Column[_Line]:
-        def cell(line: _Line) -> Cell:
-            whole = line.all(value(line.values))
-            return Cell(line.least + (scaled(whole, factor) or "0" * bool(line.least)), whole)
-
-        return Column(title, key, cell, priority=priority)
-
-    def exact(title: str, key: str, value: Callable[[Cost], Any]) -> Column[_Line]:
-        return Column(title, key, lambda line: Cell("", line.all(value(line.values))), hidden=True)
-
     def of_role(role: str) -> Column[_Line]:
-        return exact(f"{role} bytes", f"{role}_bytes_at", lambda cost: bytes_by_role(cost, bits)[role])
+        return _exact(f"{role} bytes", f"{role}_bytes_at", lambda cost: bytes_by_role(cost, bits)[role])
 
     columns: tuple[Column[_Line], ...] = (
         Column(titles[0], titles[0], lambda line: Cell(line.name), numeric=False, overflow="spill"),
@@ -324,12 +314,12 @@ def _columns(
         Column(f"params{each}", "params", _params, priority=3),
         Column(f"FLOPs{each}", "flops", _flops, numeric=False, priority=0, overflow="ellipsis"),
         Column("MACs", "macs", lambda line: line.formula(line.formulas.macs), numeric=False, hidden=True),
-        amount(f"{flop_prefix}FLOPs at {sizes_text(point)}", "flops_at", lambda cost: cost.flops, flop_factor),
-        amount(f"{flop_prefix}MACs", "macs_at", lambda cost: cost.macs, flop_factor, priority=4),
-        exact("bytes read", "bytes_read_at", lambda cost: cost.bytes_read(bits)),
-        exact("bytes written", "bytes_written_at", lambda cost: cost.bytes_written(bits)),
+        _amount(f"{flop_prefix}FLOPs at {sizes_text(point)}", "flops_at", lambda cost: cost.flops, flop_factor),
+        _amount(f"{flop_prefix}MACs", "macs_at", lambda cost: cost.macs, flop_factor, priority=4),
+        _exact("bytes read", "bytes_read_at", lambda cost: cost.bytes_read(bits)),
+        _exact("bytes written", "bytes_written_at", lambda cost: cost.bytes_written(bits)),
         *map(of_role, ROLES),
-        amount(f"{byte_prefix}B moved", "bytes_moved_at", lambda cost: cost.bytes_moved(bits), byte_factor),
+        _amount(f"{byte_prefix}B moved", "bytes_moved_at", lambda cost: cost.bytes_moved(bits), byte_factor),
         Column("% FLOPs", "flops_share_percent", flops_share, priority=5),
         Column("layers", "layers", lambda line: Cell("", list(line.layers)), numeric=False, hidden=True),
     )
@@ -337,6 +327,21 @@ def _columns(
         return columns
     found = _found_by_passes(evaluated, {column.key for column in columns})
     return (*columns, *(column for name in found for column in _extra_columns(name)))
+
+
+def _amount(title: str, key: str, value: Callable[[Cost], Any], factor: int, priority: int = KEPT) -> Column[_Line]:
+    """A column of what all layers of a row come to, in units of ``factor``."""
+
+    def cell(line: _Line) -> Cell:
+        whole = line.all(value(line.values))
+        return Cell(line.least + (scaled(whole, factor) or "0" * bool(line.least)), whole)
+
+    return Column(title, key, cell, priority=priority)
+
+
+def _exact(title: str, key: str, value: Callable[[Cost], Any]) -> Column[_Line]:
+    """The same of CSV and JSON alone."""
+    return Column(title, key, lambda line: Cell("", line.all(value(line.values))), hidden=True)
 
 
 def _coverage(line: _Line) -> Cell:
