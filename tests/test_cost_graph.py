@@ -78,6 +78,27 @@ def made_at(graph: Any, index: int) -> int:
     return [place for place, each in enumerate(graph.storages) if not each.name][index]
 
 
+class Parts(nn.Module):
+    """Parts of a weight, of a buffer and of the input are used first; shapes are changed in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4, 8, 8))
+        self.table: torch.Tensor
+        self.register_buffer("table", torch.zeros(4, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x[:, :3].sum(1, keepdim=True) + x @ self.weight[1] + self.table[1:3].sum()
+        return y.unsqueeze_(0).squeeze_(0).t_() * 2
+
+
+def test_a_storage_is_as_large_as_it_is_and_views_write_nothing() -> None:
+    graph: Any = trace(Parts(), inputs=("x: float32[B,8]",), warn=lambda _: None).graph
+    sizes = {each.name: str(each.elements) for each in graph.storages if each.name}
+    assert sizes == {"input_0": "8*B", "weight": "256", "table": "16"}
+    assert {each.version for each in graph.tensors} == {0}
+
+
 def test_who_reads_what_another_wrote() -> None:
     """Each tensor that an operation is given is a weight, an input, or one that an operation before it gave, or a view of one."""
     costs = deep(2)
@@ -131,7 +152,7 @@ def test_blocks_that_repeat_are_written_once(tmp_path: Path) -> None:
 def test_a_stretch_that_repeats_is_told_once(order: list[int], told: list[Any]) -> None:
     found = folded(order)
     assert [each if isinstance(each, int) else (each.rows, each.times) for each in found] == told
-    assert list(unfolded(found, 9, "here")) == order
+    assert list(unfolded(found, [1] * 9, "here")) == order
 
 
 @pytest.fixture(scope="module")
@@ -175,9 +196,28 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "newer": (lambda d: d.update(schema_version=3), "newer than 2"),
     "no operations": (lambda d: d.pop("operations"), "operations: Field required"),
     "code": (lambda d: d["formulas"].append("__import__('os')"), "formulas"),
-    "endless blocks": (lambda d: d["operations"]["order"].append({"rows": [0], "times": 10**6}), "more than 1,000,000 rows"),
-    "endless storages": (lambda d: d["storages"]["order"].extend([{"rows": [0] * 9, "times": 10**6}] * 9), "more than 1,000,000"),
-    "endless modules": (lambda d: d["modules"]["inside"].update({"0..999999999": {"type": "X"}}), "more than 1,000,000 modules"),
+    "endless blocks": (lambda d: d["operations"]["order"].append({"rows": [0], "times": 10**6}), "more than 250,000 rows"),
+    "endless storages": (lambda d: d["storages"]["order"].extend([{"rows": [0] * 9, "times": 10**6}] * 9), "more than 250,000"),
+    "empty blocks": (lambda d: d["operations"]["order"].append({"rows": [], "times": 10**6}), "operations.order"),
+    "wide rows": (
+        lambda d: (
+            d["operations"]["kinds"][0].update(inputs=[[0, 0]] * 2000),
+            d["operations"]["order"].append({"rows": [0], "times": 20_000}),
+        ),
+        "4,000,000 values",
+    ),
+    "wide tensors": (
+        lambda d: (
+            d["tensors"]["kinds"][0].update(shape=[0] * 5000),
+            d["tensors"]["order"].append({"rows": [0], "times": 10_000}),
+        ),
+        "4,000,000 values",
+    ),
+    "endless modules": (lambda d: d["modules"]["inside"].update({"0..999999999": {"type": "X"}}), "more than 250,000 modules"),
+    "long names": (
+        lambda d: d["modules"]["inside"].update({"a" * 10**6: {"inside": {"0..9999": {"type": "X"}}}}),
+        "paths of 50,000,000 letters",
+    ),
     "no such kind": (lambda d: d["operations"]["order"].append(99), "there is no row 99"),
     "no such formula": (lambda d: d["operations"]["kinds"][0].update(vector=9999), "there is no formula 9999"),
     "negative": (lambda d: d["operations"]["kinds"][0].update(rule=-1), "there is no rule -1"),

@@ -36,6 +36,22 @@ def test_directions_are_never_wrong(text: str) -> None:
         assert way in (1, -1)
 
 
+@pytest.mark.parametrize(
+    "text", ["Mod(32/B, 3)", "Mod(1, -2*B**2)", "Mod(B, 7)", "Mod(B, H)", "Mod(-B, 5)", "Mod(B, H - 4)"]
+)
+def test_remainders_stay_between_the_ends_of_their_span(text: str) -> None:
+    expr = parse(text, NAMES)
+    low, high = span(expr, {"H": (1, 3), "B": (1, 20)})
+    values = [evaluate(expr, {"B": b, "H": h}) for b in range(1, 21) for h in range(1, 4)]
+    assert low is None or low <= min(values)
+    assert high is None or high >= max(values)
+
+
+def test_what_divides_by_zero_once_settled_is_left() -> None:
+    expr = parse("1/Min(0, B)", NAMES)
+    assert settle(expr, {"B": (1, None)}) == expr
+
+
 def test_settled_sizes_are_the_same_sizes() -> None:
     expr = parse("Max(0, S - Min(2, S))", NAMES)
     assert settle(expr, {"S": (3, None)}) == parse("S - 2", NAMES)

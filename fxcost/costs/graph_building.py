@@ -34,6 +34,7 @@ class _Tables:
 
     def __init__(self, graph: Graph) -> None:
         self.given = dict(_given(graph))
+        self.whole = {each.storage: each for node in reversed([*placeholders(graph)]) for each in OUTPUTS[node]}
         self.returned = {each.storage for node in _returned(graph) for each in OUTPUTS[node]}
         self.writes: Counter[int] = Counter()
         self.storages: dict[object, Storage] = {}
@@ -45,9 +46,9 @@ class _Tables:
         call = VERDICT[node].call
         given = call.tensors if call else ()
         inputs = tuple((name, self.tensor(each)) for name, each in given) if FLOPS[node].coverage != "free" else ()
-        self.writes.update({each.storage for name, each in given if call and name in call.writes_to})
         if FLOPS[node].coverage == "free":
             return None
+        self.writes.update({each.storage for name, each in given if call and name in call.writes_to})
         outputs = tuple(self.tensor(each) for each in OUTPUTS[node])
         places = {"argument": [tensor for _, tensor in inputs], "output": outputs}
         accesses: dict[int, Access] = {}
@@ -64,7 +65,8 @@ class _Tables:
 
     def tensor(self, spec: TensorSpec) -> int:
         """The number of a tensor, as its storage now is."""
-        storage = self._storage(spec.storage, spec.dtype, from_sympy(spec.stored))
+        whole = self.whole.get(spec.storage, spec)
+        storage = self._storage(spec.storage, whole.dtype, from_sympy(whole.stored))
         shape, strides = (tuple(map(from_sympy, each)) for each in (spec.shape, spec.strides))
         version = self.writes[spec.storage]
         return self._numbered(StoredTensor(storage, version, spec.dtype, shape, strides, from_sympy(spec.offset)))

@@ -13,6 +13,8 @@ from fxcost.errors import FxcostError, printable
 
 Line = Annotated[str, AfterValidator(printable)]
 """What is shown as it stands, in messages too."""
+MOST_LETTERS = 50_000_000
+"""Letters that the paths of a file may come to."""
 _RUN = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
 
 
@@ -64,16 +66,20 @@ def _run(first: str, last: str) -> str:
 def paths_of(tree: SavedModule, place: str) -> list[tuple[str, str | None]]:
     """The path and class of each module, the first being the model. Raises `FxcostError` naming the place for a run without end."""
     found: list[tuple[str, str | None]] = []
-    for each in _walked(tree, "", place):
-        if len(found) == LONGEST_SEQUENCE:
-            raise FxcostError(f"{place} has more than {LONGEST_SEQUENCE:,} modules, which no model has")
+    letters = 0
+    for each in _walked(tree, ""):
+        letters += len(each[0])
+        if len(found) == LONGEST_SEQUENCE or letters > MOST_LETTERS:
+            raise FxcostError(
+                f"{place} has more than {LONGEST_SEQUENCE:,} modules, or paths of {MOST_LETTERS:,} letters, which no model has"
+            )
         found.append(each)
     return found
 
 
-def _walked(module: SavedModule, path: str, place: str) -> Iterator[tuple[str, str | None]]:
+def _walked(module: SavedModule, path: str) -> Iterator[tuple[str, str | None]]:
     yield path, module.type
     for name, each in module.inside.items():
         run = _RUN.fullmatch(name)
         for one in range(int(run[1]), int(run[2]) + 1) if run else (name,):
-            yield from _walked(each, f"{path}.{one}" if path else f"{one}", place)
+            yield from _walked(each, f"{path}.{one}" if path else f"{one}")

@@ -11,15 +11,17 @@ from fxcost.errors import FxcostError
 K = TypeVar("K", bound=Hashable)
 
 LONGEST_BLOCK = 2_048
-LONGEST_SEQUENCE = 1_000_000
+LONGEST_SEQUENCE = 250_000
 """Rows that a file may stand for: more than any model has, and few enough to read."""
+MOST_CELLS = 4_000_000
+"""What those rows may hold in all."""
 
 
 class Block(Record):
     """Rows that come several times, one after the other."""
 
-    rows: list[int]
-    times: int = Field(ge=1, le=LONGEST_SEQUENCE)
+    rows: list[int] = Field(min_length=1)
+    times: int = Field(ge=1)
 
 
 Order = list[int | Block]
@@ -60,15 +62,21 @@ def _repeat(order: Sequence[int], start: int) -> tuple[int, int]:
     return 1, 1
 
 
-def unfolded(order: Order, kinds: int, place: str) -> Iterator[int]:
-    """The sequence, row by row. Raises `FxcostError` naming the place for a row of no kind, and for a sequence without end."""
-    left = LONGEST_SEQUENCE
+def unfolded(order: Order, widths: Sequence[int], place: str) -> Iterator[int]:
+    """The sequence, row by row, of kinds that hold so many values each.
+
+    Raises `FxcostError` naming the place for a row of no kind, and for a sequence without end.
+    """
+    rows_left, cells_left = LONGEST_SEQUENCE, MOST_CELLS
     for each in order:
         rows, times = (each.rows, each.times) if isinstance(each, Block) else ([each], 1)
-        left -= len(rows) * times
-        if left < 0:
-            raise FxcostError(f"{place} has more than {LONGEST_SEQUENCE:,} rows, which no model has")
-        if strange := [row for row in rows if not 0 <= row < kinds]:
-            raise FxcostError(f"{place}: there is no row {strange[0]}; {kinds} are written")
+        if strange := [row for row in rows if not 0 <= row < len(widths)]:
+            raise FxcostError(f"{place}: there is no row {strange[0]}; {len(widths)} are written")
+        rows_left -= len(rows) * times
+        cells_left -= sum(widths[row] for row in rows) * times
+        if rows_left < 0 or cells_left < 0:
+            raise FxcostError(
+                f"{place} has more than {LONGEST_SEQUENCE:,} rows, or {MOST_CELLS:,} values in them, which no model has"
+            )
         for _ in range(times):
             yield from rows

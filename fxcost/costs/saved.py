@@ -300,6 +300,12 @@ class _Writer:
 # Reading
 
 
+def _width(kind: Record) -> int:
+    """How many values a row of a kind holds."""
+    values: Iterable[Any] = vars(kind).values()
+    return sum(len(value) for value in values if isinstance(value, tuple))  # pyright: ignore[reportUnknownArgumentType]
+
+
 class _Reader(FrameReader):
     def __init__(self, saved: SavedGraph, place: str) -> None:
         super().__init__(place, saved)
@@ -332,7 +338,8 @@ class _Reader(FrameReader):
     def _rows(self, table: Any, what: str) -> Iterable[Any]:
         for kind in table.kinds if what != "operations" else ():
             self.refuse_strange("dtype", [kind.dtype], DTYPE_BITS, what)
-        order = unfolded(table.order, len(table.kinds), f"{self.place}: {what}")
+        widths = list(map(_width, table.kinds))
+        order = unfolded(table.order, widths, f"{self.place}: {what}")
         return (table.kinds[index] for index in order)
 
     def _storages(self) -> tuple[Storage, ...]:

@@ -39,7 +39,8 @@ def span(formula: Formula, ends: Ends) -> Span:
     if isinstance(formula, Product):
         return _product(formula, ends)
     if isinstance(formula, Mod):
-        return Fraction(0), _below(formula.children[1])
+        dividend, divisor = formula.children
+        return _remainder(dividend, divisor, ends)
     inner = [span(child, ends) for child in formula.children]
     lows, highs = [low for low, _ in inner], [high for _, high in inner]
     if isinstance(formula, Sum):
@@ -53,8 +54,12 @@ def span(formula: Formula, ends: Ends) -> Span:
     return None if None in lows else min(_known(lows)), min(_known(highs), default=None)
 
 
-def _below(divisor: Formula) -> Fraction | None:
-    return Fraction(divisor.value - 1) if isinstance(divisor, Constant) and divisor.is_whole else None
+def _remainder(dividend: Formula, divisor: Formula, ends: Ends) -> Span:
+    low, high = span(divisor, ends)
+    if low is None or low <= 0:
+        return ANY
+    whole = dividend.is_whole and divisor.is_whole
+    return Fraction(0), None if high is None else high - 1 if whole else high
 
 
 def _known(ends: Sequence[Fraction | None]) -> list[Fraction]:
@@ -145,7 +150,10 @@ def settle(formula: Formula, ends: Ends) -> Formula:
     same = len(arguments) == len(formula.children) and all(
         new is old for new, old in zip(arguments, formula.children, strict=True)
     )
-    return formula if same else formula.rebuilt(tuple(arguments))
+    try:
+        return formula if same else formula.rebuilt(tuple(arguments))
+    except ZeroDivisionError:  # a condition that no size meets, which is told when it is evaluated
+        return formula
 
 
 def direction(formula: Formula) -> int | None:
