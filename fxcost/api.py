@@ -83,11 +83,14 @@ class Placed:
         return layer_points(self.model, self.machine, {**(at or {}), **sizes})
 
     def roofline_seconds(self, at: Mapping[str, int] | None = None, **sizes: int) -> Fraction:
-        """What one call takes at peak rates, its operations one after the other; neither a bound nor an estimate."""
+        """What one call takes at peak rates, its operations one after the other; neither a bound nor an estimate.
+
+        Operators without a rule add only what is known of them: ``costs.unknown`` names them.
+        """
         return sum((row.seconds for row in self.rows(at, **sizes)), Fraction(0))
 
     def bytes_moved(self, at: Mapping[str, int] | None = None, **sizes: int) -> Fraction:
-        """Bytes read and written in one call."""
+        """Bytes read and written in one call, as far as they are known: ``costs.unknown`` names the rest."""
         return sum((row.bytes_moved for row in self.rows(at, **sizes)), Fraction(0))
 
     def crossovers(self, over: str = "B", at: Mapping[str, int] | None = None) -> "tuple[Crossover, ...]":

@@ -73,7 +73,7 @@ class Cost:
 
     def bytes_moved(self, bits: Mapping[str, int]) -> Quantity:
         """Bytes read and written when an element of each dtype takes so many bits."""
-        return self.bytes_read(bits) + self.bytes_written(bits)  # pyright: ignore[reportReturnType, reportOperatorIssue]  # sympy adds with numbers
+        return self.bytes_read(bits) + self.bytes_written(bits)  # pyright: ignore[reportReturnType, reportOperatorIssue]  # formulas add with numbers
 
     def bytes_read(self, bits: Mapping[str, int]) -> Quantity:
         """Bytes read when an element of each dtype takes so many bits."""
