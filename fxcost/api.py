@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fxcost.costs import model as data
 from fxcost.costs import saved
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fxcost.roofline.points import LayerPoint
     from fxcost.roofline.rate import Machine
 
+Called = TypeVar("Called", bound=data.CostModel)
+
 # Torch is imported by `trace` alone, reports and machines by what asks for them: each takes long.
 
 
@@ -26,8 +28,7 @@ class CostModel(data.CostModel):
 
     def at(self, sizes: Mapping[str, int] | None = None, **more: int) -> "EvaluatedModel":
         """The costs as exact numbers at these sizes; symbols not given take their usual size."""
-        found = super().at(sizes, **more)
-        return EvaluatedModel(**{each.name: getattr(found, each.name) for each in fields(found)})
+        return _as_called(super().at(sizes, **more), EvaluatedModel)
 
     def crossovers(
         self, platform: str, *, precision: str | None = None, over: str = "B", at: Mapping[str, int] | None = None
@@ -108,7 +109,7 @@ class Placed:
 
 def load(path: str | Path) -> CostModel:
     """Read a saved model. Raises `FxcostError` naming the file and the place when it is broken, newer, or hostile."""
-    return _as_called(saved.load(path))
+    return _as_called(saved.load(path), CostModel)
 
 
 def trace(
@@ -143,8 +144,10 @@ def trace(
     from fxcost.costs.analysis import trace_given
 
     request = Request(symbolic, at, budget, attention, causal_skip, strict, leaves=tuple(leaves), mode=mode)
-    return _as_called(trace_given(model, tuple(inputs), kwargs or {}, settings, request, warn, isolated=isolated))
+    return _as_called(
+        trace_given(model, tuple(inputs), kwargs or {}, settings, request, warn, isolated=isolated), CostModel
+    )
 
 
-def _as_called(costs: data.CostModel) -> CostModel:
-    return CostModel(**{each.name: getattr(costs, each.name) for each in fields(costs)})
+def _as_called(costs: data.CostModel, kind: type[Called]) -> Called:
+    return kind(**{each.name: getattr(costs, each.name) for each in fields(costs)})

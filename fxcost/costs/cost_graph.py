@@ -53,6 +53,11 @@ class Edges(NamedTuple):
     outputs: tuple[int, ...] = ()
     accesses: tuple[Access, ...] = ()
 
+    @property
+    def tensors(self) -> tuple[int, ...]:
+        """All of its tensors, those that have several parts once for each."""
+        return (*(tensor for _, tensor in self.inputs), *self.outputs, *(each.tensor for each in self.accesses))
+
     def map(self, change: Change) -> "Edges":
         """The same with ``change`` applied to each formula."""
         moved = (each._replace(read=change(each.read), written=change(each.written)) for each in self.accesses)

@@ -20,7 +20,7 @@ def build_graph(graph: Graph) -> tuple[CostGraph, Mapping[Node, Edges]]:
     tables = _Tables(graph)
     edges = {node: found for node in operations(graph) if (found := tables.edges(node)) is not None}
     outputs = tuple(tables.tensor(each) for node in _returned(graph) for each in OUTPUTS[node])
-    return CostGraph(tuple(tables.storages.values()), tuple(tables.tensors), outputs), edges
+    return CostGraph(tuple(tables.storages), tuple(tables.tensors), outputs), edges
 
 
 def _returned(graph: Graph) -> list[Node]:
@@ -37,17 +37,17 @@ class _Tables:
         self.whole = {each.storage: each for node in reversed([*placeholders(graph)]) for each in OUTPUTS[node]}
         self.returned = {each.storage for node in _returned(graph) for each in OUTPUTS[node]}
         self.writes: Counter[int] = Counter()
-        self.storages: dict[object, Storage] = {}
+        self.storages: list[Storage] = []
         self.places: dict[object, int] = {}
         self.tensors: dict[StoredTensor, int] = {}
 
     def edges(self, node: Node) -> Edges | None:
         """The tensors of an operation; None of one that is free. To be asked in the order that they run."""
-        call = VERDICT[node].call
-        given = call.tensors if call else ()
-        inputs = tuple((name, self.tensor(each)) for name, each in given) if FLOPS[node].coverage != "free" else ()
         if FLOPS[node].coverage == "free":
             return None
+        call = VERDICT[node].call
+        given = call.tensors if call else ()
+        inputs = tuple((name, self.tensor(each)) for name, each in given)
         self.writes.update({each.storage for name, each in given if call and name in call.writes_to})
         outputs = tuple(self.tensor(each) for each in OUTPUTS[node])
         places = {"argument": [tensor for _, tensor in inputs], "output": outputs}
@@ -79,10 +79,10 @@ class _Tables:
         return self.tensors.setdefault(tensor, len(self.tensors))
 
     def _storage(self, key: Any, dtype: str, elements: Formula) -> int:
-        if key not in self.storages:
+        if key not in self.places:
             role, name = self.given.get(key, ("output" if key in self.returned else "activation", ""))
-            self.storages[key] = Storage(role, dtype, elements, name)
-            self.places[key] = len(self.places)
+            self.places[key] = len(self.storages)
+            self.storages.append(Storage(role, dtype, elements, name))
         return self.places[key]
 
 

@@ -1,7 +1,7 @@
 """A `CostModel` as records, one for each layer: how a lock holds it, and a saved file of version 1."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -66,15 +66,8 @@ def to_record(model: CostModel) -> SavedModel:
 
 def _saved_layer(layer: LayerCost) -> SavedLayer:
     return SavedLayer(
-        name=layer.name,
-        module=layer.module,
-        module_type=layer.module_type,
-        op=layer.op,
+        **_as_it_is(layer),
         unit=layer.unit,
-        coverage=layer.coverage,
-        rule=layer.rule,
-        reason=layer.reason,
-        shared=layer.shared,
         flops=quantity_text(layer.flops),
         macs=quantity_text(layer.macs),
         params=layer.params,
@@ -83,8 +76,15 @@ def _saved_layer(layer: LayerCost) -> SavedLayer:
         inputs=[[quantity_text(size) for size in shape] for shape in layer.inputs],
         outputs=[[quantity_text(size) for size in shape] for shape in layer.outputs],
         extra={name: quantity_text(value) for name, value in layer.extra.items()},
-        called_as=layer.called_as,
     )
+
+
+AS_IT_IS = ("name", "module", "module_type", "op", "coverage", "rule", "reason", "shared", "called_as")
+"""What a record says of a layer in the layer's own words."""
+
+
+def _as_it_is(layer: LayerCost | SavedLayer) -> dict[str, Any]:
+    return {name: getattr(layer, name) for name in AS_IT_IS}
 
 
 def to_model(saved: SavedModel, place: str) -> CostModel:
@@ -115,17 +115,9 @@ class _LayerReader(FrameReader):
             self._counts(layer.writes, f"{at}.writes"),
         )
         return LayerCost(
-            name=layer.name,
-            module=layer.module,
-            module_type=layer.module_type,
-            op=layer.op,
-            coverage=layer.coverage,
-            rule=layer.rule,
-            reason=layer.reason,
-            shared=layer.shared,
+            **_as_it_is(layer),
             cost=cost,
             inputs=self._shapes(layer.inputs, f"{at}.inputs"),
             outputs=self._shapes(layer.outputs, f"{at}.outputs"),
             extra={name: self.parse(value, f"{at}.extra.{name}") for name, value in layer.extra.items()},
-            called_as=layer.called_as,
         )

@@ -6,6 +6,7 @@ of the row before, so that the rows of blocks that repeat are the same, and stan
 far away is named by its number, as text.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -126,7 +127,7 @@ def save(model: CostModel, path: str | Path) -> None:
 
 def as_text(model: CostModel) -> bytes:
     """The model as a file holds it, for `from_text` alone."""
-    return as_json(to_document(model))
+    return json.dumps(to_document(model)).encode()
 
 
 def from_text(text: bytes, place: str) -> CostModel:
@@ -270,8 +271,7 @@ class _Writer:
             module = self.modules[layer.module]
             rows.append(self._operation(layer, module, module - before, near))
             before = module
-            near.after([*(tensor for _, tensor in layer.edges.inputs), *layer.edges.outputs])
-            near.after(access.tensor for access in layer.edges.accesses)
+            near.after(layer.edges.tensors)
         return rows
 
     def _operation(self, layer: LayerCost, module: int, shift: int, near: _Near) -> OperationKind:
@@ -382,8 +382,9 @@ class _Reader(FrameReader):
         found: list[LayerCost] = []
         for index, (kind, module) in enumerate(zip(kinds, modules, strict=True)):
             edges = self._edges(kind, near)
-            self._refuse_strange(graph, edges)
-            near.after([*(tensor for _, tensor in edges.inputs), *edges.outputs, *(a.tensor for a in edges.accesses)])
+            for tensor in edges.tensors:
+                self._one(graph.tensors, tensor, "tensor")
+            near.after(edges.tensors)
             name = self.saved.names.get(index, names[index])
             found.append(self._layer(kind, module, name, called[index][1], graph, edges))
         return found
@@ -405,11 +406,6 @@ class _Reader(FrameReader):
             tuple(map(near.read, kind.outputs)),
             tuple(Access(near.read(tensor), self._formula(r), self._formula(w)) for tensor, r, w in kind.accesses),
         )
-
-    def _refuse_strange(self, graph: CostGraph, edges: Edges) -> None:
-        places = (*(tensor for _, tensor in edges.inputs), *edges.outputs, *(each.tensor for each in edges.accesses))
-        for tensor in places:
-            self._one(graph.tensors, tensor, "tensor")
 
     def _cost(self, kind: OperationKind, reads: Counts, writes: Counts) -> Cost:
         """One for all layers that cost the same."""

@@ -1,7 +1,7 @@
 """Formulas over positive whole sizes: sums, products, roundings and extremes in one canonical form.
 
 Like terms and like factors are gathered and a lone sum takes in its coefficient; nothing is expanded. Equal formulas so
-built are equal objects, with one order of terms and factors, which is that of printing.
+built are equal objects, with one order of terms and factors, which is that of their text.
 """
 
 import math
