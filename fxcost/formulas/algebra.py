@@ -337,6 +337,9 @@ def _product(coefficient: Exact, powers: Iterable[tuple[Formula, int]]) -> Formu
 
 def add(*parts: Formula) -> Formula:
     """The sum, like terms gathered."""
+    parts = tuple(part for part in parts if part != 0)
+    if len(parts) == 1:
+        return parts[0]
     gathered: dict[Formula, Exact] = {}
     for part in parts:
         for term in terms_of(part):

@@ -21,7 +21,7 @@ def number(quantity: Quantity) -> Fraction:
 def multiply_adds(flops: Quantity) -> Quantity:
     """The multiply-adds that so many FLOPs of contractions are."""
     if isinstance(flops, Formula):
-        return flops / MULTIPLY_ADD
+        return Fraction(1, MULTIPLY_ADD) * flops
     half = Fraction(flops, MULTIPLY_ADD)
     return half.numerator if half.denominator == 1 else half
 
