@@ -19,9 +19,9 @@ from rich.table import Table
 
 from bench.trace import reference
 from fxcost.costs.analysis import Request, trace_source
+from fxcost.costs.files.saved import load, save
 from fxcost.costs.model import CostModel
-from fxcost.costs.saved import load, save
-from fxcost.formulas.domain import SymbolRange
+from fxcost.formulas.ranges.domain import SymbolRange
 from fxcost.machines.sheets import load_platform
 from fxcost.models.references import load_source
 from fxcost.roofline.arrays import ModelTimes

@@ -18,10 +18,10 @@ from rich.table import Table
 
 from bench.trace import reference
 from fxcost.costs.analysis import Request, trace_source
+from fxcost.costs.files.records import to_record
+from fxcost.costs.files.saved import load, save
+from fxcost.costs.files.versioned_json import as_json
 from fxcost.costs.model import CostModel
-from fxcost.costs.records import to_record
-from fxcost.costs.saved import load, save
-from fxcost.costs.versioned_json import as_json
 from fxcost.files import write_file
 from fxcost.models.references import load_source
 

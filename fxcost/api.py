@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fxcost.costs import model as data
-from fxcost.costs import saved
+from fxcost.costs.files import saved
 from fxcost.request import Attention, Mode, Request
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class CostModel(data.CostModel):
 
     def _rendered(self, form: Literal["table", "html"]) -> str:
         from fxcost.reports.costs import cost_report
-        from fxcost.reports.tables import render
+        from fxcost.reports.parts.tables import render
 
         return render(cost_report(self), form)
 

@@ -9,16 +9,16 @@ import yaml
 from pydantic import Field, ValidationError
 
 from fxcost.api import trace
-from fxcost.costs.frame import SavedCondition, SavedPin, SavedRange, quantity_text
+from fxcost.costs.files.frame import SavedCondition, SavedPin, SavedRange, quantity_text
+from fxcost.costs.files.records import SavedModel, to_model, to_record
+from fxcost.costs.files.versioned_json import Record
 from fxcost.costs.model import CostModel, LayerCost
-from fxcost.costs.records import SavedModel, to_model, to_record
-from fxcost.costs.versioned_json import Record
 from fxcost.drift.diff import amounts, compare
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import formula_of
-from fxcost.reports.change_lines import summary
 from fxcost.reports.differences import differences_report
-from fxcost.reports.tables import render
+from fxcost.reports.parts.change_lines import summary
+from fxcost.reports.parts.tables import render
 
 if TYPE_CHECKING:
     import torch

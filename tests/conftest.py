@@ -114,8 +114,8 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="session")
 def small_records(small_model: Path) -> Path:
     """The same model as a file of version 1 holds it."""
-    from fxcost.costs.records import to_record
-    from fxcost.costs.saved import load
+    from fxcost.costs.files.records import to_record
+    from fxcost.costs.files.saved import load
 
     path = small_model.with_name("records.json")
     path.write_text(to_record(load(small_model)).model_dump_json(indent=1))

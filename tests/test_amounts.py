@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from fxcost.api import trace
+from fxcost.costs.files.records import SavedModel
+from fxcost.costs.files.saved import load
 from fxcost.costs.model import CostModel
-from fxcost.costs.records import SavedModel
-from fxcost.costs.saved import load
 from fxcost.drift.lock import Lock, LockedModel, read_models
 from fxcost.errors import FxcostError
 from fxcost.formulas.with_sympy import symbol

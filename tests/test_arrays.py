@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fxcost.errors import FxcostError
-from fxcost.formulas.arrays import CHUNK, SizeArrays, Table
+from fxcost.formulas.arrays.tables import CHUNK, SizeArrays, Table
 from fxcost.formulas.evaluation import evaluate
 from fxcost.formulas.expressions import to_text
 from fxcost.formulas.parsing import ExpressionError, parse

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fxcost.api import load, trace
-from fxcost.costs.repeats import folded, unfolded
+from fxcost.costs.files.repeats import folded, unfolded
 from fxcost.errors import FxcostError
 from fxcost.formulas.evaluation import evaluate
 

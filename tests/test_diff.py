@@ -9,11 +9,11 @@ import pytest
 from fxcost.costs.model import Cost, CostModel, LayerCost
 from fxcost.drift.diff import Difference, compare
 from fxcost.errors import FxcostError
-from fxcost.formulas.domain import Condition, Pinned, SymbolRange
 from fxcost.formulas.expressions import parse
-from fxcost.reports.change_lines import move_text, percent
+from fxcost.formulas.ranges.domain import Condition, Pinned, SymbolRange
 from fxcost.reports.differences import LONGEST_UNFOLDED, differences_report
-from fxcost.reports.tables import render
+from fxcost.reports.parts.change_lines import move_text, percent
+from fxcost.reports.parts.tables import render
 
 NAMES = ("B", "H", "W")
 ONE_SYMBOL: Mapping[str, Any] = {"symbols": {"B": SymbolRange()}, "defaults": {"B": 4}}

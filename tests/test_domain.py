@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from fxcost.costs.files.records import to_model, to_record
 from fxcost.costs.model import CostModel
-from fxcost.costs.records import to_model, to_record
 from fxcost.errors import FxcostError
-from fxcost.formulas.domain import Condition, SymbolRange, check_sizes
 from fxcost.formulas.expressions import parse
-from fxcost.formulas.propagation import tighten
-from fxcost.reports.numbers import symbol_lines
+from fxcost.formulas.ranges.domain import Condition, SymbolRange, check_sizes
+from fxcost.formulas.ranges.propagation import tighten
+from fxcost.reports.parts.numbers import symbol_lines
 
 NAMES = ("B", "H", "W", "S")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fxcost.costs.saved import load
+from fxcost.costs.files.saved import load
 from fxcost.errors import FxcostError
 from fxcost.reports.explain import explain_report, find_layers
 

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from fxcost.formulas.algebra import Constant, Formula, greatest_of, least_of
 from fxcost.formulas.evaluation import evaluate
-from fxcost.formulas.extrema import stretches, where_nonnegative
 from fxcost.formulas.parsing import parse, symbol
-from fxcost.formulas.piecewise import Interval
+from fxcost.formulas.ranges.extrema import stretches, where_nonnegative
+from fxcost.formulas.ranges.piecewise import Interval
 
 n = symbol("n")
 

@@ -52,10 +52,13 @@ ORDER = (
 )  # fmt: skip
 """The folders and modules of fxcost, each of which imports those before it alone."""
 INSIDE = {
+    "formulas": ("algebra", "evaluation", "parsing", "expressions", "quantities", "ranges", "arrays"),
+    "costs": ("graph", "model", "roles", "files", "notes"),
+    "reports": ("parts",),
     "tracing": ("sizes", "environment", "export", "recording"),
     "ops": ("rules", "kernels", "shapes", "movement", "vector", "matrix", "unknowns"),
 }
-"""The same within folders that hold folders; modules beside these stand above them."""
+"""The same within folders that hold folders; modules that are not named stand above them."""
 UPWARD: set[tuple[str, str]] = set()
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from fxcost.formulas.expressions import evaluate, parse
-from fxcost.formulas.interval_arithmetic import direction, least, settle, span
+from fxcost.formulas.ranges.interval_arithmetic import direction, least, settle, span
 
 NAMES = ("B", "H", "W", "S")
 

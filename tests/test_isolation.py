@@ -28,8 +28,8 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from fxcost.api import trace
+from fxcost.costs.files.saved import save
 from fxcost.costs.model import CostModel
-from fxcost.costs.saved import save
 from fxcost.errors import FxcostError, UnknownOperatorsError
 from fxcost.tracing import TraceError, isolation
 

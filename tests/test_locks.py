@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
-from fxcost.costs.records import to_model
-from fxcost.costs.saved import load
+from fxcost.costs.files.records import to_model
+from fxcost.costs.files.saved import load
 from fxcost.drift.lock import Lock, load_lock, locked, read_models, save_lock
 from fxcost.errors import FxcostError
 from fxcost.options import Asked

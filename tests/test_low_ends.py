@@ -8,8 +8,8 @@ from torch import nn
 
 from fxcost.api import trace
 from fxcost.errors import FxcostError
-from fxcost.formulas.domain import Condition, SymbolRange
 from fxcost.formulas.expressions import symbol
+from fxcost.formulas.ranges.domain import Condition, SymbolRange
 from fxcost.tracing.recording import replay as replaying
 from fxcost.tracing.sizes.low_ends import joint_low_end, raised
 

@@ -13,7 +13,7 @@ from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Constant, Formula, ceiling, floor, greatest_of, least_of, multiply
 from fxcost.formulas.evaluation import evaluate
 from fxcost.formulas.parsing import parse, symbol
-from fxcost.formulas.piecewise import HORIZON, IntegerSet, Interval, coefficients, where_nonnegative
+from fxcost.formulas.ranges.piecewise import HORIZON, IntegerSet, Interval, coefficients, where_nonnegative
 
 n = symbol("n")
 B, H = symbol("B"), symbol("H")

@@ -40,7 +40,7 @@ class Doubles(torch.nn.Module):
 def test_a_module_with_a_rule_and_a_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fxcost_command: Callable[..., tuple[int, str, str]]
 ) -> None:
-    from fxcost.costs.saved import load
+    from fxcost.costs.files.saved import load
 
     (tmp_path / "plugin_of_mine.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)

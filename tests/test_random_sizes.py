@@ -7,8 +7,8 @@ import pytest
 
 import fxcost
 from fxcost.errors import FxcostError
-from fxcost.formulas.domain import Condition, SymbolRange
 from fxcost.formulas.expressions import symbol
+from fxcost.formulas.ranges.domain import Condition, SymbolRange
 from fxcost.verify.random_sizes import drawn_sizes, sizes_near
 
 

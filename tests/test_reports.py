@@ -18,8 +18,8 @@ from fxcost.errors import FxcostError
 from fxcost.formulas.evaluation import evaluate
 from fxcost.formulas.parsing import parse
 from fxcost.reports.costs import cost_report, to_pandas
-from fxcost.reports.numbers import merged_name, prefix_for, scaled, share
-from fxcost.reports.tables import Cell, Column, Report, render
+from fxcost.reports.parts.numbers import merged_name, prefix_for, scaled, share
+from fxcost.reports.parts.tables import Cell, Column, Report, render
 
 
 class Block(nn.Module):

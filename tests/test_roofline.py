@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from fxcost import api
+from fxcost.costs.files.saved import save
 from fxcost.costs.model import Cost, CostModel, LayerCost
-from fxcost.costs.saved import save
 from fxcost.errors import FxcostError
-from fxcost.formulas.domain import SymbolRange
 from fxcost.formulas.expressions import evaluate, parse
-from fxcost.formulas.piecewise import Interval
+from fxcost.formulas.ranges.domain import SymbolRange
+from fxcost.formulas.ranges.piecewise import Interval
 from fxcost.machines.sheets import Platform, load_platform
 from fxcost.roofline.crossover import crossovers
 from fxcost.roofline.points import layer_points
@@ -192,7 +192,7 @@ def test_an_unknown_layer_has_no_crossover() -> None:
 
 
 def test_asking_over_a_fixed_symbol() -> None:
-    from fxcost.formulas.domain import Pinned
+    from fxcost.formulas.ranges.domain import Pinned
 
     fixed = CostModel("it", (linear(8, 8),), symbols={"B": SymbolRange()}, fixed={"H": Pinned(224, "line 3")})
     with pytest.raises(FxcostError, match="H is fixed at 224 in it .line 3.; give its sizes.*--over H=224,…"):
@@ -203,7 +203,7 @@ def test_a_crossover_stays_where_the_formulas_hold() -> None:
     """Traced where B·S ≤ 256: at S = 1 no batch reaches 346, at which this layer would turn."""
     from dataclasses import replace
 
-    from fxcost.formulas.domain import Condition
+    from fxcost.formulas.ranges.domain import Condition
 
     names = ("B", "S")
     held = Condition(parse("256", names), ">=", parse("B*S", names))
@@ -256,7 +256,7 @@ def test_a_symbol_that_is_solved_for_needs_no_size() -> None:
     """Neither has S a usual size here, nor would that of B allow it: the condition is one on S."""
     from dataclasses import replace
 
-    from fxcost.formulas.domain import Condition
+    from fxcost.formulas.ranges.domain import Condition
 
     names = ("B", "S")
     open_ended = replace(

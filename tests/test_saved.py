@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fxcost.costs.saved import load, save
+from fxcost.costs.files.saved import load, save
 from fxcost.errors import FxcostError
 from fxcost.files import write_file
 

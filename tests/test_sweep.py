@@ -13,8 +13,8 @@ from fxcost.costs.analysis import Request, trace_source
 from fxcost.costs.model import Cost, CostModel, LayerCost
 from fxcost.costs.retracing import Traces
 from fxcost.errors import FxcostError
-from fxcost.formulas.domain import SymbolRange
 from fxcost.formulas.expressions import symbol
+from fxcost.formulas.ranges.domain import SymbolRange
 from fxcost.inputs import Arguments, InputSpec
 from fxcost.machines.sheets import load_platform
 from fxcost.roofline.rate import Machine

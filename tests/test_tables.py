@@ -12,9 +12,9 @@ import pytest
 from fxcost.machines.sheets import load_platform, platform_names
 from fxcost.reports.costs import cost_report
 from fxcost.reports.crossovers import crossover_report
+from fxcost.reports.parts.tables import Cell, Column, Report, render, show
 from fxcost.reports.platforms import platforms_report
 from fxcost.reports.roofline import roofline_report
-from fxcost.reports.tables import Cell, Column, Report, render, show
 from fxcost.roofline.crossover import crossovers
 from fxcost.roofline.rate import Machine
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fxcost.costs.files.saved import load
 from fxcost.costs.model import Cost, CostModel, LayerCost, Quantity
-from fxcost.costs.saved import load
 from fxcost.errors import FxcostError
-from fxcost.formulas.domain import Condition, Pinned, SymbolRange
 from fxcost.formulas.expressions import parse, symbol
+from fxcost.formulas.ranges.domain import Condition, Pinned, SymbolRange
 from fxcost.machines.sheets import load_platform
 from fxcost.roofline.arrays import ModelTimes, seconds
 from fxcost.roofline.points import layer_points

@@ -11,7 +11,7 @@ from torch import nn
 
 from fxcost.api import trace
 from fxcost.errors import FxcostError
-from fxcost.formulas.domain import SymbolRange
+from fxcost.formulas.ranges.domain import SymbolRange
 
 IMAGE = "x: float32[B,3,H,W]"
 

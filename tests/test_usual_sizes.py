@@ -10,7 +10,7 @@ from torch import nn
 from fxcost.api import trace
 from fxcost.costs import analysis
 from fxcost.errors import FxcostError
-from fxcost.formulas.domain import Pinned
+from fxcost.formulas.ranges.domain import Pinned
 from fxcost.reports.costs import cost_report
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from fxcost.costs.files.saved import load
 from fxcost.costs.model import CostModel
-from fxcost.costs.saved import load
 from fxcost.drift.lock import read_models
 
 Command = Callable[..., tuple[int, str, str]]

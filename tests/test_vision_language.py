@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fxcost.api import trace
+from fxcost.costs.files.saved import load
 from fxcost.costs.model import NOT_RUN, cautions
-from fxcost.costs.saved import load
 from fxcost.models.references import load_source
 from fxcost.models.vision_language import ALIKE, ONE_AT_A_TIME, PLACEHOLDERS
 from fxcost.verify.flop_counter_mode import flops_by_torch

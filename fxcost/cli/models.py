@@ -100,8 +100,8 @@ def _saved_costs(path: str, asked: Asked) -> "CostModel":
     for option, given in needs_model.items():
         if given:
             raise FxcostError(f"{option} needs the model: {path} holds formulas that were traced already")
+    from fxcost.costs.files.saved import load
     from fxcost.costs.model import cautions, refuse_unknown
-    from fxcost.costs.saved import load
 
     costs = load(path)
     for caution in cautions(costs):

@@ -118,8 +118,8 @@ def check(
     Compared are FLOPs, MACs, parameters and bytes in the model's dtype, at the locked sizes and at others.
     """
     from fxcost.drift.lock import load_lock
-    from fxcost.reports.change_lines import move_text
     from fxcost.reports.differences import differences_report
+    from fxcost.reports.parts.change_lines import move_text
 
     form, allowed = form_of(form, output), _tolerance(tolerance)
     found: dict[str, Difference] = {}
@@ -143,7 +143,7 @@ def check(
 
 
 def _against_lock(each: "LockedModel", lock: Path) -> "Difference":
-    from fxcost.costs.records import to_model
+    from fxcost.costs.files.records import to_model
     from fxcost.drift.diff import compare
 
     old = to_model(each.costs, f"{lock}: {each.title}")

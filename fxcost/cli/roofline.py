@@ -73,7 +73,7 @@ def roofline(
     point = point_of(costs, asked.at)
     report = roofline_report(costs, machines, point, wide=form in ("table", "md"), top=top)
     if plot is not None:
-        from fxcost.reports.plot import plot_roofline
+        from fxcost.reports.parts.plot import plot_roofline
 
         plot_roofline(plot, report.heading[0], [(m, layer_points(costs, m, point)) for m in machines])
         say(f"drawn {plot}")
@@ -120,7 +120,7 @@ def sweep(
     ]
     report = sweep_report(costs, name, swept, point)
     if plot is not None:
-        from fxcost.reports.plot import plot_sweep
+        from fxcost.reports.parts.plot import plot_sweep
 
         beside, along = lines[-1]
         last = list(along)[-1]

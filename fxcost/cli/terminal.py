@@ -10,7 +10,7 @@ from fxcost.errors import FxcostError, printable
 from fxcost.options import Form
 
 if TYPE_CHECKING:
-    from fxcost.reports.tables import Report
+    from fxcost.reports.parts.tables import Report
 
 CHECK_FAILED = 4
 """The exit code of a check that failed, in `fxcost check` and `fxcost verify`."""
@@ -61,7 +61,7 @@ def checked_plot(plot: Path | None) -> None:
 
 def print_report(report: "Report[Any]", form: Form, output: Path | None) -> None:
     """Print a report, or write it to a file and say so."""
-    from fxcost.reports.tables import render, show
+    from fxcost.reports.parts.tables import render, show
 
     if output is None:
         show(report, form)

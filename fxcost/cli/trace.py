@@ -41,7 +41,7 @@ def trace(
     ] = None,
 ) -> None:
     """Cost of each layer as a formula: FLOPs, MACs, parameters, memory traffic."""
-    from fxcost.costs.saved import save
+    from fxcost.costs.files.saved import save
     from fxcost.machines.sheets import precision_named
     from fxcost.reports.costs import cost_report
 

@@ -12,17 +12,17 @@ from typing import Any
 
 import torch
 
-from fxcost.costs.attention_notes import attention_notes
-from fxcost.costs.cache_copies import refuse_copies
 from fxcost.costs.collecting import collect
-from fxcost.costs.expert_notes import expert_notes
+from fxcost.costs.files.saved import as_text, from_text
 from fxcost.costs.model import CostModel, cautions, fit, refuse_unknown
-from fxcost.costs.saved import as_text, from_text
-from fxcost.costs.unused_modules import leftover_notes
+from fxcost.costs.notes.attention_notes import attention_notes
+from fxcost.costs.notes.cache_copies import refuse_copies
+from fxcost.costs.notes.expert_notes import expert_notes
+from fxcost.costs.notes.unused_modules import leftover_notes
 from fxcost.errors import FxcostError, near_matches
 from fxcost.formulas.algebra import Formula
-from fxcost.formulas.domain import check_sizes
 from fxcost.formulas.evaluation import assume_multiple
+from fxcost.formulas.ranges.domain import check_sizes
 from fxcost.graph.pipeline import Pipeline
 from fxcost.inputs import BATCH_SIZE, describe, parse_input, parse_symbolic
 from fxcost.models.attention_masks import full_rows, reads_stand_ins

@@ -15,8 +15,8 @@ import sympy
 import torch
 from torch.fx import Graph, Node
 
-from fxcost.costs.cost_graph import CostGraph, Edges
-from fxcost.costs.graph_building import build_graph
+from fxcost.costs.graph.building import build_graph
+from fxcost.costs.graph.cost_graph import CostGraph, Edges
 from fxcost.costs.model import Cost, CostModel, LayerCost, State, names_of, unused_parameter
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Constant, Formula

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from fxcost.costs.cost_graph import NO_EDGES, CostGraph, Edges
+from fxcost.costs.graph.cost_graph import NO_EDGES, CostGraph, Edges
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
 from fxcost.formulas.algebra import Formula
-from fxcost.formulas.domain import Condition, Pinned, SymbolRange, check_sizes
 from fxcost.formulas.evaluation import evaluate, symbol_names
 from fxcost.formulas.quantities import (
     DTYPE_BITS,
@@ -25,6 +24,7 @@ from fxcost.formulas.quantities import (
     sum_counts,
     sum_of,
 )
+from fxcost.formulas.ranges.domain import Condition, Pinned, SymbolRange, check_sizes
 from fxcost.inputs import BATCH_SIZE
 from fxcost.work import Coverage, Unit
 

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 from fxcost.costs.model import Cost, CostModel, LayerCost, fit, operator_name
 from fxcost.errors import FxcostError
-from fxcost.formulas.domain import SymbolRange
 from fxcost.formulas.quantities import Mapper, Quantity, number
+from fxcost.formulas.ranges.domain import SymbolRange
 
 MEASURES = ("flops", "macs", "params", "bytes")
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from fxcost.costs.files.records import SavedModel, to_model, to_record
+from fxcost.costs.files.saved import from_values
+from fxcost.costs.files.versioned_json import Document, Record, as_json, parsed, validated
 from fxcost.costs.model import CostModel
-from fxcost.costs.records import SavedModel, to_model, to_record
-from fxcost.costs.saved import from_values
-from fxcost.costs.versioned_json import Document, Record, as_json, parsed, validated
 from fxcost.files import read_file, write_file
 from fxcost.options import Asked
 from fxcost.request import Request

@@ -3,12 +3,10 @@
 from fxcost.formulas.algebra import LONGEST_BITS, Formula, Printer
 from fxcost.formulas.evaluation import assume_multiple, compile_formula, evaluate, substitute, total
 from fxcost.formulas.parsing import MAX_DIGITS, MAX_LENGTH, ExpressionError, parse, symbol
-from fxcost.formulas.piecewise import coefficients
 
 __all__ = [
     "ExpressionError",
     "assume_multiple",
-    "coefficients",
     "compile_formula",
     "evaluate",
     "parse",

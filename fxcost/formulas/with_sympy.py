@@ -15,9 +15,9 @@ from sympy import Add, Expr, Integer, Max, Min, Mod, Mul, Pow, Rational, ceiling
 from fxcost.errors import FxcostError
 from fxcost.formulas import algebra
 from fxcost.formulas.algebra import Formula
-from fxcost.formulas.domain import Condition, Relation
-from fxcost.formulas.interval_arithmetic import Ends, settle
 from fxcost.formulas.parsing import symbol as checked
+from fxcost.formulas.ranges.domain import Condition, Relation
+from fxcost.formulas.ranges.interval_arithmetic import Ends, settle
 
 Function = Callable[..., Expr]
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from fxcost.costs.cost_graph import CostGraph, edges_known
-from fxcost.costs.frame import quantity_text
+from fxcost.costs.files.frame import quantity_text
+from fxcost.costs.graph.cost_graph import CostGraph, edges_known
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.formulas.expressions import to_text
 

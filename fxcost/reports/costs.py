@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fxcost.costs.frame import quantity_text
+from fxcost.costs.files.frame import quantity_text
 from fxcost.costs.model import UNUSED, Cost, CostModel, EvaluatedModel, LayerCost
 from fxcost.costs.roles import ROLES, bytes_by_role
 from fxcost.errors import FxcostError
@@ -12,7 +12,7 @@ from fxcost.formulas.algebra import Formula
 from fxcost.formulas.quantities import Quantity, number
 from fxcost.machines.sheets import PRECISION_BITS
 from fxcost.options import By
-from fxcost.reports.numbers import (
+from fxcost.reports.parts.numbers import (
     decimal,
     formula,
     merged_name,
@@ -23,7 +23,7 @@ from fxcost.reports.numbers import (
     sizes_text,
     symbol_lines,
 )
-from fxcost.reports.tables import KEPT, Cell, Column, Report, frame
+from fxcost.reports.parts.tables import KEPT, Cell, Column, Report, frame
 
 READING = (
     "FLOPs count one multiply-add as 2; MACs count the multiply-adds of contractions alone; "

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fxcost.costs.model import CostModel
-from fxcost.formulas.domain import SymbolRange
-from fxcost.formulas.piecewise import IntegerSet
+from fxcost.formulas.ranges.domain import SymbolRange
+from fxcost.formulas.ranges.piecewise import IntegerSet
 from fxcost.inputs import BATCH_SIZE
 from fxcost.reports.costs import Alike, alike, times_text
-from fxcost.reports.numbers import decimal, merged_name, sizes_text, symbol_lines
+from fxcost.reports.parts.numbers import decimal, merged_name, sizes_text, symbol_lines
+from fxcost.reports.parts.tables import KEPT, Cell, CellValue, Column, Report
 from fxcost.reports.platforms import machine_lines
-from fxcost.reports.tables import KEPT, Cell, CellValue, Column, Report
 from fxcost.roofline.crossover import Crossover, step_crossovers
 from fxcost.roofline.points import KEPT_ON_CHIP, WHOLE_STEP, step_points
 from fxcost.roofline.rate import Machine

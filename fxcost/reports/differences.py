@@ -6,16 +6,16 @@ from fractions import Fraction
 from math import prod
 from typing import Any
 
-from fxcost.costs.frame import quantity_text
+from fxcost.costs.files.frame import quantity_text
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.drift.diff import MEASURES, Difference, Measures, Pair, amounts
 from fxcost.formulas.algebra import Constant, Formula, Sum, split_coefficient
 from fxcost.formulas.expressions import to_pretty
 from fxcost.formulas.quantities import Quantity, number
-from fxcost.reports.change_lines import TITLES, measure, percent, summary
 from fxcost.reports.costs import times_text
-from fxcost.reports.numbers import formula, merged_name, prefix_for, scaled, sizes_text
-from fxcost.reports.tables import KEPT, Cell, Column, Report
+from fxcost.reports.parts.change_lines import TITLES, measure, percent, summary
+from fxcost.reports.parts.numbers import formula, merged_name, prefix_for, scaled, sizes_text
+from fxcost.reports.parts.tables import KEPT, Cell, Column, Report
 
 
 @dataclass(frozen=True)

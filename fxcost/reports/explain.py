@@ -12,8 +12,8 @@ from fxcost.formulas.evaluation import evaluate
 from fxcost.formulas.expressions import to_pretty
 from fxcost.formulas.quantities import Quantity
 from fxcost.reports.costs import Alike, alike, row_name
-from fxcost.reports.numbers import formula, shape, sizes_text, symbol_lines
-from fxcost.reports.tables import Cell, Column, Report
+from fxcost.reports.parts.numbers import formula, shape, sizes_text, symbol_lines
+from fxcost.reports.parts.tables import Cell, Column, Report
 
 
 def find_layers(model: CostModel, name: str) -> tuple[LayerCost, ...]:

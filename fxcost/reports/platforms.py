@@ -20,8 +20,8 @@ from fxcost.machines.units import (
     Peak,
     Watts,
 )
-from fxcost.reports.numbers import decimal, prefix_for
-from fxcost.reports.tables import KEPT, Cell, Column, Report
+from fxcost.reports.parts.numbers import decimal, prefix_for
+from fxcost.reports.parts.tables import KEPT, Cell, Column, Report
 from fxcost.roofline.rate import Machine
 
 SHOWN = {"fp32": 6, "tf32": 3, "fp16": KEPT, "bf16": 8, "fp8": 4, "int8": 5}

@@ -7,9 +7,9 @@ from typing import Any
 
 from fxcost.costs.model import CostModel
 from fxcost.reports.costs import Alike, alike, percent, times_text
-from fxcost.reports.numbers import decimal, merged_name, scaled, share, sizes_text
+from fxcost.reports.parts.numbers import decimal, merged_name, scaled, share, sizes_text
+from fxcost.reports.parts.tables import Cell, Column, Report, frame, records
 from fxcost.reports.platforms import machine_lines
-from fxcost.reports.tables import Cell, Column, Report, frame, records
 from fxcost.roofline.points import LayerPoint, layer_points
 from fxcost.roofline.rate import Machine
 

@@ -8,10 +8,10 @@ from fxcost.costs.model import CostModel
 from fxcost.inputs import BATCH_SIZE
 from fxcost.reports.costs import percent
 from fxcost.reports.crossovers import LONGEST_LIST, NO_BEST_BATCH, others_of
-from fxcost.reports.numbers import share, sizes_text
+from fxcost.reports.parts.numbers import share, sizes_text
+from fxcost.reports.parts.tables import Cell, Column, Report
 from fxcost.reports.platforms import machine_lines
 from fxcost.reports.roofline import counted_in
-from fxcost.reports.tables import Cell, Column, Report
 from fxcost.roofline.rate import Machine
 from fxcost.roofline.sweep import SweepPoint
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fxcost.reports.numbers import prefix_for, scaled, sizes_text
-from fxcost.reports.tables import Cell, Column, Report
+from fxcost.reports.parts.numbers import prefix_for, scaled, sizes_text
+from fxcost.reports.parts.tables import Cell, Column, Report
 from fxcost.verify.comparison import Agreement, Comparison
 
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from fxcost.costs.model import CostModel
 from fxcost.formulas.algebra import Formula, formula_of
-from fxcost.formulas.arrays import Array, ExactValues, GivenSizes, SizeArrays, Table
-from fxcost.formulas.domain import Condition, SymbolRange
+from fxcost.formulas.arrays.tables import Array, ExactValues, GivenSizes, SizeArrays, Table
 from fxcost.formulas.evaluation import total
-from fxcost.formulas.interval_arithmetic import Ends, least
 from fxcost.formulas.quantities import LARGEST_AMOUNT
+from fxcost.formulas.ranges.domain import Condition, SymbolRange
+from fxcost.formulas.ranges.interval_arithmetic import Ends, least
 from fxcost.roofline.demand import demand
 from fxcost.roofline.points import layer_points
 from fxcost.roofline.rate import Machine, Resource

@@ -8,13 +8,13 @@ from typing import Literal, NamedTuple
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Formula, Rounding, Symbol, formula_of
-from fxcost.formulas.domain import SymbolRange
 from fxcost.formulas.evaluation import substitute, total
 from fxcost.formulas.expressions import symbol
-from fxcost.formulas.extrema import stretches, where_nonnegative
-from fxcost.formulas.piecewise import IntegerSet, Interval, coefficients, union
-from fxcost.formulas.propagation import tighten
 from fxcost.formulas.quantities import Quantity
+from fxcost.formulas.ranges.domain import SymbolRange
+from fxcost.formulas.ranges.extrema import stretches, where_nonnegative
+from fxcost.formulas.ranges.piecewise import IntegerSet, Interval, coefficients, union
+from fxcost.formulas.ranges.propagation import tighten
 from fxcost.roofline.demand import Demand, demand, units_of
 from fxcost.roofline.points import step
 from fxcost.roofline.rate import Machine

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fxcost.costs.model import CostModel
-from fxcost.formulas.piecewise import IntegerSet, Interval
+from fxcost.formulas.ranges.piecewise import IntegerSet, Interval
 from fxcost.roofline.crossover import Crossover, Outcome, outcome_of
 from fxcost.roofline.points import Bound, LayerPoint, layer_points
 from fxcost.roofline.rate import Machine

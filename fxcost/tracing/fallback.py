@@ -8,7 +8,7 @@ from torch.jit import ScriptModule
 from torch.nn import Module
 
 from fxcost.errors import FxcostError, near_matches
-from fxcost.formulas.domain import Pinned
+from fxcost.formulas.ranges.domain import Pinned
 from fxcost.inputs import BATCH_SIZE
 from fxcost.tracing import Entangled, Held, Mismatch, Refusal, Traced, TraceTimeout, record_module, trace_module
 from fxcost.tracing.source import Source

@@ -18,8 +18,8 @@ from torch._ops import OpOverload
 from torch.fx import Node
 
 from fxcost.errors import FxcostError
-from fxcost.formulas.domain import Condition
-from fxcost.formulas.propagation import tighten
+from fxcost.formulas.ranges.domain import Condition
+from fxcost.formulas.ranges.propagation import tighten
 from fxcost.formulas.with_sympy import condition, symbol
 from fxcost.graph import LAYER, OUTPUTS, REACH, SIZE, operations, placeholders
 from fxcost.inputs import children

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from random import Random
 
 from fxcost.costs.model import CostModel, fit
-from fxcost.formulas.domain import SymbolRange
+from fxcost.formulas.ranges.domain import SymbolRange
 
 MOST_BATCH = 9
 LARGEST = 300

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import sympy
 
-from fxcost.formulas.domain import Condition, Relation
+from fxcost.formulas.ranges.domain import Condition, Relation
 from fxcost.formulas.with_sympy import apply, condition
 from fxcost.tracing.sizes.naming import TraceError
 

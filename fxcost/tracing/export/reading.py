@@ -16,7 +16,7 @@ from torch.fx import Graph, Node
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.node import map_arg
 
-from fxcost.formulas.domain import Condition, Pinned, SymbolRange
+from fxcost.formulas.ranges.domain import Condition, Pinned, SymbolRange
 from fxcost.formulas.with_sympy import condition
 from fxcost.graph import LAYER, REACH, Layer, operations, placeholders
 from fxcost.inputs import InputSpec

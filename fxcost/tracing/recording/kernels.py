@@ -12,7 +12,7 @@ import sympy
 import torch
 from torch.fx import Node
 
-from fxcost.formulas.domain import Condition
+from fxcost.formulas.ranges.domain import Condition
 from fxcost.formulas.with_sympy import condition
 from fxcost.graph import LAYER, Layer
 from fxcost.tracing.sizes.naming import Refusal

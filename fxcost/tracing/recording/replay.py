@@ -13,9 +13,9 @@ import sympy
 import torch
 
 from fxcost.errors import FxcostError
-from fxcost.formulas.domain import Condition, Pinned, SymbolRange
-from fxcost.formulas.interval_arithmetic import Ends
-from fxcost.formulas.propagation import tighten
+from fxcost.formulas.ranges.domain import Condition, Pinned, SymbolRange
+from fxcost.formulas.ranges.interval_arithmetic import Ends
+from fxcost.formulas.ranges.propagation import tighten
 from fxcost.formulas.with_sympy import apply, condition, settled, symbol
 from fxcost.graph import operations
 from fxcost.tracing.environment.integers import Globals, MadeWhole

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from fxcost.formulas.domain import Condition, SymbolRange
 from fxcost.formulas.evaluation import Point
+from fxcost.formulas.ranges.domain import Condition, SymbolRange
 
 MOST_TRIED = 4096
 """Sizes of one symbol that are tried for the first that conditions allow."""

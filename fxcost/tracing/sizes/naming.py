@@ -22,9 +22,9 @@ from torch.fx.experimental import symbolic_shapes
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from fxcost.errors import FxcostError
-from fxcost.formulas.domain import Condition, Pinned, SymbolRange
-from fxcost.formulas.interval_arithmetic import Ends
-from fxcost.formulas.propagation import tighten
+from fxcost.formulas.ranges.domain import Condition, Pinned, SymbolRange
+from fxcost.formulas.ranges.interval_arithmetic import Ends
+from fxcost.formulas.ranges.propagation import tighten
 from fxcost.formulas.with_sympy import apply, condition, settled, symbol
 from fxcost.inputs import Dimension
 

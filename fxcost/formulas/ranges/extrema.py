@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from fxcost.formulas.algebra import Extreme, Formula, Min, Symbol, parts_of, replaced
-from fxcost.formulas.piecewise import IntegerSet, coefficients, union
-from fxcost.formulas.piecewise import where_nonnegative as where_unbent
+from fxcost.formulas.ranges.piecewise import IntegerSet, coefficients, union
+from fxcost.formulas.ranges.piecewise import where_nonnegative as where_unbent
 
 Stretch = tuple[int, int | None, Formula]
 """From a size to another, both included (None: without end), and the expression there."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Formula
+from fxcost.formulas.arrays.registers import Array, Instruction, Integers, Lowering, RowOutputs, Scaled
 from fxcost.formulas.evaluation import check_point, compile_formula
-from fxcost.formulas.registers import Array, Instruction, Integers, Lowering, RowOutputs, Scaled
 
 GivenSizes = Mapping[str, Array | int]
 """Arrays of sizes, of shapes that are broadcast together."""

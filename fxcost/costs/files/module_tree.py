@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from fxcost.costs.repeats import LONGEST_SEQUENCE
-from fxcost.costs.versioned_json import Record
+from fxcost.costs.files.repeats import LONGEST_SEQUENCE
+from fxcost.costs.files.versioned_json import Record
 from fxcost.errors import FxcostError, printable
 
 Line = Annotated[str, AfterValidator(printable)]

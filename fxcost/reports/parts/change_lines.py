@@ -6,7 +6,7 @@ from fractions import Fraction
 from fxcost.costs.model import CostModel
 from fxcost.drift.diff import MEASURES, Difference, Measures, Move
 from fxcost.formulas.quantities import Quantity
-from fxcost.reports.numbers import formula, sizes_text
+from fxcost.reports.parts.numbers import formula, sizes_text
 
 TITLES = {"flops": "FLOPs", "macs": "MACs", "params": "parameters", "bytes": "bytes"}
 MOST_NAMES = 4

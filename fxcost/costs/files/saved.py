@@ -14,8 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
-from fxcost.costs.cost_graph import Access, CostGraph, Edges, Storage, StorageRole, StoredTensor
-from fxcost.costs.frame import (
+from fxcost.costs.files.frame import (
     VERSION_FIELD,
     Frame,
     FrameReader,
@@ -25,11 +24,12 @@ from fxcost.costs.frame import (
     model_of,
     quantity_text,
 )
+from fxcost.costs.files.module_tree import Line, SavedModule, as_tree, paths_of
+from fxcost.costs.files.records import SavedModel, to_model, to_record
+from fxcost.costs.files.repeats import Order, folded, kinds_of, unfolded
+from fxcost.costs.files.versioned_json import Record, as_json, parsed, validated
+from fxcost.costs.graph.cost_graph import Access, CostGraph, Edges, Storage, StorageRole, StoredTensor
 from fxcost.costs.model import UNUSED, Cost, CostModel, EvaluatedModel, LayerCost, names_of, unused_parameter
-from fxcost.costs.module_tree import Line, SavedModule, as_tree, paths_of
-from fxcost.costs.records import SavedModel, to_model, to_record
-from fxcost.costs.repeats import Order, folded, kinds_of, unfolded
-from fxcost.costs.versioned_json import Record, as_json, parsed, validated
 from fxcost.errors import FxcostError
 from fxcost.files import read_file, write_file
 from fxcost.formulas.algebra import Formula

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from fxcost.costs.versioned_json import Record
+from fxcost.costs.files.versioned_json import Record
 from fxcost.errors import FxcostError
 
 K = TypeVar("K", bound=Hashable)

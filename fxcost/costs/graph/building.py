@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.fx import Graph, Node
 
-from fxcost.costs.cost_graph import Access, CostGraph, Edges, Storage, StorageRole, StoredTensor
+from fxcost.costs.graph.cost_graph import Access, CostGraph, Edges, Storage, StorageRole, StoredTensor
 from fxcost.formulas.algebra import ZERO, Formula
 from fxcost.formulas.with_sympy import from_sympy
 from fxcost.graph import OUTPUTS, PARAMETER, STATE, WEIGHT, TensorSpec, operations, placeholders

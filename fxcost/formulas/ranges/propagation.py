@@ -6,9 +6,9 @@ from fractions import Fraction
 from math import lcm
 
 from fxcost.formulas.algebra import Constant, Formula, Min, Mod, Symbol, split_coefficient
-from fxcost.formulas.domain import Condition, SymbolRange
 from fxcost.formulas.evaluation import assume_multiple, evaluate
-from fxcost.formulas.interval_arithmetic import Ends, direction, least, settle, span
+from fxcost.formulas.ranges.domain import Condition, SymbolRange
+from fxcost.formulas.ranges.interval_arithmetic import Ends, direction, least, settle, span
 
 LARGEST_SIZE = 2**40
 """Where the search for the largest size that a condition allows ends."""

@@ -5,15 +5,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from fxcost.costs.cost_graph import CostGraph
+from fxcost.costs.files.module_tree import Line
+from fxcost.costs.files.versioned_json import Document, Record
+from fxcost.costs.graph.cost_graph import CostGraph
 from fxcost.costs.model import UNUSED, CostModel, LayerCost, Rung, State
-from fxcost.costs.module_tree import Line
-from fxcost.costs.versioned_json import Document, Record
 from fxcost.errors import FxcostError, near_matches
 from fxcost.formulas.algebra import Formula
-from fxcost.formulas.domain import Condition, Pinned, SymbolRange
 from fxcost.formulas.expressions import ExpressionError, parse, to_text
 from fxcost.formulas.quantities import DTYPE_BITS, Mapper, Quantity, fault_of, number
+from fxcost.formulas.ranges.domain import Condition, Pinned, SymbolRange
 
 VERSION_FIELD = "schema_version"
 SymbolName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from fxcost.costs.frame import (
+from fxcost.costs.files.frame import (
     VERSION_FIELD,
     Frame,
     FrameReader,
@@ -15,10 +15,10 @@ from fxcost.costs.frame import (
     model_of,
     quantity_text,
 )
+from fxcost.costs.files.module_tree import Line
+from fxcost.costs.files.versioned_json import Record
 from fxcost.costs.model import Cost, CostModel, LayerCost
-from fxcost.costs.module_tree import Line
 from fxcost.costs.roles import ROLES
-from fxcost.costs.versioned_json import Record
 from fxcost.formulas.evaluation import total
 from fxcost.formulas.quantities import DTYPE_BITS, Quantity
 from fxcost.work import MULTIPLY_ADD

@@ -1,0 +1,1 @@
+"""Costs as files, written and read."""

@@ -1,0 +1,1 @@
+"""Storages, the tensors on them, and which operation moves what of which."""

@@ -1,0 +1,1 @@
+"""Formulas at many sizes at once, exact."""
