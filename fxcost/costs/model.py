@@ -153,6 +153,10 @@ class LayerCost:
     """Its tensors in the cost graph of a model that has one."""
     called_as: str = ""
     """The path that its module was called by, where that is another than ``module``, the first of a shared one."""
+    members: "tuple[LayerCost, ...]" = ()
+    """The operations that run as one kernel, of a row that is one."""
+    launches: int = 1
+    """How many kernels are started for it."""
 
     @property
     def place(self) -> str:

@@ -44,6 +44,33 @@ class Access(NamedTuple):
     read: Formula = ZERO
     written: Formula = ZERO
 
+    def map(self, change: Change) -> "Access":
+        """The same with ``change`` applied to both."""
+        return self._replace(read=change(self.read), written=change(self.written))
+
+
+Fusion = Literal["none", "pointwise", "epilogue", "ideal"]
+"""Which operations run as one kernel: each alone; as torch.compile joins them; contractions with what follows them; all."""
+FUSED: tuple[Fusion, ...] = ("pointwise", "epilogue")
+"""Those that have groups of their own."""
+Joined = Literal["leads", "inlined", "merged", "follows"]
+"""Why an operation is in its group: it is its contraction, or the first; it is worked out where it is read; it runs over the same elements
+as another and moves some of the same; it follows a contraction whose result nothing else reads."""
+
+
+class Part(NamedTuple):
+    """An operation's part in a fused kernel."""
+
+    back: int = 0
+    """How many operations before it the one stands that leads its group, which tells what the group moves."""
+    joined: Joined = "leads"
+    launches: int = 0
+    accesses: tuple[Access, ...] = ()
+
+    def map(self, change: Change) -> "Part":
+        """The same with ``change`` applied to each formula."""
+        return self._replace(accesses=tuple(each.map(change) for each in self.accesses))
+
 
 class Edges(NamedTuple):
     """The tensors of one operation, by their places in the cost graph."""
@@ -52,6 +79,8 @@ class Edges(NamedTuple):
     """With the name of the argument that each is."""
     outputs: tuple[int, ...] = ()
     accesses: tuple[Access, ...] = ()
+    parts: tuple[Part, ...] = ()
+    """Its parts in the kernels of each of `FUSED`, where they were found."""
 
     @property
     def tensors(self) -> tuple[int, ...]:
@@ -60,8 +89,8 @@ class Edges(NamedTuple):
 
     def map(self, change: Change) -> "Edges":
         """The same with ``change`` applied to each formula."""
-        moved = (each._replace(read=change(each.read), written=change(each.written)) for each in self.accesses)
-        return self._replace(accesses=tuple(moved))
+        parts = tuple(each.map(change) for each in self.parts)
+        return self._replace(accesses=tuple(each.map(change) for each in self.accesses), parts=parts)
 
 
 NO_EDGES = Edges()
