@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 import typer
 
+from fxcost.costs.graph.cost_graph import Fusion
 from fxcost.request import Attention, Mode, Request
 
 By = Literal["layer", "module", "op"]
@@ -93,6 +94,15 @@ Platforms = Annotated[
     ),
 ]
 Precision = Annotated[str | None, typer.Option("--precision", metavar="fp16", help="Default: the model's own dtype.")]
+FusionOption = Annotated[
+    Fusion | None,
+    typer.Option(
+        "--fusion",
+        case_sensitive=False,
+        help="What runs as one kernel: none (each operation alone), pointwise (as torch.compile, the default), "
+        "epilogue (contractions with what follows them), ideal (all).",
+    ),
+]
 Format = Annotated[
     Form | None,
     typer.Option(

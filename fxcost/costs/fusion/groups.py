@@ -72,9 +72,7 @@ class _Parts:
                     told = self.lowering.stands_for.get(tensor, tensor)
                     before = moved.get(told, Access(told))
                     moved[told] = before._replace(**{side: getattr(before, side) + amount})
-        return {
-            leader: (number, tuple(accesses[leader].values())) for leader, number in launches.items()
-        }
+        return {leader: (number, tuple(accesses[leader].values())) for leader, number in launches.items()}
 
     def _folded(self) -> Iterator[int]:
         """What batch norms read that contractions have taken in: one number a channel is left of it, the bias."""

@@ -11,7 +11,17 @@ Kind = Literal[
 """``contraction``: products and attention. ``kernel``: whatever nothing joins, such as sorts and scatters."""
 
 GATHERS = frozenset(
-    "embedding index index_select gather take take_along_dim grid_sampler grid_sampler_2d grid_sampler_3d".split()
+    [
+        "embedding",
+        "index",
+        "index_select",
+        "gather",
+        "take",
+        "take_along_dim",
+        "grid_sampler",
+        "grid_sampler_2d",
+        "grid_sampler_3d",
+    ]
 )
 POOLINGS = frozenset(
     f"{name}_pool{dims}d{end}"
@@ -20,31 +30,138 @@ POOLINGS = frozenset(
     for end in ("", "_with_indices")
 )
 REDUCTIONS = frozenset(
-    """sum mean amax amin max min prod all any argmax argmin std std_mean var var_mean nansum nanmean norm
-    linalg_norm linalg_vector_norm logsumexp count_nonzero aminmax""".split()
+    [
+        "sum",
+        "mean",
+        "amax",
+        "amin",
+        "max",
+        "min",
+        "prod",
+        "all",
+        "any",
+        "argmax",
+        "argmin",
+        "std",
+        "std_mean",
+        "var",
+        "var_mean",
+        "nansum",
+        "nanmean",
+        "norm",
+        "linalg_norm",
+        "linalg_vector_norm",
+        "logsumexp",
+        "count_nonzero",
+        "aminmax",
+    ]
 )
 NORMALIZATIONS = frozenset(
-    """softmax log_softmax _softmax _log_softmax _safe_softmax layer_norm native_layer_norm group_norm
-    native_group_norm rms_norm _fused_rms_norm instance_norm batch_norm native_batch_norm
-    _native_batch_norm_legit normalize""".split()
+    [
+        "softmax",
+        "log_softmax",
+        "_softmax",
+        "_log_softmax",
+        "_safe_softmax",
+        "layer_norm",
+        "native_layer_norm",
+        "group_norm",
+        "native_group_norm",
+        "rms_norm",
+        "_fused_rms_norm",
+        "instance_norm",
+        "batch_norm",
+        "native_batch_norm",
+        "_native_batch_norm_legit",
+        "normalize",
+    ]
 )
 BATCH_NORMS = frozenset(
-    """batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm native_batch_norm
-    _native_batch_norm_legit""".split()
+    [
+        "batch_norm",
+        "_native_batch_norm_legit_no_training",
+        "cudnn_batch_norm",
+        "native_batch_norm",
+        "_native_batch_norm_legit",
+    ]
 )
-CONCATENATIONS = frozenset("cat concat concatenate stack hstack vstack dstack column_stack".split())
+CONCATENATIONS = frozenset(["cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack"])
 ALONE = frozenset(
-    """sort argsort topk kthvalue median nanmedian mode msort bucketize searchsorted multinomial cumsum cumprod
-    cummax cummin logcumsumexp scatter scatter_add scatter_reduce index_add index_copy index_fill index_put
-    _index_put_impl _unsafe_index_put masked_scatter slice_scatter select_scatter diagonal_scatter as_strided_scatter
-    bincount histc unique nonzero col2im im2col embedding_bag _embedding_bag cdist _cdist_forward""".split()
+    [
+        "sort",
+        "argsort",
+        "topk",
+        "kthvalue",
+        "median",
+        "nanmedian",
+        "mode",
+        "msort",
+        "bucketize",
+        "searchsorted",
+        "multinomial",
+        "cumsum",
+        "cumprod",
+        "cummax",
+        "cummin",
+        "logcumsumexp",
+        "scatter",
+        "scatter_add",
+        "scatter_reduce",
+        "index_add",
+        "index_copy",
+        "index_fill",
+        "index_put",
+        "_index_put_impl",
+        "_unsafe_index_put",
+        "masked_scatter",
+        "slice_scatter",
+        "select_scatter",
+        "diagonal_scatter",
+        "as_strided_scatter",
+        "bincount",
+        "histc",
+        "unique",
+        "nonzero",
+        "col2im",
+        "im2col",
+        "embedding_bag",
+        "_embedding_bag",
+        "cdist",
+        "_cdist_forward",
+    ]
 )
 HEAVY = frozenset(
-    """exp exp2 expm1 log log2 log10 log1p sigmoid tanh silu softmax log_softmax softplus mish logsigmoid erf
-    log_sigmoid celu elu selu sinh cosh special_expit logit""".split()
+    [
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "sigmoid",
+        "tanh",
+        "silu",
+        "softmax",
+        "log_softmax",
+        "softplus",
+        "mish",
+        "logsigmoid",
+        "erf",
+        "log_sigmoid",
+        "celu",
+        "elu",
+        "selu",
+        "sinh",
+        "cosh",
+        "special_expit",
+        "logit",
+    ]
 )
 """Their values take long to work out again."""
-TWICE_READ = frozenset("silu gelu hardswish mish softplus elu celu selu hardsigmoid leaky_relu".split())
+TWICE_READ = frozenset(
+    ["silu", "gelu", "hardswish", "mish", "softplus", "elu", "celu", "selu", "hardsigmoid", "leaky_relu"]
+)
 """Expressions that read their input in two places."""
 
 
@@ -69,7 +186,7 @@ def kind_of(layer: LayerCost, graph: CostGraph) -> Kind:
         return "normalization"
     if name in POOLINGS:
         return "reduction" if _is_global(layer.edges, graph) else "pooling"
-    if name in REDUCTIONS and _is_smaller(layer.edges, graph):
+    if name in REDUCTIONS and len(layer.edges.inputs) == 1:  # a maximum of two tensors is none
         return "reduction"
     if name in GATHERS:
         return "gather"
@@ -78,8 +195,3 @@ def kind_of(layer: LayerCost, graph: CostGraph) -> Kind:
 
 def _is_global(edges: Edges, graph: CostGraph) -> bool:
     return all(size == 1 for size in graph.tensors[edges.outputs[0]].shape[2:])
-
-
-def _is_smaller(edges: Edges, graph: CostGraph) -> bool:
-    """Whether fewer elements come out than go in: a maximum of two tensors is no reduction."""
-    return len(edges.inputs) == 1

@@ -75,7 +75,11 @@ class Merging:
         for each in self.writers.get(buffer, ()):
             writes = self.kernels[each].writes
             made = [n for written, n in writes.items() if self.lowering.buffer(written) == buffer]
-            if each < reader and self.levels[each] == self.levels[reader] and self.kernels[reader].reads[tensor] in made:
+            if (
+                each < reader
+                and self.levels[each] == self.levels[reader]
+                and self.kernels[reader].reads[tensor] in made
+            ):
                 yield each
 
     def _join(self, one: int, other: int) -> None:
@@ -184,7 +188,9 @@ class Merging:
             return False
         readers = self.readers.get(buffer, ())
         dead = kernel.apart and not readers
-        return dead or buffer in lowering.kept or lowering.is_given(buffer) or any(each not in inside for each in readers)
+        return (
+            dead or buffer in lowering.kept or lowering.is_given(buffer) or any(each not in inside for each in readers)
+        )
 
 
 def _domain_of(one: Merged, other: Merged) -> tuple[Formula, Formula] | None:
