@@ -475,7 +475,8 @@ class Lowering:
 
 
 def _first_uneven(loops: Sequence[Loops]) -> Loops:
-    return next((each for each in loops if each != "flat"), loops[0])
+    uneven: list[Loops] = [each for each in loops if each != "flat"]
+    return uneven[0] if uneven else "flat"
 
 
 def _lie_evenly(sizes: Sequence[Formula], strides: Sequence[Formula]) -> bool:
