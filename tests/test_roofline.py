@@ -14,6 +14,7 @@ from fxcost import api
 from fxcost.costs.files.saved import save
 from fxcost.costs.model import Cost, CostModel, LayerCost
 from fxcost.errors import FxcostError
+from fxcost.formulas.algebra import ZERO
 from fxcost.formulas.expressions import evaluate, parse
 from fxcost.formulas.ranges.domain import SymbolRange
 from fxcost.formulas.ranges.piecewise import Interval
@@ -35,7 +36,7 @@ def layer(
 ) -> LayerCost:
     """A layer of so many FLOPs that reads so many float32 weights and moves so many activations."""
     moved = {"weight": {"float32": parse(weights, names)}, "activation": {"float32": parse(activations, names)}}
-    cost = replace(Cost(reads=moved), **{unit: parse(flops, names)})
+    cost = replace(Cost(ZERO, ZERO, reads=moved), **{unit: parse(flops, names)})
     return LayerCost("it", "it", "Linear", "aten.linear.default", "counted", "linear", cost)
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fxcost.costs.files.frame import quantity_text
-from fxcost.costs.model import UNUSED, Cost, CostModel, EvaluatedModel, LayerCost
+from fxcost.costs.model import UNUSED, Cost, CostModel, Costs, EvaluatedModel, LayerCost
 from fxcost.costs.roles import ROLES, bytes_by_role
 from fxcost.errors import FxcostError
-from fxcost.formulas.algebra import Formula
+from fxcost.formulas.algebra import Exact, Formula
 from fxcost.formulas.quantities import Quantity, number
 from fxcost.machines.sheets import PRECISION_BITS
 from fxcost.options import By
@@ -46,14 +46,14 @@ class _Line:
     kind: str
     count: int
     where: str
-    formulas: Cost
-    values: Cost
+    formulas: Cost[Any]
+    values: Cost[Exact]
     least: str = ""
     """``≥`` where operators without a rule are part of it."""
-    first: LayerCost | None = None
+    first: LayerCost[Any] | None = None
     layers: tuple[str, ...] = ()
     """The names of all layers that it stands for."""
-    extra_at: Mapping[str, Quantity] = field(default_factory=dict[str, Quantity])
+    extra_at: Mapping[str, Exact] = field(default_factory=dict[str, Exact])
     times: int = 1
     """How many layers cost as much as the formulas and the numbers say, each."""
     is_total: bool = False
@@ -72,7 +72,7 @@ class _Line:
 
 
 def cost_report(
-    model: CostModel,
+    model: CostModel | EvaluatedModel,
     at: Mapping[str, int] | None = None,
     *,
     by: By = "layer",
@@ -117,7 +117,7 @@ def cost_report(
     )
 
 
-def _rung_line(model: CostModel) -> str:
+def _rung_line(model: Costs[Any]) -> str:
     """How sure the formulas are, and of what."""
     held = ", ".join(f"{name}={pin.value}" for name, pin in model.fixed.items()) or "its sizes"
     meaning = {
@@ -135,7 +135,7 @@ def _state_facts(evaluated: EvaluatedModel, bits: Mapping[str, int]) -> dict[str
     return {"cache_bytes_per_token": state.bytes_per_token(bits), "cache_bytes": state.bytes_held(bits)}
 
 
-def _total_lines(model: CostModel, evaluated: EvaluatedModel, bits: Mapping[str, int], stored: str) -> tuple[str, ...]:
+def _total_lines(model: Costs[Any], evaluated: EvaluatedModel, bits: Mapping[str, int], stored: str) -> tuple[str, ...]:
     """The totals, as formulas and at the point, and what is missing from them."""
     sums, values = model.total, evaluated.total
     least = "≥ " if model.unknown else ""
@@ -180,10 +180,10 @@ def _si(value: Quantity) -> str:
     return f"{scaled(value, factor) or 0} {prefix}"
 
 
-def _layers(model: CostModel, evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
+def _layers(model: Costs[Any], evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
     if depth is not None:
         raise FxcostError("--depth cuts the module tree; add --by module")
-    groups: dict[Alike, list[tuple[LayerCost, LayerCost]]] = {}
+    groups: dict[Alike, list[tuple[LayerCost[Any], LayerCost[Exact]]]] = {}
     for layer, values in zip(model.layers, evaluated.layers, strict=True):
         groups.setdefault(alike(layer), []).append((layer, values))
     return [_layer_line(group) for group in groups.values()]
@@ -192,7 +192,7 @@ def _layers(model: CostModel, evaluated: EvaluatedModel, depth: int | None) -> l
 Alike = tuple[Any, ...]
 
 
-def alike(layer: LayerCost) -> Alike:
+def alike(layer: LayerCost[Any]) -> Alike:
     """Equal for layers that repeat exactly: the same operator on the same shapes at the same cost."""
     cost = layer.cost
     counts = (tuple((role, tuple(by.items())) for role, by in side.items()) for side in (cost.reads, cost.writes))
@@ -202,7 +202,7 @@ def alike(layer: LayerCost) -> Alike:
     )
 
 
-def _layer_line(group: list[tuple[LayerCost, LayerCost]]) -> _Line:
+def _layer_line(group: list[tuple[LayerCost[Any], LayerCost[Exact]]]) -> _Line:
     first, values = group[0]
     return _Line(
         row_name([layer for layer, _ in group]),
@@ -219,13 +219,13 @@ def _layer_line(group: list[tuple[LayerCost, LayerCost]]) -> _Line:
     )
 
 
-def row_name(layers: Sequence[LayerCost]) -> str:
+def row_name(layers: Sequence[LayerCost[Any]]) -> str:
     """What the row of layers that repeat is called."""
     marks = " (shared)" if layers[0].shared else " (unused)" if layers[0].op == UNUSED else ""
     return merged_name([layer.name for layer in layers]) + marks
 
 
-def _modules(model: CostModel, evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
+def _modules(model: Costs[Any], evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
     sums, values = model.by_module(depth), evaluated.by_module(depth)
     missing = {layer.place for layer in model.layers if layer.coverage == "unknown"}
     lines: list[_Line] = []
@@ -239,7 +239,7 @@ def _modules(model: CostModel, evaluated: EvaluatedModel, depth: int | None) -> 
     return lines
 
 
-def _tree_order(model: CostModel) -> Any:
+def _tree_order(model: Costs[Any]) -> Any:
     """Parents before children, children in the order they first run."""
     first: dict[str, int] = {}
     for index, layer in enumerate(model.layers):
@@ -254,7 +254,7 @@ def _tree_order(model: CostModel) -> Any:
     return order
 
 
-def _operators(model: CostModel, evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
+def _operators(model: Costs[Any], evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
     if depth is not None:
         raise FxcostError("--depth cuts the module tree; add --by module")
     sums, values = model.by_op(), evaluated.by_op()
@@ -329,7 +329,9 @@ def _columns(
     return (*columns, *(column for name in found for column in _extra_columns(name)))
 
 
-def _amount(title: str, key: str, value: Callable[[Cost], Any], factor: int, priority: int = KEPT) -> Column[_Line]:
+def _amount(
+    title: str, key: str, value: Callable[[Cost[Exact]], Any], factor: int, priority: int = KEPT
+) -> Column[_Line]:
     """A column of what all layers of a row come to, in units of ``factor``."""
 
     def cell(line: _Line) -> Cell:
@@ -339,7 +341,7 @@ def _amount(title: str, key: str, value: Callable[[Cost], Any], factor: int, pri
     return Column(title, key, cell, priority=priority)
 
 
-def _exact(title: str, key: str, value: Callable[[Cost], Any]) -> Column[_Line]:
+def _exact(title: str, key: str, value: Callable[[Cost[Exact]], Any]) -> Column[_Line]:
     """The same of CSV and JSON alone."""
     return Column(title, key, lambda line: Cell("", line.all(value(line.values))), hidden=True)
 
@@ -361,7 +363,7 @@ def times_text(count: int) -> str:
     return f"×{count}" if count > 1 else ""
 
 
-def _found_by_passes(model: CostModel, taken: Collection[str]) -> tuple[str, ...]:
+def _found_by_passes(model: Costs[Any], taken: Collection[str]) -> tuple[str, ...]:
     """The names of what passes of third parties found. Raises `FxcostError` for one that a column has already."""
     names = tuple(dict.fromkeys(name for layer in model.layers for name in layer.extra))
     for name in names:
@@ -396,7 +398,7 @@ PANDAS = {
 }
 
 
-def to_pandas(model: CostModel) -> Any:
+def to_pandas(model: Costs[Any]) -> Any:
     """A pandas DataFrame with a row for each layer: formulas as sympy expressions, or numbers once evaluated."""
     bits = model.bits()
     _found_by_passes(model, PANDAS)
