@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from math import prod
 from typing import Any, Literal
 
 from fxcost.costs.graph.cost_graph import NO_EDGES, CostGraph, Edges
@@ -415,11 +416,12 @@ UNUSED = "(unused)"
 """Stands for the operator in the row of a parameter that no operation uses."""
 
 
-def unused_parameter(name: str, count: int, modules: Mapping[str, str]) -> LayerCost:
-    """The row of a parameter that no operation uses, of so many elements."""
+def unused_parameter(name: str, shape: tuple[int, ...], modules: Mapping[str, str]) -> LayerCost:
+    """The row of a parameter that no operation uses."""
     module = name.rpartition(".")[0]
     reason = "no operation uses this parameter"
-    return LayerCost(name, module, modules.get(module, ""), UNUSED, "free", "", Cost(params=count), reason)
+    cost = Cost(params=prod(shape))
+    return LayerCost(name, module, modules.get(module, ""), UNUSED, "free", "", cost, reason, inputs=(shape,))
 
 
 def fit(size: int, allowed: SymbolRange) -> int:

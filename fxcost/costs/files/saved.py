@@ -9,12 +9,14 @@ far away is named by its number, as text.
 import json
 from collections.abc import Iterable, Sequence
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
 from fxcost.costs.files.frame import (
+    MOST_PARAMETERS,
     VERSION_FIELD,
     Frame,
     FrameReader,
@@ -43,6 +45,9 @@ NearOrNumber = int | Annotated[str, Field(pattern="^[0-9]{1,7}$")]
 """Of a tensor or storage: how far it is from the first that was not used before, or its number as text."""
 
 
+SavedShape = Annotated[tuple[SavedAmount, ...], Field(max_length=64)]
+
+
 class StorageKind(Record):
     role: StorageRole
     dtype: Line
@@ -50,6 +55,8 @@ class StorageKind(Record):
     module: int | None = None
     """Of a named one: how far its module is from that of the named one before."""
     name: Line = ""
+    shape: tuple[int, ...] | None = None
+    transient: bool = False
 
 
 class TensorKind(Record):
@@ -116,8 +123,8 @@ class SavedGraph(Frame):
     names: dict[int, Line] = Field(default={})
     """Of the operations whose names do not follow from their modules and operators."""
     outputs: list[int]
-    unused: dict[Line, SavedAmount] = Field(default={})
-    """Elements of the parameters that no operation uses."""
+    unused: dict[Line, SavedAmount | SavedShape] = Field(default={})
+    """The shapes of the parameters that no operation uses; in files of before, their elements."""
 
 
 def save(model: CostModel, path: str | Path) -> None:
@@ -217,7 +224,7 @@ class _Writer:
         written = {"storages": _table(self._storages()), "tensors": _table(self._tensors())}
         written["operations"] = _table(self._operations())
         names_told = names_of([(layer.module, layer.op) for layer in self.layers], self.model.modules)
-        unused = {layer.name: layer.params for layer in self.model.layers if layer.op == UNUSED}
+        unused = {layer.name: layer.inputs[0] for layer in self.model.layers if layer.op == UNUSED}
         names = {
             index: layer.name
             for index, (layer, name) in enumerate(zip(self.layers, names_told, strict=True))
@@ -246,7 +253,9 @@ class _Writer:
             module = self.modules[path] if each.name else before
             shift, before = (module - before if each.name else None), module
             elements = self.formula(each.elements)
-            rows.append(StorageKind(role=each.role, dtype=each.dtype, elements=elements, module=shift, name=name))
+            shape = None if each.shape is None else tuple(map(self.formula, each.shape))
+            row = StorageKind(role=each.role, dtype=each.dtype, elements=elements, module=shift, name=name)
+            rows.append(row.model_copy(update={"shape": shape, "transient": each.transient}))
         return rows
 
     def _tensors(self) -> list[TensorKind]:
@@ -331,9 +340,15 @@ class _Reader(FrameReader):
             self._one(graph.tensors, tensor, "tensor")
         layers = (
             *self._layers(graph),
-            *(unused_parameter(name, count, self.types) for name, count in saved.unused.items()),
+            *(unused_parameter(name, self._shape(size, name), self.types) for name, size in saved.unused.items()),
         )
         return model_of(saved, layers, self.types, graph, self.place)
+
+    def _shape(self, size: int | tuple[int, ...], name: str) -> tuple[int, ...]:
+        shape = (size,) if isinstance(size, int) else size
+        if prod(shape) >= MOST_PARAMETERS:
+            raise FxcostError(f"{self.place}: unused.{name} has more elements than any parameter")
+        return shape
 
     def _rows(self, table: Any, what: str) -> Iterable[Any]:
         for kind in table.kinds if what != "operations" else ():
@@ -351,7 +366,8 @@ class _Reader(FrameReader):
                 module += kind.module
                 path, _ = self._one(self.modules, module, "module")
                 name = f"{path}.{name}" if path else name
-            found.append(Storage(kind.role, kind.dtype, self._formula(kind.elements), name))
+            shape = None if kind.shape is None else self._sizes(kind.shape)
+            found.append(Storage(kind.role, kind.dtype, self._formula(kind.elements), name, shape, kind.transient))
         return tuple(found)
 
     def _tensors(self, storages: Sequence[Storage]) -> tuple[StoredTensor, ...]:
