@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 from functools import cached_property
 from math import prod
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from fxcost.formulas.quantities import (
     Counts,
     Mapper,
     Quantity,
+    Widths,
     bytes_of,
     fault_of,
     multiply_adds,
@@ -72,15 +74,15 @@ class Cost:
             writes=sum_counts(c.writes for c in costs),
         )
 
-    def bytes_moved(self, bits: Mapping[str, int]) -> Quantity:
+    def bytes_moved(self, bits: Widths) -> Quantity:
         """Bytes read and written when an element of each dtype takes so many bits."""
         return self.bytes_read(bits) + self.bytes_written(bits)  # pyright: ignore[reportReturnType, reportOperatorIssue]  # formulas add with numbers
 
-    def bytes_read(self, bits: Mapping[str, int]) -> Quantity:
+    def bytes_read(self, bits: Widths) -> Quantity:
         """Bytes read when an element of each dtype takes so many bits."""
         return bytes_of(self.reads, bits)
 
-    def bytes_written(self, bits: Mapping[str, int]) -> Quantity:
+    def bytes_written(self, bits: Widths) -> Quantity:
         """Bytes written when an element of each dtype takes so many bits."""
         return bytes_of(self.writes, bits)
 
@@ -154,6 +156,8 @@ class LayerCost:
     """Its tensors in the cost graph of a model that has one."""
     called_as: str = ""
     """The path that its module was called by, where that is another than ``module``, the first of a shared one."""
+    computes: tuple[str, str] = ("", "")
+    """The precisions of its contractions and of its other work, where a scheme says; else empty."""
 
     @property
     def place(self) -> str:
@@ -206,11 +210,11 @@ class State:
     whole: Mapping[str, Quantity]
     """All that is held, the new token included."""
 
-    def bytes_per_token(self, bits: Mapping[str, int]) -> Quantity:
+    def bytes_per_token(self, bits: Widths) -> Quantity:
         """Bytes that one more position of one sequence takes, until windows are full."""
         return bytes_of({"state": self.per_token}, bits)
 
-    def bytes_held(self, bits: Mapping[str, int]) -> Quantity:
+    def bytes_held(self, bits: Widths) -> Quantity:
         """Bytes of the whole cache."""
         return bytes_of({"state": self.whole}, bits)
 
@@ -244,6 +248,8 @@ class CostModel:
     """The cache, of a model that decodes."""
     graph: CostGraph | None = None
     """Who feeds whom; None in a model that was saved before files held it."""
+    widths: Mapping[str, Fraction] = field(default_factory=dict[str, Fraction])
+    """Bits of an element of each format that a scheme stores elements in; files hold none."""
 
     @cached_property
     def total(self) -> Cost:
@@ -375,9 +381,11 @@ class CostModel:
                 check_sizes(point, self.symbols, self.conditions, {})
                 yield point
 
-    def bits(self, own: int | None = None) -> Mapping[str, int]:
-        """Bits of an element of each dtype; the model's own dtype takes ``own`` bits when given."""
-        return DTYPE_BITS if own is None else {**DTYPE_BITS, self.dtype: own}
+    def bits(self, own: int | None = None) -> Widths:
+        """Bits of an element of each dtype and format; the model's own dtype takes ``own`` bits when given."""
+        if own is None and not self.widths:
+            return DTYPE_BITS
+        return {**DTYPE_BITS, **({} if own is None else {self.dtype: own}), **self.widths}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.errors import FxcostError
-from fxcost.formulas.quantities import number
+from fxcost.formulas.quantities import Widths, number
 from fxcost.roofline.demand import demand, units_of
 from fxcost.roofline.rate import Machine
 from fxcost.work import Unit
@@ -51,7 +51,7 @@ def layer_points(model: CostModel, machine: Machine, at: Mapping[str, int] | Non
     return points
 
 
-def _point(layer: LayerCost, bits: Mapping[str, int], machine: Machine) -> LayerPoint:
+def _point(layer: LayerCost, bits: Widths, machine: Machine) -> LayerPoint:
     asked = demand(layer.cost, bits, machine)
     units = units_of(asked)
     rates: dict[Unit, Fraction | None] = {unit: machine.rate(unit) for unit in units}
