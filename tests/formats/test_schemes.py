@@ -16,7 +16,12 @@ from fxcost.machines.sheets import PRECISION_BITS
 from fxcost.sheet_files import SheetError
 
 SPECS = Path(__file__).parents[2] / "specs" / "precisions"
-MATRIX: dict[str, Any] = {"dims": 2, "is_factor": True, "operators": frozenset({"linear"}), "matrices": Matrices(1, 512, 512)}
+MATRIX: dict[str, Any] = {
+    "dims": 2,
+    "is_factor": True,
+    "operators": frozenset({"linear"}),
+    "matrices": Matrices(1, 512, 512),
+}
 
 
 def weight(name: str, **more: Any) -> StorageUse:
@@ -226,6 +231,7 @@ def test_weights_of_narrow_formats_are_those_of_products() -> None:
     assert [kept(scheme, StorageUse(role)) for role in ("input", "activation", "output")] == ["bf16"] * 3
     assert kept(scheme, StorageUse("state")) == "fp8"
     assert kept(scheme, StorageUse("buffer")) == "model"
+    assert kept(scheme_named("weights=int8"), weight("embed.weight", **EMBEDDED)) == "model"
     assert (scheme.matrix, scheme.vector) == ("bf16", "bf16")
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from fxcost.api import CostModel, load, trace
 from fxcost.errors import FxcostError
 from fxcost.formats.composing import scheme_named
+from fxcost.formats.schemes import Numbered
 from fxcost.formats.storing import placed
 
 DATA = Path(__file__).parents[1] / "data" / "formats"
@@ -74,6 +75,12 @@ def test_weights_that_vllm_loads() -> None:
     assert f"{(configured('llama-3.1-8b').stored_bytes('bf16') + table) / 2**30:.4f}" == "14.9595"
 
 
+def test_layers_are_numbered() -> None:
+    uses = {use.name: use.numbered for use in placed(configured("llama-3.1-8b"), scheme_named("fp16")).uses}
+    assert uses["model.layers.31.mlp.down_proj.weight"] == Numbered(31, 32)
+    assert uses["lm_head.weight"] is None
+
+
 class Tied(nn.Module):
     """A table that is the head too, a convolution, a bias, an LSTM, and buffers of which one is saved."""
 
@@ -128,7 +135,7 @@ class Multiplied(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.rows = nn.Parameter(torch.zeros(10, 6))
-        self.columns = nn.Parameter(torch.zeros(6, 6))
+        self.columns = nn.Parameter(torch.zeros(4, 6))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.mm(torch.mm(x, self.rows), self.columns.t())
@@ -136,7 +143,7 @@ class Multiplied(nn.Module):
 
 def test_scales_follow_the_inputs(tmp_path: Path) -> None:
     costs = trace(Multiplied(), inputs=("x: float32[B,10]",), warn=lambda _: None)
-    assert costs.stored_bytes("weights=int8:g10") == 10 * 6 + 6 * 6 + 2 * (6 * 1 + 6 * 1)
+    assert costs.stored_bytes("weights=int8:g10") == 10 * 6 + 4 * 6 + 2 * (6 * 1 + 4 * 1)
     costs.save(tmp_path / "multiplied.json")
     assert load(tmp_path / "multiplied.json").stored_bytes("weights=int8:g10") == costs.stored_bytes("weights=int8:g10")
 
