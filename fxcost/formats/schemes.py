@@ -13,7 +13,7 @@ from fxcost.formats.number_format import Matrices, NumberFormat
 AS_IS: Literal["model"] = "model"
 """A storage is kept as the model has it."""
 OF_INPUTS: Literal["inputs"] = "inputs"
-"""A storage is kept as the widest activation that the operation which makes it is given."""
+"""A storage is kept as the widest of what the operation that makes it is given, weights of norms left out."""
 Kept = NumberFormat | Literal["model", "inputs"]
 
 

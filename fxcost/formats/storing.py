@@ -14,6 +14,9 @@ from fxcost.formats.number_format import Matrices, NumberFormat
 from fxcost.formats.schemes import AS_IS, OF_INPUTS, Scheme, StorageRule, StorageUse
 from fxcost.formats.uses import HELD, makers, storage_uses
 
+_SCALED_BY = ("weight", "bias", "running_mean", "running_var")
+"""Arguments of norms that have no say in what these give."""
+
 
 @dataclass(frozen=True)
 class StoredWeight:
@@ -60,17 +63,14 @@ class Placement:
             kept = AS_IS if rule is None else rule.kept(self.uses[place])
             if kept == OF_INPUTS:
                 given = made[place].edges.inputs if place in made else ()
-                kept = self._widest({self.graph.tensors[tensor].storage for _, tensor in given}, found)
+                told = (tensor for argument, tensor in given if argument not in _SCALED_BY)
+                kept = self._widest({self.graph.tensors[tensor].storage for tensor in told}, found)
             found.append(format_of_dtype(storage.dtype) if isinstance(kept, str) else kept)
         return tuple(found)
 
     def _widest(self, given: set[int], found: list[NumberFormat]) -> NumberFormat | Literal["model"]:
-        """The widest format of the activations among storages; as the model has it where there are none."""
-        among = [
-            found[place]
-            for place in sorted(given)
-            if place < len(found) and self.rules[place] is not None and self.uses[place].role not in HELD
-        ]
+        """The widest format among storages of the model's own dtype; as the model has it where there are none."""
+        among = [found[place] for place in sorted(given) if place < len(found) and self.rules[place] is not None]
         return max(among, key=lambda each: each.bits_per_element) if among else AS_IS
 
     @cached_property
