@@ -1,4 +1,4 @@
-"""What a saved file takes: of disk, to be read and evaluated, and of a whole command on it.
+"""What a saved file takes: of disk, to be read, evaluated and summed, until all rows are made, and of a command on it.
 
 Run as ``python -m bench.saved``. Beside the files stand the same models as records, one for each layer, as files of
 version 1 hold them; beside the command, Python that does nothing and the command line's help, in the same run.
@@ -55,9 +55,13 @@ def file_rows(name: str, folder: Path) -> list[list[str]]:
     for form, path in forms(costs, folder).items():
         read = load(path)
         assert read.at() == costs.at() or form == "records"
-        loading, evaluating = median_seconds(lambda path=path: load(path)), median_seconds(read.at)
         size = f"{path.stat().st_size / 1e6:.3f} MB"
-        rows.append([name, f"{len(costs.layers):,}", form, size, f"{loading:.3f} s", f"{evaluating:.3f} s"])
+        steps: list[Callable[[], object]] = [
+            lambda path=path: load(path),
+            lambda read=read: read.at().total,
+            lambda path=path: list(load(path).at().layers),
+        ]
+        rows.append([name, f"{len(costs.layers):,}", form, size, *(f"{median_seconds(step):.3f} s" for step in steps)])
     return rows
 
 
@@ -83,7 +87,7 @@ def ran(command: Sequence[str]) -> None:
 def main() -> None:
     """Print both tables."""
     console = Console(width=120)
-    files = Table("model", "layers", "form", "size", "load", "evaluate")
+    files = Table("model", "layers", "form", "size", "load", "evaluate", "all, with rows")
     processes = Table("process", "takes", "of the first")
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:

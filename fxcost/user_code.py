@@ -11,7 +11,6 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
-from unittest import mock
 
 from fxcost.errors import FxcostError
 from fxcost.files import checked_file
@@ -40,8 +39,11 @@ def exits_raised() -> Generator[None]:
             end(status)  # a child that the code forked ends as ever
         raise SystemExit(status)
 
-    with mock.patch.object(os, "_exit", leave):
+    os._exit = leave
+    try:
         yield
+    finally:
+        os._exit = end
 
 
 def raised(ref: str, error: BaseException) -> str:

@@ -1,6 +1,8 @@
 """Who feeds whom: storages, tensors and accesses, as traced, saved and read back."""
 
+import copy
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -140,6 +142,40 @@ def test_blocks_that_repeat_are_written_once(tmp_path: Path) -> None:
     assert sizes[1] < sizes[0] + 200
 
 
+def test_rows_that_nobody_asks_for_are_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large model is read and evaluated in a fraction of the time that its rows take."""
+    costs = deep(3)
+    costs.save(tmp_path / "x.json")
+    total = costs.at(B=3).total
+    monkeypatch.setattr("fxcost.costs.files.saved.names_of", refuse)
+    monkeypatch.setattr("fxcost.costs.files.saved.Storage", refuse)
+    monkeypatch.setattr("fxcost.costs.files.saved.StoredTensor", refuse)
+    monkeypatch.setattr("fxcost.costs.model.LayerCost.map", refuse)
+    numbers = load(tmp_path / "x.json").at(B=3)
+    assert numbers.total == total
+    with pytest.raises(NotImplementedError):
+        tuple(numbers.layers)
+
+
+def refuse(*_: object) -> None:
+    raise NotImplementedError
+
+
+def test_models_of_a_file_are_compared_copied_and_pickled(tmp_path: Path) -> None:
+    costs = deep(2)
+    costs.save(tmp_path / "x.json")
+
+    def read() -> Any:
+        return load(tmp_path / "x.json")
+
+    assert read() == costs == copy.deepcopy(read())
+    assert read() == read() == pickle.loads(pickle.dumps(read()))  # noqa: S301
+    assert costs.at(B=2) == read().at(B=2) != read().at(B=3)
+    assert read().layers == tuple(read().layers)
+    assert tuple(read().layers) == read().layers
+    assert hash(read().graph.storages) == hash(tuple(read().graph.storages))
+
+
 @pytest.mark.parametrize(
     ("order", "told"),
     [
@@ -187,9 +223,19 @@ def test_no_value_of_a_file_does_harm(document: dict[str, Any], tmp_path: Path) 
         inner[place[-1]] = STRANGE[number % len(STRANGE)]
         path.write_text(json.dumps(changed))
         with suppress(FxcostError):
-            load(path).at()
+            costs = load(path)
+            numbers = costs.at()
             read += 1
+            rows_of(costs, numbers)
     assert 0 < read < len(every) / 2
+
+
+def rows_of(costs: Any, numbers: Any) -> list[Any]:
+    """All rows that a file stands for, of which nothing is refused once the file is read."""
+    try:
+        return [*costs.layers, *costs.graph.storages, *costs.graph.tensors, *numbers.layers]
+    except FxcostError as error:
+        raise AssertionError("told when rows were asked for") from error
 
 
 HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
@@ -224,6 +270,13 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no such tensor": (lambda d: d["operations"]["kinds"][0].update(outputs=["77777"]), "there is no tensor 77777"),
     "no such storage": (lambda d: d["tensors"]["kinds"][0].update(storage="77777"), "there is no storage 77777"),
     "no such module": (lambda d: d["operations"]["kinds"][0].update(module=77777), "there is no module 77777"),
+    "no tensor so far before": (lambda d: d["operations"]["kinds"][0]["inputs"][0].__setitem__(1, -99), "there is no tensor -99"),
+    "no such argument": (lambda d: d["operations"]["kinds"][0]["inputs"][0].__setitem__(0, 99), "there is no argument 99"),
+    "no such operator": (lambda d: d["operations"]["kinds"][0].update(operator=99), "there is no operator 99"),
+    "called by no module": (lambda d: d["operations"]["kinds"][0].update(called_as=77777), "there is no module 777"),
+    "no such holder": (lambda d: d["storages"]["kinds"][0].update(module=-99), "there is no module -"),
+    "no such shape": (lambda d: d["tensors"]["kinds"][0]["shape"].append(9999), "there is no formula 9999"),
+    "no such finding": (lambda d: d["operations"]["kinds"][0].update(extra=[["found", 9999]]), "there is no formula 9999"),
     "no such output": (lambda d: d.update(outputs=[77777]), "there is no tensor 77777"),
     "dtype": (lambda d: d["tensors"]["kinds"][0].update(dtype="flaot32"), "flaot32"),
     "negative access": (lambda d: d["formulas"].__setitem__(slice(None), ["-B"] * len(d["formulas"])), "no amount is negative"),
@@ -238,6 +291,6 @@ def test_a_hostile_file_is_refused_by_name(
     edit(changed)
     (tmp_path / "changed.json").write_text(json.dumps(changed))
     with pytest.raises(FxcostError) as refused:
-        load(tmp_path / "changed.json").at()
+        load(tmp_path / "changed.json")
     assert told in str(refused.value)
     assert "changed.json" in str(refused.value)

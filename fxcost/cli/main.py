@@ -5,7 +5,6 @@ import sys
 from collections import Counter
 from contextlib import suppress
 from contextvars import ContextVar
-from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,6 +55,8 @@ app = typer.Typer(
 
 
 def _version(asked: bool) -> None:
+    from importlib.metadata import version
+
     if asked:
         print(f"fxcost {version('fxcost')}")
         raise typer.Exit

@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, Literal
 
 from fxcost.costs.graph.cost_graph import NO_EDGES, CostGraph, Edges
+from fxcost.costs.lazy import LazySequence
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
 from fxcost.formulas.algebra import Formula
 from fxcost.formulas.evaluation import evaluate, symbol_names
@@ -158,6 +159,10 @@ class LayerCost:
     """The path that its module was called by, where that is another than ``module``, the first of a shared one."""
     computes: tuple[str, str] = ("", "")
     """The precisions of its contractions and of its other work, where a scheme says; else empty."""
+    members: "tuple[LayerCost, ...]" = ()
+    """The operations that run as one kernel, of a row that is one."""
+    launches: int = 1
+    """How many kernels are started for it."""
 
     @property
     def place(self) -> str:
@@ -197,6 +202,14 @@ class LayerCost:
         return self.cost.params
 
 
+class LazyLayers(LazySequence[LayerCost]):
+    """Layers that are made when first asked for; the cost of each is known, and the same object where it is the same."""
+
+    def __init__(self, costs: Sequence[Cost], make: Callable[[], tuple[LayerCost, ...]]) -> None:
+        super().__init__(make)
+        self.costs = costs
+
+
 def _rule_and_layer(layer: LayerCost) -> str:
     return f"the rule {layer.rule!r} of {layer.op}, in layer {layer.name}"
 
@@ -228,7 +241,7 @@ class CostModel:
     """The costs of a model's layers as formulas of its symbols, and where the formulas hold."""
 
     ref: str
-    layers: tuple[LayerCost, ...]
+    layers: Sequence[LayerCost]
     symbols: Mapping[str, SymbolRange] = field(default_factory=dict[str, SymbolRange])
     defaults: Mapping[str, int] = field(default_factory=dict[str, int])
     """A usual size of each symbol, used where the user gives none: of the user's own as given, even outside its range."""
@@ -251,10 +264,22 @@ class CostModel:
     widths: Mapping[str, Fraction] = field(default_factory=dict[str, Fraction])
     """Bits of an element of each format that a scheme stores elements in; files hold none."""
 
+    @property
+    def _costs(self) -> Sequence[Cost]:
+        """The cost of each layer."""
+        return self.layers.costs if isinstance(self.layers, LazyLayers) else [layer.cost for layer in self.layers]
+
+    def _distinct_costs(self) -> Iterable[tuple[int, Cost]]:
+        """Each cost once, after the index of the first layer that has it."""
+        first: dict[int, tuple[int, Cost]] = {}
+        for index, cost in enumerate(self._costs):
+            first.setdefault(id(cost), (index, cost))
+        return first.values()
+
     @cached_property
     def total(self) -> Cost:
         """All layers together."""
-        return Cost.sum(layer.cost for layer in self.layers)
+        return Cost.sum(self._costs)
 
     @cached_property
     def unknown(self) -> Mapping[str, tuple[str, ...]]:
@@ -328,11 +353,9 @@ class CostModel:
         """The same model evaluated, every formula an exact number; symbols not given take their usual size."""
         point = self.point({**(sizes or {}), **more})
         mapper = Mapper(point)
-        costs: dict[int, Cost] = {}
-        for layer in self.layers:
-            if id(layer.cost) in costs:
-                continue
-            cost = costs[id(layer.cost)] = layer.cost.map(mapper)
+        evaluated: dict[int, Cost] = {}
+        for index, each in self._distinct_costs():
+            cost = evaluated[id(each)] = each.map(mapper)
             for name, value, whole in cost.amounts():
                 fault = (
                     ""
@@ -340,11 +363,15 @@ class CostModel:
                     else fault_of(number(value), point, whole=whole)
                 )
                 if fault:
-                    raise FxcostError(f"{_rule_and_layer(layer)}.{name} {fault}")
-        layers = tuple(layer.map(mapper, costs[id(layer.cost)]) for layer in self.layers)
+                    raise FxcostError(f"{_rule_and_layer(self.layers[index])}.{name} {fault}")
+        costs = [evaluated[id(each)] for each in self._costs]
+
+        def layers() -> tuple[LayerCost, ...]:
+            return tuple(layer.map(mapper, cost) for layer, cost in zip(self.layers, costs, strict=True))
+
         state = None if self.state is None else self.state.map(mapper)
         known: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(CostModel)}
-        known.update(layers=layers, state=state, sizes=point)
+        known.update(layers=LazyLayers(costs, layers), state=state, sizes=point)
         return EvaluatedModel(**known)
 
     def check(self, place: Callable[[LayerCost], str] = _rule_and_layer) -> None:
@@ -352,15 +379,15 @@ class CostModel:
 
         Work is whole and not negative; what is moved may be an expectation, and is not negative.
         """
-        first: dict[tuple[Quantity, bool], tuple[LayerCost, str]] = {}
-        for layer in {id(layer.cost): layer for layer in reversed(self.layers)}.values():
-            for name, amount, whole in layer.cost.amounts():
-                first[amount, whole] = (layer, name)
+        first: dict[tuple[Quantity, bool], tuple[int, str]] = {}
+        for index, cost in self._distinct_costs():
+            for name, amount, whole in cost.amounts():
+                first.setdefault((amount, whole), (index, name))
         for point in self.points_to_check():
-            for (amount, whole), (layer, name) in first.items():
+            for (amount, whole), (index, name) in first.items():
                 fault = self._fault(amount, whole, point)
                 if fault:
-                    raise FxcostError(f"{place(layer)}.{name} {fault}")
+                    raise FxcostError(f"{place(self.layers[index])}.{name} {fault}")
 
     def _fault(self, amount: Quantity, whole: bool, point: Mapping[str, int]) -> str:
         """Why a formula is no amount at a point; empty where it is one."""

@@ -1,6 +1,6 @@
 """What a file of any version says of a model beside its operations, written, read and checked."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -8,7 +8,7 @@ from pydantic import Field
 from fxcost.costs.files.module_tree import Line
 from fxcost.costs.files.versioned_json import Document, Record
 from fxcost.costs.graph.cost_graph import CostGraph
-from fxcost.costs.model import UNUSED, CostModel, LayerCost, Rung, State
+from fxcost.costs.model import CostModel, LayerCost, Rung, State
 from fxcost.errors import FxcostError, near_matches
 from fxcost.formulas.algebra import Formula
 from fxcost.formulas.expressions import ExpressionError, parse, to_text
@@ -161,9 +161,14 @@ class FrameReader:
 
 
 def model_of(
-    saved: Frame, layers: tuple[LayerCost, ...], modules: Mapping[str, str], graph: CostGraph | None, place: str
+    saved: Frame,
+    layers: Sequence[LayerCost],
+    free: int,
+    modules: Mapping[str, str],
+    graph: CostGraph | None,
+    place: str,
 ) -> CostModel:
-    """The model of a file whose layers are read."""
+    """The model of a file whose layers, so many of them free, are read."""
     reader = FrameReader(place, saved)
     reader.refuse_strange("dtype", [saved.model.dtype], DTYPE_BITS, "model")
     return CostModel(
@@ -178,7 +183,7 @@ def model_of(
         mode=saved.model.mode,
         rung=saved.model.rung,
         dtype=saved.model.dtype,
-        free=saved.coverage.free - sum(layer.coverage == "free" and layer.op != UNUSED for layer in layers),
+        free=saved.coverage.free - free,
         tool=saved.tool,
         state=reader.state(saved.state),
         graph=graph,

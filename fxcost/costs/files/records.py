@@ -17,7 +17,7 @@ from fxcost.costs.files.frame import (
 )
 from fxcost.costs.files.module_tree import Line
 from fxcost.costs.files.versioned_json import Record
-from fxcost.costs.model import Cost, CostModel, LayerCost
+from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost
 from fxcost.costs.roles import ROLES
 from fxcost.formulas.evaluation import total
 from fxcost.formulas.quantities import DTYPE_BITS, Quantity
@@ -91,7 +91,8 @@ def to_model(saved: SavedModel, place: str) -> CostModel:
     """The model that a file holds; raises `FxcostError` naming ``place`` for a text that is no formula, or no amount."""
     reader = _LayerReader(place, saved)
     layers = tuple(map(reader.layer, saved.layers))
-    return checked(model_of(saved, layers, saved.modules, None, place), saved, place)
+    free = sum(layer.coverage == "free" and layer.op != UNUSED for layer in layers)
+    return checked(model_of(saved, layers, free, saved.modules, None, place), saved, place)
 
 
 class _LayerReader(FrameReader):

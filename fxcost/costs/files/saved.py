@@ -7,8 +7,9 @@ far away is named by its number, as text.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from itertools import accumulate
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -30,12 +31,31 @@ from fxcost.costs.files.module_tree import Line, SavedModule, as_tree, paths_of
 from fxcost.costs.files.records import SavedModel, to_model, to_record
 from fxcost.costs.files.repeats import Order, folded, kinds_of, unfolded
 from fxcost.costs.files.versioned_json import Record, as_json, parsed, validated
-from fxcost.costs.graph.cost_graph import Access, CostGraph, Edges, Storage, StorageRole, StoredTensor
-from fxcost.costs.model import UNUSED, Cost, CostModel, EvaluatedModel, LayerCost, names_of, unused_parameter
+from fxcost.costs.graph.cost_graph import (
+    Access,
+    CostGraph,
+    Edges,
+    Storage,
+    StorageRole,
+    StoredTensor,
+    counted_as,
+    counts_of,
+)
+from fxcost.costs.lazy import LazySequence
+from fxcost.costs.model import (
+    UNUSED,
+    Cost,
+    CostModel,
+    EvaluatedModel,
+    LayerCost,
+    LazyLayers,
+    names_of,
+    unused_parameter,
+)
 from fxcost.errors import FxcostError
 from fxcost.files import read_file, write_file
 from fxcost.formulas.algebra import Formula
-from fxcost.formulas.quantities import DTYPE_BITS, Counts
+from fxcost.formulas.quantities import DTYPE_BITS
 
 SCHEMA_VERSION = 2
 NEAR = 256
@@ -179,10 +199,6 @@ class _Near:
         far = number - self.known
         return far if far >= -NEAR else str(number)
 
-    def read(self, place: NearOrNumber) -> int:
-        """The number that a row's place stands for."""
-        return int(place) if isinstance(place, str) else self.known + place
-
     def after(self, numbers: Iterable[int]) -> None:
         """Go on to the next row."""
         self.known = max((self.known, *(number + 1 for number in numbers)))
@@ -315,7 +331,28 @@ def _width(kind: Record) -> int:
     return sum(len(value) for value in values if isinstance(value, tuple))  # pyright: ignore[reportUnknownArgumentType]
 
 
+def _number_at(place: NearOrNumber, known: int) -> int:
+    """The number of what a row names, where so many were used before it."""
+    return int(place) if isinstance(place, str) else known + place
+
+
+def _reach(places: Iterable[NearOrNumber]) -> tuple[int, int, int]:
+    """The nearest to the start and the furthest that are told by how far they are, and the greatest number."""
+    places = list(places)
+    near = [place for place in places if isinstance(place, int)]
+    return min(near, default=0), max(near, default=-1), max((int(p) for p in places if isinstance(p, str)), default=-1)
+
+
+def _tensors_of(kind: OperationKind) -> list[NearOrNumber]:
+    return [*(place for _, place in kind.inputs), *kind.outputs, *(place for place, _, _ in kind.accesses)]
+
+
 class _Reader(FrameReader):
+    """Checks every row that a file stands for, and makes rows when they are first asked for.
+
+    What rows name by how far it is depends on those before; all else is checked once for each kind.
+    """
+
     def __init__(self, saved: SavedGraph, place: str) -> None:
         super().__init__(place, saved)
         self.saved = saved
@@ -323,9 +360,23 @@ class _Reader(FrameReader):
         self.formulas = [self.parse(text, f"formulas.{index}") for index, text in enumerate(saved.formulas)]
         self.modules = paths_of(saved.modules, place)
         self.types = {path: kind for path, kind in self.modules if kind is not None}
+        self.sizes = cache(self._sizes)
+        self.storages: list[StorageKind] = self._rows(saved.storages, "storages")
+        self.tensors: list[TensorKind] = self._rows(saved.tensors, "tensors")
+        self.operations: list[OperationKind] = self._rows(saved.operations, "operations")
+
+    def _rows(self, table: Any, what: str) -> list[Any]:
+        for kind in table.kinds if what != "operations" else ():
+            self.refuse_strange("dtype", [kind.dtype], DTYPE_BITS, what)
+        widths = list(map(_width, table.kinds))
+        order = unfolded(table.order, widths, f"{self.place}: {what}")
+        return [table.kinds[index] for index in order]
 
     def _formula(self, index: int) -> Formula:
         return self._one(self.formulas, index, "formula")
+
+    def _sizes(self, places: tuple[int, ...]) -> tuple[Formula, ...]:
+        return tuple(map(self._formula, places))
 
     def _one(self, table: Sequence[Any], index: int, what: str) -> Any:
         if not 0 <= index < len(table):
@@ -335,14 +386,12 @@ class _Reader(FrameReader):
     def model(self) -> CostModel:
         saved = self.saved
         storages = self._storages()
-        graph = CostGraph(storages, self._tensors(storages), tuple(saved.outputs))
+        graph = CostGraph(storages, self._tensors(), tuple(saved.outputs))
         for tensor in graph.outputs:
-            self._one(graph.tensors, tensor, "tensor")
-        layers = (
-            *self._layers(graph),
-            *(unused_parameter(name, self._shape(size, name), self.types) for name, size in saved.unused.items()),
-        )
-        return model_of(saved, layers, self.types, graph, self.place)
+            self._one(self.tensors, tensor, "tensor")
+        layers = self._layers()
+        free = sum(kind.coverage == "free" for kind in self.operations)
+        return model_of(saved, layers, free, self.types, graph, self.place)
 
     def _shape(self, size: int | tuple[int, ...], name: str) -> tuple[int, ...]:
         shape = (size,) if isinstance(size, int) else size
@@ -350,104 +399,126 @@ class _Reader(FrameReader):
             raise FxcostError(f"{self.place}: unused.{name} has more elements than any parameter")
         return shape
 
-    def _rows(self, table: Any, what: str) -> Iterable[Any]:
-        for kind in table.kinds if what != "operations" else ():
-            self.refuse_strange("dtype", [kind.dtype], DTYPE_BITS, what)
-        widths = list(map(_width, table.kinds))
-        order = unfolded(table.order, widths, f"{self.place}: {what}")
-        return (table.kinds[index] for index in order)
-
-    def _storages(self) -> tuple[Storage, ...]:
-        found: list[Storage] = []
-        module = 0
-        for kind in self._rows(self.saved.storages, "storages"):
-            name = kind.name
-            if kind.module is not None:
-                module += kind.module
-                path, _ = self._one(self.modules, module, "module")
-                name = f"{path}.{name}" if path else name
-            shape = None if kind.shape is None else self._sizes(kind.shape)
-            found.append(Storage(kind.role, kind.dtype, self._formula(kind.elements), name, shape, kind.transient))
-        return tuple(found)
-
-    def _tensors(self, storages: Sequence[Storage]) -> tuple[StoredTensor, ...]:
-        near = _Near()
-        found: list[StoredTensor] = []
-        sizes = cache(self._sizes)
-        for kind in self._rows(self.saved.tensors, "tensors"):
-            storage = near.read(kind.storage)
-            self._one(storages, storage, "storage")
-            shape, strides = sizes(kind.shape), sizes(kind.strides)
-            offset = self._formula(kind.offset)
-            found.append(StoredTensor(storage, kind.version, kind.dtype, shape, strides, offset))
-            near.after([storage])
-        return tuple(found)
-
-    def _sizes(self, places: tuple[int, ...]) -> tuple[Formula, ...]:
-        return tuple(map(self._formula, places))
-
-    def _layers(self, graph: CostGraph) -> list[LayerCost]:
-        kinds = list(self._rows(self.saved.operations, "operations"))
-        modules = self._modules_of(kinds)
-        called = [
-            (self.modules[module][0], self._one(self.saved.operators, kind.operator, "operator"))
-            for kind, module in zip(kinds, modules, strict=True)
-        ]
-        names = names_of(called, self.types)
-        near = _Near()
-        found: list[LayerCost] = []
-        for index, (kind, module) in enumerate(zip(kinds, modules, strict=True)):
-            edges = self._edges(kind, near)
-            for tensor in edges.tensors:
-                self._one(graph.tensors, tensor, "tensor")
-            near.after(edges.tensors)
-            name = self.saved.names.get(index, names[index])
-            found.append(self._layer(kind, module, name, called[index][1], graph, edges))
+    def _modules_at(self, shifts: Iterable[int]) -> list[int]:
+        """The numbers of modules that are told by how far each is from the one before."""
+        found = list(accumulate(shifts))
+        self._modules_are_there(found)
         return found
 
-    def _modules_of(self, kinds: Sequence[OperationKind]) -> list[int]:
-        found: list[int] = []
-        module = 0
-        for kind in kinds:
-            module += kind.module
+    def _modules_are_there(self, numbers: Sequence[int]) -> None:
+        for module in (min(numbers, default=0), max(numbers, default=0)):
             self._one(self.modules, module, "module")
-            found.append(module)
+
+    def _known_before(
+        self, rows: Sequence[Record], places: Callable[[Any], Sequence[NearOrNumber]], count: int, what: str
+    ) -> list[int]:
+        """The first tensor or storage that no row before each had used; every one that a row names is there."""
+        reaches: dict[int, tuple[int, int, int]] = {}
+        found: list[int] = []
+        known = 0
+        for row in rows:
+            found.append(known)
+            if id(row) not in reaches:
+                reaches[id(row)] = _reach(places(row))
+            first, last, numbered = reaches[id(row)]
+            last = max(known + last, numbered)
+            if known + first < 0 or last >= count:
+                for number in (last, known + first):
+                    self._one(range(count), number, what)
+            known = max(known, last + 1)
         return found
 
-    def _edges(self, kind: OperationKind, near: _Near) -> Edges:
-        return Edges(
-            tuple(
-                (self._one(self.saved.arguments, name, "argument"), near.read(tensor)) for name, tensor in kind.inputs
-            ),
-            tuple(map(near.read, kind.outputs)),
-            tuple(Access(near.read(tensor), self._formula(r), self._formula(w)) for tensor, r, w in kind.accesses),
-        )
+    def _storages(self) -> LazySequence[Storage]:
+        for kind in self.saved.storages.kinds:
+            self._sizes((kind.elements, *(kind.shape or ())))
+        modules = self._modules_at(kind.module or 0 for kind in self.storages)
+        return LazySequence(lambda: tuple(map(self._storage, self.storages, modules)))
 
-    def _cost(self, kind: OperationKind, reads: Counts, writes: Counts) -> Cost:
+    def _storage(self, kind: StorageKind, module: int) -> Storage:
+        path = "" if kind.module is None else self.modules[module][0]
+        shape = None if kind.shape is None else self.sizes(kind.shape)
+        name = f"{path}.{kind.name}" if path else kind.name
+        return Storage(kind.role, kind.dtype, self._formula(kind.elements), name, shape, kind.transient)
+
+    def _tensors(self) -> LazySequence[StoredTensor]:
+        for kind in self.saved.tensors.kinds:
+            self._sizes((*kind.shape, *kind.strides, kind.offset))
+        known = self._known_before(self.tensors, lambda kind: (kind.storage,), len(self.storages), "storage")
+        self.held_by = [_number_at(kind.storage, before) for kind, before in zip(self.tensors, known, strict=True)]
+        return LazySequence(lambda: tuple(map(self._tensor, self.tensors, self.held_by)))
+
+    def _tensor(self, kind: TensorKind, storage: int) -> StoredTensor:
+        shape, strides = self.sizes(kind.shape), self.sizes(kind.strides)
+        return StoredTensor(storage, kind.version, kind.dtype, shape, strides, self._formula(kind.offset))
+
+    def _layers(self) -> LazyLayers:
+        unused = [
+            unused_parameter(name, self._shape(size, name), self.types) for name, size in self.saved.unused.items()
+        ]
+        modules = self._modules_at(kind.module for kind in self.operations)
+        known = self._known_before(self.operations, _tensors_of, len(self.tensors), "tensor")
+        rows = list(zip(self.operations, modules, known, strict=True))
+        self._modules_are_there([at + kind.called_as for kind, at, _ in rows if kind.called_as is not None])
+        costs = self._costs(rows)
+
+        def layers() -> tuple[LayerCost, ...]:
+            calls = [(self.modules[module][0], self.saved.operators[kind.operator]) for kind, module, _ in rows]
+            told = self.saved.names
+            names = (told.get(index, name) for index, name in enumerate(names_of(calls, self.types)))
+            made = (self._layer(*row, name, cost) for row, name, cost in zip(rows, names, costs, strict=True))
+            return (*made, *unused)
+
+        return LazyLayers([*costs, *(each.cost for each in unused)], layers)
+
+    def _costs(self, rows: Sequence[tuple[OperationKind, int, int]]) -> list[Cost]:
+        """The cost of each row: one of a kind costs the same as another where the tensors are counted as the same."""
+        roles = [counted_as(kind.role) for kind in self.storages]
+        counted = [(roles[storage], kind.dtype) for kind, storage in zip(self.tensors, self.held_by, strict=True)]
+        by_kind: dict[object, Cost] = {}
+        found: list[Cost] = []
+        for kind, module, known in rows:
+            moved = tuple([counted[_number_at(place, known)] for place, _, _ in kind.accesses])
+            cost = by_kind.get((id(kind), moved))
+            if cost is None:
+                cost = by_kind[id(kind), moved] = self._cost(kind, moved)
+                self._layer(kind, module, known, "", cost)  # refuses what no table has
+            found.append(cost)
+        return found
+
+    def _cost(self, kind: OperationKind, moved: Iterable[tuple[str, str]]) -> Cost:
         """One for all layers that cost the same."""
+        told = ((self._formula(read), self._formula(written)) for _, read, written in kind.accesses)
+        reads, writes = counts_of(tuple((*each, *amounts) for each, amounts in zip(moved, told, strict=True)))
         key = (kind.matrix, kind.vector, kind.params, id(reads), id(writes))
         if key not in self.costs:
             self.costs[key] = Cost(self._formula(kind.matrix), self._formula(kind.vector), kind.params, reads, writes)
         return self.costs[key]
 
-    def _layer(
-        self, kind: OperationKind, module: int, name: str, operator: str, graph: CostGraph, edges: Edges
-    ) -> LayerCost:
+    def _edges(self, kind: OperationKind, known: int) -> Edges:
+        arguments = self.saved.arguments
+        return Edges(
+            tuple([(self._one(arguments, name, "argument"), _number_at(place, known)) for name, place in kind.inputs]),
+            tuple([_number_at(place, known) for place in kind.outputs]),
+            tuple([Access(_number_at(at, known), self._formula(r), self._formula(w)) for at, r, w in kind.accesses]),
+        )
+
+    def _layer(self, kind: OperationKind, module: int, known: int, name: str, cost: Cost) -> LayerCost:
         path, type_ = self.modules[module]
         rule: SavedRule = self._one(self.saved.rules, kind.rule, "rule")
+        edges = self._edges(kind, known)
         return LayerCost(
             name=name,
             module=path,
             module_type=(type_ or "") if kind.type is None else kind.type,
-            op=operator,
+            op=self._one(self.saved.operators, kind.operator, "operator"),
             coverage=kind.coverage,
             rule=rule.name,
-            cost=self._cost(kind, *graph.counts(edges)),
+            cost=cost,
             reason=rule.reason,
             shared=kind.shared,
-            inputs=graph.shapes(tuple(tensor for _, tensor in edges.inputs)),
-            outputs=graph.shapes(edges.outputs),
+            inputs=tuple([self.sizes(self.tensors[tensor].shape) for _, tensor in edges.inputs]),
+            outputs=tuple([self.sizes(self.tensors[tensor].shape) for tensor in edges.outputs]),
             extra={name: self._formula(value) for name, value in kind.extra},
             edges=edges,
-            called_as="" if kind.called_as is None else self._one(self.modules, module + kind.called_as, "module")[0],
+            called_as="" if kind.called_as is None else self.modules[module + kind.called_as][0],
         )

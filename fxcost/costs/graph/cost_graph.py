@@ -1,6 +1,6 @@
 """Which tensors a model's operations are given, give and move, and the storages that these live in."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -11,7 +11,7 @@ from fxcost.formulas.quantities import Counts
 
 StorageRole = Literal["weight", "buffer", "state", "input", "activation", "output"]
 COUNTED_AS: Mapping[StorageRole, str] = {"weight": "weight", "buffer": "weight", "state": "state"}
-"""Under which role the elements of a storage are counted, which for all others is that of activations."""
+"""What is not counted as an activation."""
 Change = Callable[[Formula], Formula]
 
 
@@ -48,6 +48,33 @@ class Access(NamedTuple):
     read: Formula = ZERO
     written: Formula = ZERO
 
+    def map(self, change: Change) -> "Access":
+        """The same with ``change`` applied to both."""
+        return self._replace(read=change(self.read), written=change(self.written))
+
+
+Fusion = Literal["none", "pointwise", "epilogue", "ideal"]
+"""Which operations run as one kernel: each alone; as torch.compile joins them; contractions with what follows them; all."""
+FUSED: tuple[Fusion, ...] = ("pointwise", "epilogue")
+"""Those that have groups of their own."""
+Joined = Literal["leads", "inlined", "merged", "follows"]
+"""Why an operation is in its group: it is its contraction, or the first; it is worked out where it is read; it runs over the same elements
+as another and moves some of the same; it follows a contraction whose result nothing else reads."""
+
+
+class Part(NamedTuple):
+    """An operation's part in a fused kernel."""
+
+    back: int = 0
+    """How many operations before it the one stands that leads its group, which tells what the group moves."""
+    joined: Joined = "leads"
+    launches: int = 0
+    accesses: tuple[Access, ...] = ()
+
+    def map(self, change: Change) -> "Part":
+        """The same with ``change`` applied to each formula."""
+        return self._replace(accesses=tuple(each.map(change) for each in self.accesses))
+
 
 class Edges(NamedTuple):
     """The tensors of one operation, by their places in the cost graph."""
@@ -56,6 +83,8 @@ class Edges(NamedTuple):
     """With the name of the argument that each is."""
     outputs: tuple[int, ...] = ()
     accesses: tuple[Access, ...] = ()
+    parts: tuple[Part, ...] = ()
+    """Its parts in the kernels of each of `FUSED`, where they were found."""
 
     @property
     def tensors(self) -> tuple[int, ...]:
@@ -64,8 +93,8 @@ class Edges(NamedTuple):
 
     def map(self, change: Change) -> "Edges":
         """The same with ``change`` applied to each formula."""
-        moved = (each._replace(read=change(each.read), written=change(each.written)) for each in self.accesses)
-        return self._replace(accesses=tuple(moved))
+        parts = tuple(each.map(change) for each in self.parts)
+        return self._replace(accesses=tuple(each.map(change) for each in self.accesses), parts=parts)
 
 
 NO_EDGES = Edges()
@@ -75,8 +104,8 @@ NO_EDGES = Edges()
 class CostGraph:
     """Storages and the tensors on them, in the order in which operations first use them."""
 
-    storages: tuple[Storage, ...] = ()
-    tensors: tuple[StoredTensor, ...] = ()
+    storages: Sequence[Storage] = ()
+    tensors: Sequence[StoredTensor] = ()
     outputs: tuple[int, ...] = ()
     """The tensors that the model returns."""
 
@@ -87,11 +116,11 @@ class CostGraph:
     def counts(self, edges: Edges) -> tuple[Counts, Counts]:
         """Elements that an operation reads, and writes, by role and dtype."""
         moved = tuple((*self._counted_as(each.tensor), each.read, each.written) for each in edges.accesses)
-        return _counts(moved)
+        return counts_of(moved)
 
     def _counted_as(self, tensor: int) -> tuple[str, str]:
         found = self.tensors[tensor]
-        return COUNTED_AS.get(self.storages[found.storage].role, "activation"), found.dtype
+        return counted_as(self.storages[found.storage].role), found.dtype
 
     def map(self, change: Change) -> "CostGraph":
         """The same with ``change`` applied to each formula."""
@@ -114,6 +143,11 @@ class CostGraph:
         return replace(self, storages=tuple(storages), tensors=tuple(tensors))
 
 
+def counted_as(role: StorageRole) -> str:
+    """Under which role the elements of a storage are counted."""
+    return COUNTED_AS.get(role, "activation")
+
+
 def edges_known(graph: CostGraph | None, place: str) -> CostGraph:
     """The cost graph of a model. Raises `FxcostError` naming the place of one that has none."""
     if graph is None:
@@ -124,7 +158,8 @@ def edges_known(graph: CostGraph | None, place: str) -> CostGraph:
 
 
 @lru_cache(maxsize=4096)
-def _counts(moved: tuple[tuple[str, str, Formula, Formula], ...]) -> tuple[Counts, Counts]:
+def counts_of(moved: tuple[tuple[str, str, Formula, Formula], ...]) -> tuple[Counts, Counts]:
+    """Elements read, and written, by role and dtype: of accesses with a role, a dtype, and how much of each."""
     reads = _summed((role, dtype, read) for role, dtype, read, _ in moved)
     return reads, _summed((role, dtype, written) for role, dtype, _, written in moved)
 

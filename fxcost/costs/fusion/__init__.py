@@ -1,0 +1,1 @@
+"""Which operations run as one kernel, and what such a kernel moves."""

@@ -1,0 +1,117 @@
+"""A model whose rows are fused kernels."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from fxcost.costs.fusion.groups import with_parts
+from fxcost.costs.graph.cost_graph import FUSED, Access, CostGraph, Edges, Fusion
+from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, operator_name
+from fxcost.errors import FxcostError
+from fxcost.formulas.algebra import Formula, greatest_of
+
+WHOLE_CALL = "(whole call)"
+LONGEST_NAME = 4
+"""Members of a kernel that its name tells; of more, the first, and how many."""
+
+
+def fused(model: CostModel, fusion: Fusion, place: str = "") -> CostModel:
+    """The model with a row for each kernel under ``fusion``; under ``ideal`` one row, in which all that stays on chip moves nothing.
+
+    Raises `FxcostError` for a model whose file tells no edges, which has no kernels but its operations.
+    """
+    if fusion == "none":
+        return model
+    if model.graph is None:
+        raise FxcostError(
+            f"{place or model.ref} was saved before files held who feeds whom, so its kernels are not known; "
+            "ask with --fusion none, or trace the model again and save it with -o FILE.json"
+        )
+    layers = [layer for layer in model.layers if layer.op != UNUSED]
+    unused = [layer for layer in model.layers if layer.op == UNUSED]
+    if fusion == "ideal":
+        rows: Iterable[LayerCost] = [_whole(layers, model.graph)] if layers else []
+    else:
+        rows = _rows(layers, model.graph, FUSED.index(fusion))
+    return replace(model, layers=(*rows, *unused))
+
+
+def _rows(layers: Sequence[LayerCost], graph: CostGraph, which: int) -> Iterator[LayerCost]:
+    if any(not layer.edges.parts for layer in layers):
+        layers = with_parts(layers, graph)
+    members: dict[int, list[LayerCost]] = {}
+    for index, layer in enumerate(layers):
+        members.setdefault(index - layer.edges.parts[which].back, []).append(layer)
+    for place, group in members.items():
+        leader = layers[place]
+        part = leader.edges.parts[which]
+        others = [each for each in group if each is not leader]
+        yield _row(_name(leader, others), leader, group, Edges(accesses=part.accesses), graph, part.launches)
+
+
+def _row(
+    name: str, main: LayerCost, members: Sequence[LayerCost], edges: Edges, graph: CostGraph, launches: int
+) -> LayerCost:
+    reads, writes = graph.counts(edges)
+    work = Cost.sum(member.cost for member in members)
+    return replace(
+        main,
+        name=name,
+        coverage="unknown" if any(member.coverage == "unknown" for member in members) else "counted",
+        cost=replace(work, reads=reads, writes=writes),
+        edges=edges,
+        members=tuple(members),
+        launches=launches,
+        shared=any(member.shared for member in members),
+    )
+
+
+def _name(first: LayerCost, others: Sequence[LayerCost]) -> str:
+    """``layer1.0.conv1 + bn1 + relu``."""
+    if len(others) >= LONGEST_NAME:
+        return f"{first.name} + … + {_short(others[-1], first)} ({len(others) + 1} operations)"
+    return " + ".join((first.name, *(_short(each, first) for each in others)))
+
+
+def _short(layer: LayerCost, beside: LayerCost) -> str:
+    """Its name within the module of another; its operator, where it stands in a list of modules."""
+    within = beside.name.rpartition(".")[0]
+    name = layer.name.removeprefix(f"{within}.") if within else layer.name
+    return operator_name(layer.op).strip("_") if name.rpartition(".")[2].isdecimal() else name
+
+
+# What moves when nothing but weights, inputs, outputs and the cache does
+
+
+def _whole(layers: Sequence[LayerCost], graph: CostGraph) -> LayerCost:
+    reads: dict[int, dict[int, Formula]] = {}
+    writes: dict[int, dict[int, Formula]] = {}
+    for access in (access for layer in layers for access in layer.edges.accesses):
+        tensor = graph.tensors[access.tensor]
+        role = graph.storages[tensor.storage].role
+        given = role in ("weight", "buffer", "state", "input")
+        if given and tensor.version == 0 and access.read != 0:
+            _most(reads.setdefault(tensor.storage, {}), access.tensor, access.read)
+        if given and access.written != 0:
+            _most(writes.setdefault(tensor.storage, {}), access.tensor, access.written)
+    for each in dict.fromkeys(graph.outputs):
+        storage = graph.tensors[each].storage
+        if graph.storages[storage].role == "output":
+            writes.setdefault(storage, {})[each] = graph.storages[storage].elements
+    accesses = [*_once(reads, graph, "read"), *_once(writes, graph, "written")]
+    main = next((layer for layer in layers if layer.cost.matrix != 0), layers[0])
+    return _row(WHOLE_CALL, main, layers, Edges(accesses=tuple(accesses)), graph, 1)
+
+
+def _most(known: dict[int, Formula], tensor: int, amount: Formula) -> None:
+    before = known.get(tensor, amount)
+    known[tensor] = amount if before == amount else greatest_of(before, amount)
+
+
+def _once(moved: Mapping[int, Mapping[int, Formula]], graph: CostGraph, side: str) -> Iterator[Access]:
+    """What is moved of each storage: of several tensors on one that may overlap, the largest."""
+    for storage, amounts in moved.items():
+        whole = graph.storages[storage].elements
+        tensor = next(iter(amounts))
+        different = list(dict.fromkeys(amounts.values()))
+        amount = whole if whole in different else different[0] if len(different) == 1 else greatest_of(*different)
+        yield Access(tensor)._replace(**{side: amount})
