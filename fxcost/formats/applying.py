@@ -11,11 +11,12 @@ from fxcost.formats.schemes import Scheme
 from fxcost.formats.storing import Placement, placed
 
 
-def as_stored(model: CostModel, scheme: Scheme) -> CostModel:
+def as_stored(model: CostModel, scheme: Scheme, kernels: CostModel | None = None) -> CostModel:
     """The model with formats in the place of its own dtype, their bits in `CostModel.bits`, and what layers compute in.
 
-    What other dtypes hold, and what views a storage as another dtype, stays as it is. Raises `FxcostError` for a
-    model that was saved without its storages.
+    ``kernels`` is the same model with a row for each kernel: its rows are then what is given back, and which operations
+    they join does not change with the scheme. What other dtypes hold, and what views a storage as another dtype, stays
+    as it is. Raises `FxcostError` for a model that was saved without its storages.
     """
     here = placed(model, scheme)
     labels = _labels(here)
@@ -27,8 +28,8 @@ def as_stored(model: CostModel, scheme: Scheme) -> CostModel:
     graph = replace(here.graph, storages=storages, tensors=tensors)
     caches = {label for place, label in labels.items() if here.graph.storages[place].role == "state"}
     return replace(
-        model,
-        layers=tuple(replace(_recounted(each, graph), computes=here.precisions(each)) for each in model.layers),
+        kernels or model,
+        layers=tuple(_row(each, graph, here) for each in (kernels or model).layers),
         graph=graph,
         state=None if model.state is None else _state(model.state, model.dtype, caches, scheme),
         widths={label: here.bits[place] for place, label in labels.items()},
@@ -45,11 +46,16 @@ def _labels(here: Placement) -> Mapping[int, str]:
     return {place: text if usual[text] == bits else f"{text} of {bits} bit" for place, text, bits in texts}
 
 
-def _recounted(layer: LayerCost, graph: CostGraph) -> LayerCost:
-    if not layer.edges.accesses:
-        return layer
-    reads, writes = graph.counts(layer.edges)
-    return replace(layer, cost=replace(layer.cost, reads=reads, writes=writes))
+def _row(layer: LayerCost, graph: CostGraph, here: Placement) -> LayerCost:
+    """The row by formats; a kernel computes in what its first contraction does, or its first operation."""
+    members = tuple(_row(each, graph, here) for each in layer.members)
+    first = min(members, key=lambda each: each.cost.matrix == 0, default=None)
+    computes = here.precisions(layer) if first is None else first.computes
+    cost = layer.cost
+    if layer.edges.accesses:
+        reads, writes = graph.counts(layer.edges)
+        cost = replace(cost, reads=reads, writes=writes)
+    return replace(layer, cost=cost, computes=computes, members=members)
 
 
 def _state(state: State, own: str, caches: set[str], scheme: Scheme) -> State:
