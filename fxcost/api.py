@@ -14,6 +14,7 @@ from fxcost.request import Attention, Mode, Request
 if TYPE_CHECKING:
     import torch
 
+    from fxcost.costs.graph.cost_graph import Fusion
     from fxcost.roofline.crossover import Crossover
     from fxcost.roofline.points import LayerPoint
     from fxcost.roofline.rate import Machine
@@ -36,12 +37,24 @@ class CostModel(data.CostModel):
         """As ``on(platform, precision=precision).crossovers(over, at)``."""
         return self.on(platform, precision=precision).crossovers(over, at)
 
-    def on(self, platform: str, *, precision: str | None = None) -> "Placed":
-        """The model on a platform, named or read from a file, at a precision, or at its own dtype when none is named."""
+    def on(self, platform: str, *, precision: str | None = None, fusion: "Fusion" = "pointwise") -> "Placed":
+        """The model on a platform, named or read from a file, at a precision, or at its own dtype when none is named.
+
+        ``fusion`` says what runs as one kernel: ``none`` each operation, ``pointwise`` what torch.compile joins,
+        ``epilogue`` contractions with what follows them too, ``ideal`` all.
+        """
+        from fxcost.costs.fusion.models import fused
         from fxcost.machines.sheets import load_platform
         from fxcost.roofline.rate import machine_for
 
-        return Placed(self, machine_for(self, load_platform(platform), precision))
+        machine = machine_for(self, load_platform(platform), precision)
+        return Placed(_as_called(fused(self, fusion), CostModel), machine, self)
+
+    def fused(self, fusion: "Fusion" = "pointwise") -> "CostModel":
+        """The model with a row for each kernel under ``fusion``, as in `on`."""
+        from fxcost.costs.fusion.models import fused
+
+        return _as_called(fused(self, fusion), CostModel)
 
     def stored_bytes(self, precision: str | None = None) -> int:
         """Bytes of all parameters, and of the buffers that operations use and checkpoints hold, scales included, exact.
@@ -84,30 +97,39 @@ class EvaluatedModel(data.EvaluatedModel, CostModel):
 
 @dataclass(frozen=True)
 class Placed:
-    """A model on a machine at one precision, each operation run alone, as an eager runtime does."""
+    """A model on a machine at one precision, its operations run as the kernels of one fusion."""
 
     model: CostModel
+    """With a row for each kernel."""
     machine: "Machine"
+    traced: CostModel
+    """With a row for each operation."""
 
     def rows(self, at: Mapping[str, int] | None = None, **sizes: int) -> "tuple[LayerPoint, ...]":
-        """FLOPs, bytes, intensity, bound and roofline time in seconds of each layer at these sizes, all exact."""
+        """FLOPs, bytes, intensity, bound and roofline time in seconds of each kernel at these sizes, all exact."""
         from fxcost.roofline.points import layer_points
 
         return layer_points(self.model, self.machine, {**(at or {}), **sizes})
 
     def roofline_seconds(self, at: Mapping[str, int] | None = None, **sizes: int) -> Fraction:
-        """What one call takes at peak rates, its operations one after the other; neither a bound nor an estimate.
+        """What one call takes at peak rates, its kernels one after the other; neither a bound nor an estimate.
 
         Operators without a rule add only what is known of them: ``costs.unknown`` names them.
         """
         return sum((row.seconds for row in self.rows(at, **sizes)), Fraction(0))
+
+    def bound(self, at: Mapping[str, int] | None = None, **sizes: int) -> Fraction:
+        """Seconds that no call takes less than, whatever runs as one kernel."""
+        from fxcost.roofline.bound import bound_seconds
+
+        return bound_seconds(self.traced, self.machine, {**(at or {}), **sizes})
 
     def bytes_moved(self, at: Mapping[str, int] | None = None, **sizes: int) -> Fraction:
         """Bytes read and written in one call, as far as they are known: ``costs.unknown`` names the rest."""
         return sum((row.bytes_moved for row in self.rows(at, **sizes)), Fraction(0))
 
     def crossovers(self, over: str = "B", at: Mapping[str, int] | None = None) -> "tuple[Crossover, ...]":
-        """For each layer, the sizes of ``over`` at which it is compute-bound."""
+        """For each kernel, the sizes of ``over`` at which it is compute-bound."""
         from fxcost.roofline.crossover import crossovers
 
         return crossovers(self.model, self.machine, over, at)

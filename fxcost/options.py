@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 import typer
 
+from fxcost.costs.graph.cost_graph import Fusion
 from fxcost.request import Attention, Mode, Request
 
 By = Literal["layer", "module", "op"]
@@ -107,6 +108,25 @@ Precision = Annotated[
         autocompletion=complete_precisions,
         help="Number formats by name, as `fxcost precisions` lists them, composed (w4a16,cache=fp8) or from a TOML file. "
         "Default: the model's own dtype.",
+    ),
+]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="fp16",
+        autocompletion=complete_precisions,
+        help="Number formats by name, as `fxcost precisions` lists them, composed (w4a16,cache=fp8) or from a TOML file; "
+        "several with commas, or repeat, to compare. Default: the model's own dtype.",
+    ),
+]
+FusionOption = Annotated[
+    Fusion | None,
+    typer.Option(
+        "--fusion",
+        case_sensitive=False,
+        help="What runs as one kernel: none (each operation alone), pointwise (as torch.compile, the default), "
+        "epilogue (contractions with what follows them), ideal (all).",
     ),
 ]
 Format = Annotated[

@@ -53,7 +53,7 @@ ORDER = (
 """The folders and modules of fxcost, each of which imports those before it alone."""
 INSIDE = {
     "formulas": ("algebra", "evaluation", "parsing", "expressions", "quantities", "ranges", "arrays"),
-    "costs": ("lazy", "graph", "model", "roles", "files", "notes"),
+    "costs": ("lazy", "graph", "model", "fusion", "roles", "files", "notes"),
     "reports": ("parts",),
     "tracing": ("sizes", "environment", "export", "recording"),
     "ops": ("rules", "kernels", "shapes", "movement", "vector", "matrix", "unknowns"),

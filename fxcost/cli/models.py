@@ -12,6 +12,7 @@ from fxcost.options import Asked
 from fxcost.request import Look, Request
 
 if TYPE_CHECKING:
+    from fxcost.costs.graph.cost_graph import Fusion
     from fxcost.costs.model import CostModel
     from fxcost.costs.retracing import Traces
     from fxcost.roofline.rate import Machine
@@ -119,6 +120,14 @@ def point_of(costs: "CostModel", at: str | None) -> dict[str, int]:
     for name in sizes:
         costs.check_symbol(name)
     return sizes
+
+
+def fusion_of(costs: "CostModel", asked: "Fusion | None", model: str) -> "Fusion":
+    """The fusion that is asked for, else ``pointwise``, or ``none`` for a file that cannot tell more, which is said."""
+    if asked is not None or costs.graph is not None:
+        return asked or "pointwise"
+    say(f"{model} was saved before files held who feeds whom: each operation is told alone, as with --fusion none")
+    return "none"
 
 
 def machines_of(costs: "CostModel", names: list[str], precision: str | None) -> "tuple[list[Machine], dict[str, str]]":

@@ -15,6 +15,7 @@ import sympy
 import torch
 from torch.fx import Graph, Node
 
+from fxcost.costs.fusion.groups import with_parts
 from fxcost.costs.graph.building import build_graph
 from fxcost.costs.graph.cost_graph import CostGraph, Edges
 from fxcost.costs.model import Cost, CostModel, LayerCost, State, names_of, unused_parameter
@@ -40,12 +41,13 @@ def collect(
     names = names_of([(LAYER[node].module, str(node.target)) for node in nodes], traced.modules)
     _refuse_no_amounts(extra, nodes, names)
     graph, edges = build_graph(traced.graph)
-    layers = [_row(node, name, graph, edges[node], extra) for node, name in zip(nodes, names, strict=True)]
-    layers += [unused_parameter(name, shape, traced.modules) for name, shape in unused_parameters(traced.graph).items()]
+    rows = [_row(node, name, graph, edges[node], extra) for node, name in zip(nodes, names, strict=True)]
+    unused = [unused_parameter(name, shape, traced.modules) for name, shape in unused_parameters(traced.graph).items()]
+    layers = (*with_parts(rows, graph), *unused)
     state = _state(source, traced.graph)
     return CostModel(
         ref=source.ref,
-        layers=tuple(layers),
+        layers=layers,
         symbols=traced.symbols,
         defaults={name: sizes[name] for name in traced.symbols},
         fixed=traced.fixed,

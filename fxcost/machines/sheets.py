@@ -170,6 +170,11 @@ class Platform(SheetRecord):
             raise FxcostError(f"{self.name} publishes no memory bandwidth, so it has no roofline{NO_CROSSOVER}")
         return self.memory.bandwidth
 
+    @property
+    def on_chip(self) -> int:
+        """Bytes of the largest cache or scratchpad, what may stay there from call to call; 0 where none is published."""
+        return max((int(each.capacity.value) for each in self.cache.values() if each.capacity), default=0)
+
     def ridge(self, unit: Unit, precision: str) -> Fraction | None:
         """Peak over bandwidth in FLOP/byte, exact; None where the peak is not published."""
         peak = self.peak(unit, precision)

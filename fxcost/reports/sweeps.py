@@ -11,7 +11,7 @@ from fxcost.reports.crossovers import LONGEST_LIST, NO_BEST_BATCH, others_of
 from fxcost.reports.parts.numbers import share, sizes_text
 from fxcost.reports.parts.tables import Cell, Column, Report
 from fxcost.reports.platforms import machine_lines
-from fxcost.reports.roofline import counted_in
+from fxcost.reports.roofline import ROOFLINE_TIMES, counted_in, share_range
 from fxcost.roofline.rate import Machine
 from fxcost.roofline.sweep import SweepPoint
 
@@ -43,11 +43,13 @@ def sweep_report(
         )
 
     one = len(machines) == 1
+    told = all(p.bound_seconds is not None for _, points in swept for p in points)
     columns: tuple[Column[_Swept], ...] = (
         Column("platform", "platform", lambda row: Cell(row.machine.platform.name), numeric=False, hidden=one),
         *map(beside_of, beside),
         Column(over, over, lambda row: Cell(f"{row.point.size:,}", row.point.size)),
         Column("ms", "seconds", _time),
+        Column("bound ms", "bound_seconds", _bound, priority=4, hidden=not told),
         Column(f"{unit}/s", f"{unit}_per_second", _throughput),
         Column("% time compute-bound", "compute_time_share_percent", _compute_share, priority=3),
         changed("to compute-bound", "to_compute_bound", lambda point: point.to_compute, priority=2),
@@ -58,7 +60,7 @@ def sweep_report(
         f"{model.ref} over {overs}" + (f" at {sizes_text(others)}" if others else ""),
         *(line for machine in machines for line in machine_lines(machine)),
     )
-    notes = ("Layers run one after the other at peak rates: times are lower bounds, throughputs upper bounds.",)
+    notes = (ROOFLINE_TIMES,)
     if any(p.unknown for _, points in swept for p in points):
         notes += ("≥ and ≤: the bound of some layers is unknown; % is of the time of the others.",)
     return Report(
@@ -82,7 +84,17 @@ def _throughput(row: _Swept) -> Cell:
 
 def _compute_share(row: _Swept) -> Cell:
     computing, known = row.point.compute_seconds, row.point.known_seconds
-    return Cell(share(computing, known), percent(computing, known))
+    told = share(computing, known)
+    other = row.point.compute_share_of_other
+    return Cell(
+        told if other is None else share_range(computing / known if known else computing, other),
+        percent(computing, known),
+    )
+
+
+def _bound(row: _Swept) -> Cell:
+    seconds = row.point.bound_seconds
+    return Cell("") if seconds is None else Cell(f"{float(seconds * 1000):,.4g}", float(seconds))
 
 
 def _changed(names: Sequence[str]) -> Cell:

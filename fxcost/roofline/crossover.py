@@ -1,6 +1,6 @@
 """For which sizes of a symbol each layer of a model is compute-bound on a machine, in exact rationals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, NamedTuple
@@ -51,9 +51,9 @@ class Crossover:
 def step_crossovers(
     model: CostModel, machine: Machine, over: str, at: Mapping[str, int] | None = None
 ) -> tuple[Crossover, Crossover]:
-    """For which sizes of ``over`` a whole step is compute-bound, as if all its operations ran at once.
+    """For which sizes of ``over`` a whole call is compute-bound, as if all its rows ran at once.
 
-    Compared are the FLOPs of its matrix products with all bytes that its operations move, and with those of weights and
+    Compared are the FLOPs of its matrix products with all bytes that its rows move, and with those of weights and
     cache alone, as if activations never left the chip.
     """
     first, second = map(_solver(model, machine, over, at).solve, step(model))
@@ -70,6 +70,17 @@ def crossovers(
     """
     solver = _solver(model, machine, over, at)
     return tuple(solver.solve(layer) for layer in model.layers if layer.coverage != "free")
+
+
+def containing(found: Sequence[Crossover], among: Sequence[Crossover]) -> tuple[Crossover, ...]:
+    """For each kernel that which contains the operation that leads it, under a fusion that joins more."""
+    holders = {member.name: each for each in among for member in each.layer.members}
+    return tuple(holders[_leader(each.layer)] for each in found)
+
+
+def _leader(layer: LayerCost) -> str:
+    leads = (member for member in layer.members if member.op == layer.op and member.module == layer.module)
+    return next(leads, layer).name
 
 
 def _solver(model: CostModel, machine: Machine, over: str, at: Mapping[str, int] | None) -> "_Solver":

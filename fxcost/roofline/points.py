@@ -27,6 +27,8 @@ class LayerPoint:
     layer: LayerCost
     flops: Fraction
     bytes_moved: Fraction
+    computing_seconds: Fraction
+    """What its work takes at the peaks that are known, the units at once."""
     seconds: Fraction
     """As roofs have it: peaks are never exceeded."""
     bound: Bound
@@ -64,16 +66,16 @@ def _point(layer: LayerCost, bits: Widths, machine: Machine) -> LayerPoint:
     if layer.coverage == "unknown":
         bound = "unknown"
     slowest: Unit = units[0] if times.get(units[0], 0) == computing else units[-1]
-    return LayerPoint(layer, number(layer.flops), moved, max(computing, moving), bound, slowest)
+    return LayerPoint(layer, number(layer.flops), moved, computing, max(computing, moving), bound, slowest)
 
 
-WHOLE_STEP, KEPT_ON_CHIP = "(whole step)", "(weights and cache)"
+WHOLE_CALL, KEPT_ON_CHIP = "(whole call)", "(weights and cache)"
 
 
 def step_points(
     model: CostModel, machine: Machine, at: Mapping[str, int] | None = None
 ) -> tuple[LayerPoint, LayerPoint]:
-    """Bound, intensity and time of a whole step at sizes ``at``, as `step` takes it."""
+    """Bound, intensity and time of a whole call at sizes ``at``, as `step` takes it."""
     evaluated = model.at(at)
     bits = evaluated.bits(machine.bits)
     first, second = (_point(layer, bits, machine) for layer in step(evaluated))
@@ -81,7 +83,7 @@ def step_points(
 
 
 def step(model: CostModel) -> tuple[LayerCost, LayerCost]:
-    """All operations as if they ran at once: with every byte that they move, and with weights and cache alone.
+    """All rows as if they ran at once: with every byte that they move, and with weights and cache alone.
 
     Of their work contractions alone count, and in the second activations never leave the chip.
     """
@@ -90,6 +92,6 @@ def step(model: CostModel) -> tuple[LayerCost, LayerCost]:
     kept = replace(whole, **dict(zip(("reads", "writes"), sides, strict=True)))
     coverage = "unknown" if model.unknown else "counted"
     first, second = (
-        LayerCost(name, "", "", "sum", coverage, "", cost) for name, cost in ((WHOLE_STEP, whole), (KEPT_ON_CHIP, kept))
+        LayerCost(name, "", "", "sum", coverage, "", cost) for name, cost in ((WHOLE_CALL, whole), (KEPT_ON_CHIP, kept))
     )
     return first, second

@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from fxcost.costs.fusion.models import fused_along
+from fxcost.costs.graph.cost_graph import Fusion
 from fxcost.costs.model import CostModel
 from fxcost.formulas.ranges.piecewise import IntegerSet, Interval
+from fxcost.roofline.bound import bound_seconds
 from fxcost.roofline.crossover import Crossover, Outcome, outcome_of
 from fxcost.roofline.points import Bound, LayerPoint, layer_points
 from fxcost.roofline.rate import Machine
@@ -33,10 +36,14 @@ class SweepPoint:
     to_compute: tuple[str, ...]
     """Layers that were memory-bound at the size before and are compute-bound here."""
     to_memory: tuple[str, ...]
+    bound_seconds: Fraction | None = None
+    """What no call takes less than; None of a model without edges."""
+    compute_share_of_other: Fraction | None = None
+    """The share of the time that is compute-bound where contractions take in what follows them, or where they do not."""
 
     @property
     def throughput(self) -> Fraction:
-        """Samples per second, or calls where the inputs have no batch size; an upper bound."""
+        """Samples per second, or calls where the inputs have no batch size."""
         return self.samples / self.seconds
 
     @property
@@ -51,8 +58,9 @@ def sweep(
     over: str,
     at: Mapping[str, int] | None = None,
     beside: Mapping[str, int] | None = None,
+    fusion: Fusion = "none",
 ) -> tuple[SweepPoint, ...]:
-    """Time, throughput and bounds of the model at each size of ``over``, layers run one after the other.
+    """Time, throughput and bounds of the model at each size of ``over``, kernels run one after the other.
 
     The other symbols have the sizes ``at``, and those ``beside``, which are swept over too.
     """
@@ -60,7 +68,9 @@ def sweep(
     at = {**(at or {}), **beside}
     points: list[SweepPoint] = []
     before: Mapping[str, Bound] = {}
-    for size, sized, found in _measured(along, machine, over, at):
+    other: Fusion | None = OTHER.get(fusion)
+    others = fused_along(along, other) if other else {}
+    for size, sized, found in _measured(fused_along(along, fusion), machine, over, at):
         bounds: dict[str, Bound] = {point.layer.name: point.bound for point in found}
         changed = {name: bound for name, bound in bounds.items() if before.get(name, bound) != bound}
         points.append(
@@ -74,10 +84,23 @@ def sweep(
                 sum(p.bound == "unknown" for p in found),
                 tuple(name for name, bound in changed.items() if bound == "compute"),
                 tuple(name for name, bound in changed.items() if bound == "memory"),
+                None if along[size].graph is None else bound_seconds(along[size], machine, sized),
+                compute_share(layer_points(others[size], machine, sized)) if others else None,
             )
         )
         before = bounds
     return tuple(points)
+
+
+OTHER: Mapping[Fusion, Fusion] = {"pointwise": "epilogue", "epilogue": "pointwise"}
+"""Beside which fusion the share of time that is compute-bound is told as a range."""
+
+
+def compute_share(points: Sequence[LayerPoint]) -> Fraction:
+    """The share of the time whose bound is known that is compute-bound."""
+    known = sum((p.seconds for p in points if p.bound != "unknown"), Fraction(0))
+    computing = sum((p.seconds for p in points if p.bound == "compute"), Fraction(0))
+    return computing / known if known else Fraction(0)
 
 
 Points = Callable[[CostModel, Machine, Mapping[str, int]], Sequence[LayerPoint]]

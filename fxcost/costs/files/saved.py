@@ -32,9 +32,12 @@ from fxcost.costs.files.records import SavedModel, to_model, to_record
 from fxcost.costs.files.repeats import Order, folded, kinds_of, unfolded
 from fxcost.costs.files.versioned_json import Record, as_json, parsed, validated
 from fxcost.costs.graph.cost_graph import (
+    FUSED,
     Access,
     CostGraph,
     Edges,
+    Joined,
+    Part,
     Storage,
     StorageRole,
     StoredTensor,
@@ -88,6 +91,18 @@ class TensorKind(Record):
     offset: int
 
 
+SavedAccesses = tuple[tuple[NearOrNumber, int, int], ...]
+
+
+class PartKind(Record):
+    """The part of an operation in a fused kernel."""
+
+    back: int = 0
+    joined: Joined = "leads"
+    launches: int = Field(default=0, ge=0, lt=2**31)
+    accesses: SavedAccesses = ()
+
+
 class OperationKind(Record):
     module: int
     called_as: int | None = None
@@ -102,7 +117,8 @@ class OperationKind(Record):
     vector: int
     inputs: tuple[tuple[int, NearOrNumber], ...]
     outputs: tuple[NearOrNumber, ...]
-    accesses: tuple[tuple[NearOrNumber, int, int], ...]
+    accesses: SavedAccesses
+    parts: tuple[PartKind, ...] = ()
     extra: tuple[tuple[Line, int], ...] = ()
 
 
@@ -314,11 +330,18 @@ class _Writer:
             vector=self.formula(layer.cost.vector),
             inputs=tuple((self.argument(name), near.write(tensor)) for name, tensor in edges.inputs),
             outputs=tuple(map(near.write, edges.outputs)),
-            accesses=tuple(
-                (near.write(each.tensor), self.formula(each.read), self.formula(each.written))
-                for each in edges.accesses
-            ),
+            accesses=self._accesses(edges.accesses, near),
+            parts=tuple(self._part(part, near) for part in edges.parts),
             extra=tuple((name, self.formula(value)) for name, value in layer.extra.items()),
+        )
+
+    def _part(self, part: Part, near: _Near) -> PartKind:
+        accesses = self._accesses(part.accesses, near)
+        return PartKind(back=part.back, joined=part.joined, launches=part.launches, accesses=accesses)
+
+    def _accesses(self, accesses: Iterable[Access], near: _Near) -> SavedAccesses:
+        return tuple(
+            (near.write(each.tensor), self.formula(each.read), self.formula(each.written)) for each in accesses
         )
 
 
@@ -328,7 +351,8 @@ class _Writer:
 def _width(kind: Record) -> int:
     """How many values a row of a kind holds."""
     values: Iterable[Any] = vars(kind).values()
-    return sum(len(value) for value in values if isinstance(value, tuple))  # pyright: ignore[reportUnknownArgumentType]
+    held = sum(len(value) for value in values if isinstance(value, tuple))  # pyright: ignore[reportUnknownArgumentType]
+    return held + sum(len(part.accesses) for part in kind.parts) if isinstance(kind, OperationKind) else held
 
 
 def _number_at(place: NearOrNumber, known: int) -> int:
@@ -458,6 +482,7 @@ class _Reader(FrameReader):
         modules = self._modules_at(kind.module for kind in self.operations)
         known = self._known_before(self.operations, _tensors_of, len(self.tensors), "tensor")
         rows = list(zip(self.operations, modules, known, strict=True))
+        self._check_parts(known)
         self._modules_are_there([at + kind.called_as for kind, at, _ in rows if kind.called_as is not None])
         costs = self._costs(rows)
 
@@ -469,6 +494,21 @@ class _Reader(FrameReader):
             return (*made, *unused)
 
         return LazyLayers([*costs, *(each.cost for each in unused)], layers)
+
+    def _check_parts(self, known: Sequence[int]) -> None:
+        """Raise `FxcostError` where an operation's part in a kernel names a tensor, or a leader, that there is not."""
+        told = {len(kind.parts) for kind in self.saved.operations.kinds}
+        if told - {0, len(FUSED)} or len(told) > 1:
+            raise FxcostError(f"{self.place}: operations: parts of {FUSED} are told of all operations, or of none")
+        for index, (kind, before) in enumerate(zip(self.operations, known, strict=True)):
+            for place, _, _ in (access for part in kind.parts for access in part.accesses):
+                self._one(self.tensors, _number_at(place, before), "tensor")
+            for which, part in enumerate(kind.parts):
+                leader = self._one(self.operations, index - part.back, "operation")
+                if leader.parts[which].back or (part.joined == "leads") != (not part.back):
+                    raise FxcostError(
+                        f"{self.place}: operation {index} is part of a kernel that operation {index - part.back} does not lead"
+                    )
 
     def _costs(self, rows: Sequence[tuple[OperationKind, int, int]]) -> list[Cost]:
         """The cost of each row: one of a kind costs the same as another where the tensors are counted as the same."""
@@ -499,8 +539,15 @@ class _Reader(FrameReader):
         return Edges(
             tuple([(self._one(arguments, name, "argument"), _number_at(place, known)) for name, place in kind.inputs]),
             tuple([_number_at(place, known) for place in kind.outputs]),
-            tuple([Access(_number_at(at, known), self._formula(r), self._formula(w)) for at, r, w in kind.accesses]),
+            self._accesses(kind.accesses, known),
+            tuple([self._part(part, known) for part in kind.parts]),
         )
+
+    def _part(self, kind: PartKind, known: int) -> Part:
+        return Part(kind.back, kind.joined, kind.launches, self._accesses(kind.accesses, known))
+
+    def _accesses(self, accesses: SavedAccesses, known: int) -> tuple[Access, ...]:
+        return tuple([Access(_number_at(at, known), self._formula(r), self._formula(w)) for at, r, w in accesses])
 
     def _layer(self, kind: OperationKind, module: int, known: int, name: str, cost: Cost) -> LayerCost:
         path, type_ = self.modules[module]

@@ -6,6 +6,7 @@ torch.compile does, whose lowering asks how often, by whom and with how many rea
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 from fxcost.costs.fusion.kinds import BATCH_NORMS, HEAVY, TWICE_READ, Kind, base_name, kind_of
@@ -243,7 +244,7 @@ class Lowering:
             )
         )
         reads = {statistics: kept} if keeps_all else {**value.reads, statistics: kept}
-        plain = (frozenset() if keeps_all else value.plain) | {statistics}
+        plain = (frozenset[int]() if keeps_all else value.plain) | {statistics}
         self._say(index, Value((index,), value.elements, reads, plain, value.heavy, loops=value.loops))
 
     def _concatenation(self, index: int) -> None:
@@ -342,7 +343,7 @@ class Lowering:
             frozenset(tensor for part in parts for tensor in part.plain) if in_place else frozenset(),
             heavy=base_name(layer) in HEAVY or any(part.heavy for part in parts),
             large=kind == "pooling" or any(part.large for part in parts),
-            loops=next((each for each in (loops, *(part.loops for part in parts)) if each != "flat"), "flat"),
+            loops=_first_uneven([loops, *(part.loops for part in parts)]),
             whole=in_place and len(orders) < 2 and all(part.whole for part in parts),
             ordered=orders != {False},
         )
@@ -473,10 +474,14 @@ class Lowering:
         return {each for each, n in changed if each[1] and n != self.graph.storages[each[0]].elements}
 
 
+def _first_uneven(loops: Sequence[Loops]) -> Loops:
+    return next((each for each in loops if each != "flat"), loops[0])
+
+
 def _lie_evenly(sizes: Sequence[Formula], strides: Sequence[Formula]) -> bool:
     """Whether these axes are one axis that is cut."""
     axes = [(size, stride) for size, stride in zip(sizes, strides, strict=True) if size != 1]
-    return all(one[1] == other[1] * other[0] for one, other in zip(axes, axes[1:], strict=False))
+    return all(one[1] == other[1] * other[0] for one, other in pairwise(axes))
 
 
 def _cut(value: Value, elements: Formula) -> Value:

@@ -186,7 +186,7 @@ def kind_of(layer: LayerCost, graph: CostGraph) -> Kind:
         return "normalization"
     if name in POOLINGS:
         return "reduction" if _is_global(layer.edges, graph) else "pooling"
-    if name in REDUCTIONS and _is_smaller(layer.edges, graph):
+    if name in REDUCTIONS and len(layer.edges.inputs) == 1:  # a maximum of two tensors is none
         return "reduction"
     if name in GATHERS:
         return "gather"
@@ -195,8 +195,3 @@ def kind_of(layer: LayerCost, graph: CostGraph) -> Kind:
 
 def _is_global(edges: Edges, graph: CostGraph) -> bool:
     return all(size == 1 for size in graph.tensors[edges.outputs[0]].shape[2:])
-
-
-def _is_smaller(edges: Edges, graph: CostGraph) -> bool:
-    """Whether fewer elements come out than go in: a maximum of two tensors is no reduction."""
-    return len(edges.inputs) == 1

@@ -9,7 +9,7 @@ from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, operator_name
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Formula, greatest_of
 
-WHOLE_CALL = "(whole call)"
+WHOLE_MODEL = "(whole model)"
 LONGEST_NAME = 4
 """Members of a kernel that its name tells; of more, the first, and how many."""
 
@@ -33,6 +33,13 @@ def fused(model: CostModel, fusion: Fusion, place: str = "") -> CostModel:
     else:
         rows = _rows(layers, model.graph, FUSED.index(fusion))
     return replace(model, layers=(*rows, *unused))
+
+
+def fused_along(along: Mapping[int, CostModel], fusion: Fusion) -> dict[int, CostModel]:
+    """The same by size, each model fused once however many sizes share it."""
+    known = {id(each): each for each in along.values()}
+    found = {key: fused(each, fusion) for key, each in known.items()}
+    return {size: found[id(each)] for size, each in along.items()}
 
 
 def _rows(layers: Sequence[LayerCost], graph: CostGraph, which: int) -> Iterator[LayerCost]:
@@ -73,10 +80,12 @@ def _name(first: LayerCost, others: Sequence[LayerCost]) -> str:
 
 
 def _short(layer: LayerCost, beside: LayerCost) -> str:
-    """Its name within the module of another; its operator, where it stands in a list of modules."""
-    within = beside.name.rpartition(".")[0]
-    name = layer.name.removeprefix(f"{within}.") if within else layer.name
-    return operator_name(layer.op).strip("_") if name.rpartition(".")[2].isdecimal() else name
+    """Its name within the modules that it shares with another; its operator, where it stands in a list of modules."""
+    parts, beside_parts = layer.name.split("."), beside.name.split(".")
+    alike = 0
+    while alike < min(len(parts), len(beside_parts)) - 1 and parts[alike] == beside_parts[alike]:
+        alike += 1
+    return operator_name(layer.op).strip("_") if parts[-1].isdecimal() else ".".join(parts[alike:])
 
 
 # What moves when nothing but weights, inputs, outputs and the cache does
@@ -99,7 +108,7 @@ def _whole(layers: Sequence[LayerCost], graph: CostGraph) -> LayerCost:
             writes.setdefault(storage, {})[each] = graph.storages[storage].elements
     accesses = [*_once(reads, graph, "read"), *_once(writes, graph, "written")]
     main = next((layer for layer in layers if layer.cost.matrix != 0), layers[0])
-    return _row(WHOLE_CALL, main, layers, Edges(accesses=tuple(accesses)), graph, 1)
+    return _row(WHOLE_MODEL, main, layers, Edges(accesses=tuple(accesses)), graph, 1)
 
 
 def _most(known: dict[int, Formula], tensor: int, amount: Formula) -> None:

@@ -49,7 +49,7 @@ def plot_sweep(
         )
         throughput.plot(sizes, [float(p.throughput) for p in points], marker="o", label=label)
         time.plot(sizes, [float(p.seconds) * 1000 for p in points], marker="o", label=label)
-    for axes, label in ((throughput, f"{counted}/s, upper bound"), (time, "ms, lower bound")):
+    for axes, label in ((throughput, f"{counted}/s, roofline"), (time, "ms, roofline")):
         axes.set(xlabel=over, ylabel=label, xscale="log", yscale="log")
         axes.grid(True, which="both", alpha=0.2)
         axes.legend()
