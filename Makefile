@@ -7,6 +7,7 @@
 # make zoo-wild models of eleven libraries beyond those (twenty minutes)
 # make ranges  2,000 drawn networks that depend on their sizes, run for real where formulas are said to hold (minutes)
 # make test TORCH=2.14.1   the same against another torch, in an environment of its own
+# make check-formats  bytes of published checkpoints, from their configurations alone (seconds)
 # make mutants change each number in the rules of operators, and see that the table of rules notices (a minute)
 # make goldens write the golden files of the formulas anew; read the difference before committing it
 
@@ -16,7 +17,7 @@ TORCH ?=
 VENV := .venv$(TORCH:%=-%)
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types unit wheel bench zoo zoo-all zoo-wild ranges mutants goldens
+.PHONY: setup demo test lint types unit wheel bench zoo zoo-all zoo-wild ranges mutants goldens check-formats
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/ready
@@ -76,6 +77,9 @@ zoo-wild: setup
 
 ranges: setup
 	$(BIN)/pytest -n 2 -m ranges tests/test_ranges.py
+
+check-formats: setup
+	$(BIN)/pytest -v tests/formats/test_stored_bytes.py tests/formats/test_number_format.py
 
 mutants: setup
 	$(BIN)/python -m bench.mutants

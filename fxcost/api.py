@@ -82,6 +82,18 @@ class CostModel(data.CostModel, _Shown[Formula]):
 
         return _as_called(fused(self, fusion), CostModel)
 
+    def stored_bytes(self, precision: str | None = None) -> int:
+        """Bytes of all parameters, and of the buffers that operations use and checkpoints hold, scales included, exact.
+
+        ``precision`` is a scheme of `fxcost precisions`, composed or from a file; None stores all as the model has it.
+        Headers of files are not counted. Raises `FxcostError` for a model saved before files held its storages.
+        """
+        from fxcost.formats.composing import scheme_named
+        from fxcost.formats.schemes import UNCHANGED
+        from fxcost.formats.storing import placed
+
+        return placed(self, UNCHANGED if precision is None else scheme_named(precision)).stored_bytes
+
     def save(self, path: str | Path) -> None:
         """Write the model as JSON that ``fxcost.load`` and every command read."""
         saved.save(self, path)

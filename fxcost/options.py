@@ -83,6 +83,13 @@ def complete_platforms(start: str) -> list[str]:
     return [name for name in platform_names() if name.startswith(start.lower())]
 
 
+def complete_precisions(start: str) -> list[str]:
+    """The number formats whose names begin so, for the completion of shells."""
+    from fxcost.formats.scheme_sheets import scheme_names
+
+    return [name for name in scheme_names() if name.startswith(start.lower())]
+
+
 Platforms = Annotated[
     list[str],
     typer.Option(
@@ -93,7 +100,26 @@ Platforms = Annotated[
         help="A machine of `fxcost platforms`, or a TOML file; repeat to compare.",
     ),
 ]
-Precision = Annotated[str | None, typer.Option("--precision", metavar="fp16", help="Default: the model's own dtype.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="fp16",
+        autocompletion=complete_precisions,
+        help="Number formats by name, as `fxcost precisions` lists them, composed (w4a16,cache=fp8) or from a TOML file. "
+        "Default: the model's own dtype.",
+    ),
+]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="fp16",
+        autocompletion=complete_precisions,
+        help="Number formats by name, as `fxcost precisions` lists them, composed (w4a16,cache=fp8) or from a TOML file; "
+        "several with commas, or repeat, to compare. Default: the model's own dtype.",
+    ),
+]
 FusionOption = Annotated[
     Fusion | None,
     typer.Option(

@@ -48,11 +48,12 @@ def _sizes(graph: Graph) -> dict[int, int]:
     return {OUTPUTS[n][0].storage: PARAMETER[n] for n in placeholders(graph) if n in PARAMETER}
 
 
-def unused_parameters(graph: Graph) -> Mapping[str, int]:
-    """Parameters that no operation uses, by name: elements of each."""
+def unused_parameters(graph: Graph) -> Mapping[str, tuple[int, ...]]:
+    """Parameters that no operation uses, by name: the shape of each."""
     used = set[int]().union(*used_storages(graph).values())
-    left: dict[int, tuple[str, int]] = {}
+    left: dict[int, tuple[str, tuple[int, ...]]] = {}
     for node in placeholders(graph):
         if node in PARAMETER and OUTPUTS[node][0].storage not in used:
-            left.setdefault(OUTPUTS[node][0].storage, (WEIGHT[node], PARAMETER[node]))
+            (tensor,) = OUTPUTS[node]
+            left.setdefault(tensor.storage, (WEIGHT[node], tuple(map(int, tensor.shape))))
     return dict(left.values())

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from fxcost.cli.platforms import platforms
+from fxcost.cli.precisions import precisions
 from fxcost.cli.regression import check, diff, lock
 from fxcost.cli.roofline import crossover, roofline, sweep
 from fxcost.cli.terminal import say
@@ -74,7 +75,7 @@ def _options(
 _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 
 
-for _command in (trace, crossover, roofline, sweep, explain, verify, lock, diff, check, platforms):
+for _command in (trace, crossover, roofline, sweep, explain, verify, lock, diff, check, platforms, precisions):
     app.command(cls=_Command)(_command)
 
 

@@ -23,8 +23,9 @@ def platforms(
 ) -> None:
     """The machines fxcost knows."""
     from fxcost.machines.lint import lint as findings_of
-    from fxcost.machines.sheets import SheetError, load_platform, platform_names
+    from fxcost.machines.sheets import load_platform, platform_names
     from fxcost.reports.platforms import platform_report, platforms_report
+    from fxcost.sheet_files import SheetError
 
     if lint is not None:
         if name is not None or form is not None:

@@ -42,7 +42,7 @@ def trace(
 ) -> None:
     """Cost of each layer as a formula: FLOPs, MACs, parameters, memory traffic."""
     from fxcost.costs.files.saved import save
-    from fxcost.machines.sheets import precision_named
+    from fxcost.formats.composing import scheme_named
     from fxcost.reports.costs import cost_report
 
     if graph:
@@ -58,7 +58,7 @@ def trace(
         return
     shown = form_of(form, output)
     saves = output is not None and form is None and shown == "json"
-    stored = precision and precision_named(precision)
+    stored = None if precision is None else scheme_named(precision)
     if saves and (by != "layer" or (depth, top, stored) != (None, None, None)):
         raise FxcostError(
             f"--by, --depth, --top and --precision say what a report shows, and {output} is to hold all formulas; "

@@ -42,7 +42,7 @@ def collect(
     _refuse_no_amounts(extra, nodes, names)
     graph, edges = build_graph(traced.graph)
     rows = [_row(node, name, graph, edges[node], extra) for node, name in zip(nodes, names, strict=True)]
-    unused = [unused_parameter(name, count, traced.modules) for name, count in unused_parameters(traced.graph).items()]
+    unused = [unused_parameter(name, shape, traced.modules) for name, shape in unused_parameters(traced.graph).items()]
     layers = (*with_parts(rows, graph), *unused)
     state = _state(source, traced.graph)
     return CostModel(

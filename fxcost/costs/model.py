@@ -4,13 +4,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 from functools import cached_property
+from math import prod
 from typing import Any, Generic, Literal
 
 from fxcost.costs.graph.cost_graph import NO_EDGES, CostGraph, Edges
 from fxcost.costs.lazy import LazySequence
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
-from fxcost.formulas.algebra import ZERO, Exact, Formula
+from fxcost.formulas.algebra import ZERO, Exact, Formula, formula_of
 from fxcost.formulas.evaluation import evaluate, symbol_names
 from fxcost.formulas.quantities import (
     DTYPE_BITS,
@@ -20,6 +22,7 @@ from fxcost.formulas.quantities import (
     Q,
     Quantity,
     R,
+    Widths,
     bytes_of,
     fault_of,
     multiply_adds,
@@ -73,15 +76,15 @@ class Cost(Generic[Q]):
             writes=sum_counts(c.writes for c in costs),
         )
 
-    def bytes_moved(self, bits: Mapping[str, int]) -> Quantity:
+    def bytes_moved(self, bits: Widths) -> Quantity:
         """Bytes read and written when an element of each dtype takes so many bits."""
         return self.bytes_read(bits) + self.bytes_written(bits)
 
-    def bytes_read(self, bits: Mapping[str, int]) -> Quantity:
+    def bytes_read(self, bits: Widths) -> Quantity:
         """Bytes read when an element of each dtype takes so many bits."""
         return bytes_of(self.reads, bits)
 
-    def bytes_written(self, bits: Mapping[str, int]) -> Quantity:
+    def bytes_written(self, bits: Widths) -> Quantity:
         """Bytes written when an element of each dtype takes so many bits."""
         return bytes_of(self.writes, bits)
 
@@ -155,6 +158,8 @@ class LayerCost(Generic[Q]):
     """Its tensors in the cost graph of a model that has one."""
     called_as: str = ""
     """The path that its module was called by, where that is another than ``module``, the first of a shared one."""
+    computes: tuple[str, str] = ("", "")
+    """The precisions of its contractions and of its other work, where a scheme says; else empty."""
     members: "tuple[LayerCost, ...]" = ()
     """The operations that run as one kernel, of a row that is one."""
     launches: int = 1
@@ -220,11 +225,11 @@ class State(Generic[Q]):
     whole: Mapping[str, Q]
     """All that is held, the new token included."""
 
-    def bytes_per_token(self, bits: Mapping[str, int]) -> Quantity:
+    def bytes_per_token(self, bits: Widths) -> Quantity:
         """Bytes that one more position of one sequence takes, until windows are full."""
         return bytes_of({"state": self.per_token}, bits)
 
-    def bytes_held(self, bits: Mapping[str, int]) -> Quantity:
+    def bytes_held(self, bits: Widths) -> Quantity:
         """Bytes of the whole cache."""
         return bytes_of({"state": self.whole}, bits)
 
@@ -258,6 +263,8 @@ class Costs(Generic[Q]):
     """The cache, of a model that decodes."""
     graph: CostGraph | None = None
     """Who feeds whom; None in a model that was saved before files held it."""
+    widths: Mapping[str, Fraction] = field(default_factory=dict[str, Fraction])
+    """Bits of an element of each format that a scheme stores elements in; files hold none."""
 
     @property
     def _costs(self) -> Sequence[Cost[Q]]:
@@ -334,9 +341,11 @@ class Costs(Generic[Q]):
         """How many samples one call takes at a point; 1, the call itself, where the inputs have no batch size."""
         return self.with_fixed(point).get(BATCH_SIZE, 1)
 
-    def bits(self, own: int | None = None) -> Mapping[str, int]:
-        """Bits of an element of each dtype; the model's own dtype takes ``own`` bits when given."""
-        return DTYPE_BITS if own is None else {**DTYPE_BITS, self.dtype: own}
+    def bits(self, own: int | None = None) -> Widths:
+        """Bits of an element of each dtype and format; the model's own dtype takes ``own`` bits when given."""
+        if own is None and not self.widths:
+            return DTYPE_BITS
+        return {**DTYPE_BITS, **({} if own is None else {self.dtype: own}), **self.widths}
 
 
 @dataclass(frozen=True)
@@ -439,11 +448,13 @@ UNUSED = "(unused)"
 """Stands for the operator in the row of a parameter that no operation uses."""
 
 
-def unused_parameter(name: str, count: int, modules: Mapping[str, str]) -> LayerCost:
-    """The row of a parameter that no operation uses, of so many elements."""
+def unused_parameter(name: str, shape: tuple[int, ...], modules: Mapping[str, str]) -> LayerCost:
+    """The row of a parameter that no operation uses."""
     module = name.rpartition(".")[0]
     reason = "no operation uses this parameter"
-    return LayerCost(name, module, modules.get(module, ""), UNUSED, "free", "", Cost(ZERO, ZERO, count), reason)
+    cost = Cost(ZERO, ZERO, prod(shape))
+    sizes = tuple(map(formula_of, shape))
+    return LayerCost(name, module, modules.get(module, ""), UNUSED, "free", "", cost, reason, inputs=(sizes,))
 
 
 def fit(size: int, allowed: SymbolRange) -> int:

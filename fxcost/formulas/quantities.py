@@ -51,6 +51,9 @@ def fault_of(value: int | Fraction, point: Mapping[str, int], *, whole: bool) ->
 Counts = Mapping[str, Mapping[str, Q]]
 """Element counts by role (``weight``, ``state``, ``activation``), then by dtype."""
 
+Widths = Mapping[str, int] | Mapping[str, int | Fraction]
+"""Bits of one stored element by dtype, or by the format that stands in a dtype's place."""
+
 DTYPE_BITS: Mapping[str, int] = {name: each.bits for name, each in DTYPES.items()}
 """Bits of one stored element of each torch dtype."""
 
@@ -92,7 +95,7 @@ def sum_counts(many: Iterable[Counts[Q]]) -> Counts[Q]:
     return summed
 
 
-def bytes_of(counts: Counts[Any], bits: Mapping[str, int]) -> Quantity:
+def bytes_of(counts: Counts[Any], bits: Widths) -> Quantity:
     """Bytes of elements when one of each dtype takes so many bits."""
     elements = [(n, dtype) for by_dtype in counts.values() for dtype, n in by_dtype.items()]
     if strange := sorted({dtype for _, dtype in elements} - bits.keys()):

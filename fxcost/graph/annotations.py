@@ -108,6 +108,9 @@ WEIGHT: Key[str] = Key("fxcost.weight")
 PARAMETER: Key[int] = Key("fxcost.parameter")
 """Number of elements of the parameter that a placeholder stands for; absent on buffers. Written by tracing."""
 
+TRANSIENT: Key[bool] = Key("fxcost.transient")
+"""Set on a placeholder that stands for a buffer or constant that no checkpoint holds; absent on others. Written by tracing."""
+
 REACH: Key[tuple[int, int]] = Key("fxcost.reach")
 """The least and the greatest of the whole numbers that a placeholder holds, where that is known. Written by tracing."""
 

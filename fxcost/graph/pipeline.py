@@ -15,6 +15,7 @@ from fxcost.graph.annotations import (
     REACH,
     SIZE,
     STATE,
+    TRANSIENT,
     WEIGHT,
     Key,
     UndeclaredKeyError,
@@ -25,7 +26,7 @@ from fxcost.user_code import users_code
 
 T = TypeVar("T")
 
-TRACED: tuple[Key[Any], ...] = (OUTPUTS, SIZE, LAYER, WEIGHT, PARAMETER, REACH, STATE)
+TRACED: tuple[Key[Any], ...] = (OUTPUTS, SIZE, LAYER, WEIGHT, PARAMETER, TRANSIENT, REACH, STATE)
 """What tracing has written before the first pass runs."""
 
 

@@ -4,23 +4,18 @@ A file holds SI figures with the unit in the key, dense peaks only, and a source
 is a good one to start from. A machine runs contractions on its *matrix* unit and all else on its *vector* unit.
 """
 
-import tomllib
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from fractions import Fraction
 from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field
 
 from fxcost.dtypes import DTYPES
-from fxcost.errors import FxcostError, near_matches, printable
-from fxcost.files import read_file
+from fxcost.errors import FxcostError, near_matches
 from fxcost.machines.units import (
     ByteRate,
     Bytes,
@@ -34,11 +29,10 @@ from fxcost.machines.units import (
     OpRate,
     OtherRate,
     Peak,
-    SheetRecord,
-    Text,
     Watts,
     each_figure,
 )
+from fxcost.sheet_files import SheetRecord, Text, own_sheet, sheet_of
 from fxcost.work import Unit
 
 #: Bits in which an element is stored. TF32 is a rounding of float32 inside the matrix unit: memory holds 32 bits.
@@ -58,8 +52,8 @@ BFLOAT16_PRODUCTS = (
 )
 NO_MATRIX_WORK_ON_VECTORS = ("tpu", "npu")
 """Kinds of machines whose vector unit stands beside a matrix unit that does all products, and never in its place."""
-LARGEST_SHEET, LONGEST_LINE = 2**16, 6000
-"""Bytes, several times those of any sheet here: the parser takes time with the square of a key's length."""
+COMMAND = "platforms"
+"""What lists and checks these sheets."""
 NO_CROSSOVER = ": it answers no crossover, no bound and no time"
 
 
@@ -201,26 +195,17 @@ def precision_named(text: str) -> str:
     raise FxcostError(f"unknown precision {text[:40]!r}{near}; known: {', '.join(PRECISION_BITS)}")
 
 
-class SheetError(FxcostError):
-    """A platform file that is none; its message tells the first slip, and how many more there are."""
-
-    def __init__(self, slips: tuple[str, ...]) -> None:
-        more = f" (and {len(slips) - 1} more, which `fxcost platforms --lint FILE` names)" if len(slips) > 1 else ""
-        super().__init__(f"{next(iter(slips))}{more}")
-        self.slips = slips
-
-
 def load_platform(ref: str) -> Platform:
     """A machine by name, or by the path of its TOML file (``….toml``)."""
     if ref.lower().endswith(".toml"):
-        return _read(read_file(Path(ref), "platform file", LARGEST_SHEET), ref)
+        return own_sheet(ref, Platform, COMMAND)
     specs = _spec_files()
     ref = ref.lower() if ref.lower() in specs else ref
     if ref not in specs:
         raise FxcostError(
             f"unknown platform {ref!r}{near_matches(ref, specs)}; `fxcost platforms` lists all, and a path to a .toml works"
         )
-    platform = _read(specs[ref].read_bytes(), str(specs[ref]))
+    platform = sheet_of(specs[ref].read_bytes(), str(specs[ref]), Platform, COMMAND)
     if platform.name != ref:
         raise FxcostError(f"{specs[ref]}: name is {platform.name!r}, but the file is called {ref}.toml")
     return platform
@@ -251,33 +236,3 @@ def _plugin_folders() -> Iterator[Traversable]:
             yield files(point.load())
         except Exception as error:  # a plugin may fail in any way; its name is what helps
             raise FxcostError(f"platform plugin {point.name!r} ({point.value}) does not load: {error}") from error
-
-
-def _read(content: bytes, shown: str) -> Platform:
-    if len(max(content.splitlines(), default=b"", key=len)) > LONGEST_LINE:
-        raise FxcostError(f"{shown} has a line of more than {LONGEST_LINE} characters; no platform file has")
-    try:
-        data = tomllib.loads(content.decode(), parse_float=Decimal)
-        sources = cast("object", data.get("sources"))
-        return Platform.model_validate(data, context=cast("Any", sources) if isinstance(sources, dict) else {})
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False)
-        raise SheetError(tuple(_slip(shown, problem) for problem in problems)) from error
-    except (ValueError, ArithmeticError, RecursionError) as error:  # TOML syntax, UTF-8, 1e99999999999, [[[[…
-        raise FxcostError(f"{shown} is not a readable TOML file: {str(error).partition('; use sys.')[0]}") from error
-
-
-def _slip(shown: str, problem: ErrorDetails) -> str:
-    """A complaint by file and key."""
-    key = printable(".".join(map(str, problem["loc"]))).removesuffix(".source")  # a figure's, which is what has none
-    said = {"extra_forbidden": "unknown key", "missing": "missing"}.get(problem["type"], _plain(problem["msg"]))
-    if problem["type"] == "missing" and problem["loc"][-1] == "source":
-        key, said = (
-            key.removesuffix(".source"),
-            "no source: give source = a label of [sources], or computed = the formula",
-        )
-    return f"{shown}: {key}: {said}"
-
-
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ").removeprefix("Input ").removeprefix("Decimal input ")

@@ -6,9 +6,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     AliasChoices,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -16,6 +14,7 @@ from pydantic import (
 )
 
 from fxcost.errors import near_matches
+from fxcost.sheet_files import SheetRecord, Text
 
 
 def _only_numbers(value: object) -> object:
@@ -27,13 +26,6 @@ def _only_numbers(value: object) -> object:
 
 # Bounded, because an exact fraction of 1e-999999 would fill the memory.
 Positive = Annotated[Decimal, BeforeValidator(_only_numbers), Field(gt=0, lt=Decimal("1e24"), decimal_places=6)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-class SheetRecord(BaseModel):
-    """A frozen table of a platform file; a key it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Cited(SheetRecord):

@@ -8,8 +8,11 @@ from fxcost.costs.files.frame import quantity_text
 from fxcost.costs.model import UNUSED, Cost, CostModel, Costs, EvaluatedModel, LayerCost
 from fxcost.costs.roles import ROLES, bytes_by_role
 from fxcost.errors import FxcostError
+from fxcost.formats.applying import as_stored
+from fxcost.formats.schemes import Scheme
+from fxcost.formats.storing import Placement, placed
 from fxcost.formulas.algebra import Exact, Formula
-from fxcost.formulas.quantities import Quantity, number
+from fxcost.formulas.quantities import Quantity, Widths, number
 from fxcost.machines.sheets import PRECISION_BITS
 from fxcost.options import By
 from fxcost.reports.parts.numbers import (
@@ -78,12 +81,16 @@ def cost_report(
     by: By = "layer",
     depth: int | None = None,
     top: int | None = None,
-    precision: str | None = None,
+    precision: Scheme | None = None,
 ) -> Report[Any]:
     """The model's costs as formulas and at one point, rows by layer, module tree, or operator.
 
-    Bytes are those of the model's own dtype, or of a ``precision`` in its place.
+    Bytes are those of the model's own dtype, or of the formats of a ``precision`` in its place.
     """
+    held = None
+    if precision is not None and not isinstance(model, EvaluatedModel):
+        held = _stored(model, precision)
+        model = model if precision.uniform else as_stored(model, precision)
     evaluated = model if isinstance(model, EvaluatedModel) else model.at(at)
     point = model.with_fixed(evaluated.sizes)
     builders = {"layer": _layers, "module": _modules, "op": _operators}
@@ -93,7 +100,8 @@ def cost_report(
     total = _Line("total", "", count, "", model.total, evaluated.total, least, is_total=True)
     if top is not None:
         lines = sorted(lines, key=lambda line: number(line.values.flops) * line.count, reverse=True)[:top]
-    bits, stored = evaluated.bits(PRECISION_BITS[precision] if precision else None), precision or model.dtype
+    width = PRECISION_BITS[precision.uniform] if precision and precision.uniform else None
+    bits, stored = evaluated.bits(width), precision.name if precision else model.dtype
     return Report(
         _columns(by, lines, evaluated, bits, point),
         tuple(lines),
@@ -102,6 +110,7 @@ def cost_report(
         heading=(f"{model.ref}  ({model.mode}, {model.dtype})", _rung_line(model), *symbol_lines(model)),
         notes=(
             *_total_lines(model, evaluated, bits, stored),
+            *_stored_lines(held),
             "; ".join([READING, *([EACH] * (by == "layer"))]),
             f"assumed: {'; '.join(model.assumptions)}",
         ),
@@ -112,9 +121,22 @@ def cost_report(
             "fixed": {n: p.value for n, p in model.fixed.items()},
             "rows_are": ROWS_ARE,
             "bytes_in": stored,
+            **({} if held is None else {"stored_bytes": held.stored_bytes}),
             **_state_facts(evaluated, bits),
         },
     )
+
+
+def _stored(model: CostModel, precision: Scheme) -> Placement | None:
+    """The weights as a precision stores them; of a file that tells them in sums alone, nothing."""
+    return None if precision.uniform and model.graph is None else placed(model, precision)
+
+
+def _stored_lines(held: Placement | None) -> tuple[str, ...]:
+    if held is None:
+        return ()
+    parts = ", ".join(f"{_si(size)}B {kept}" for kept, size in held.bytes_by_format.items())
+    return (f"stored in {held.scheme.name}: {held.stored_bytes:,} B of parameters and saved buffers ({parts})",)
 
 
 def _rung_line(model: Costs[Any]) -> str:
@@ -128,14 +150,14 @@ def _rung_line(model: Costs[Any]) -> str:
     return f"rung     {model.rung}: {meaning[model.rung]}"
 
 
-def _state_facts(evaluated: EvaluatedModel, bits: Mapping[str, int]) -> dict[str, Any]:
+def _state_facts(evaluated: EvaluatedModel, bits: Widths) -> dict[str, Any]:
     state = evaluated.state
     if state is None:
         return {}
     return {"cache_bytes_per_token": state.bytes_per_token(bits), "cache_bytes": state.bytes_held(bits)}
 
 
-def _total_lines(model: Costs[Any], evaluated: EvaluatedModel, bits: Mapping[str, int], stored: str) -> tuple[str, ...]:
+def _total_lines(model: Costs[Any], evaluated: EvaluatedModel, bits: Widths, stored: str) -> tuple[str, ...]:
     """The totals, as formulas and at the point, and what is missing from them."""
     sums, values = model.total, evaluated.total
     least = "≥ " if model.unknown else ""
@@ -159,7 +181,7 @@ def _total_lines(model: Costs[Any], evaluated: EvaluatedModel, bits: Mapping[str
     return tuple(lines)
 
 
-def _state_lines(evaluated: EvaluatedModel, bits: Mapping[str, int]) -> tuple[str, ...]:
+def _state_lines(evaluated: EvaluatedModel, bits: Widths) -> tuple[str, ...]:
     """How large the cache of a model that decodes is, and its share of the bytes moved."""
     state = evaluated.state
     if state is None:
@@ -282,7 +304,7 @@ TITLES: Mapping[By, tuple[str, str, str]] = {
 
 
 def _columns(
-    by: By, lines: Sequence[_Line], evaluated: EvaluatedModel, bits: Mapping[str, int], point: Mapping[str, int]
+    by: By, lines: Sequence[_Line], evaluated: EvaluatedModel, bits: Widths, point: Mapping[str, int]
 ) -> tuple[Column[_Line], ...]:
     titles, each = TITLES[by], " each" if by == "layer" else ""
     flop_factor, flop_prefix = prefix_for(max((line.flops for line in lines), default=0))

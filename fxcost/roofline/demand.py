@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from fxcost.costs.model import Cost
-from fxcost.formulas.quantities import Quantity
+from fxcost.formulas.quantities import Quantity, Widths
 from fxcost.roofline.rate import Machine, Resource
 from fxcost.work import Unit
 
 Demand = Mapping[Resource, Quantity]
 
 
-def demand(cost: Cost[Any], bits: Mapping[str, int], machine: Machine) -> Demand:
+def demand(cost: Cost[Any], bits: Widths, machine: Machine) -> Demand:
     """What is asked of each resource when an element of each dtype takes so many bits.
 
     Contractions that a machine runs on its vector unit wait there for all else, so that their sum counts.

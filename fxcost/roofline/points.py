@@ -13,7 +13,7 @@ from typing import Literal
 from fxcost.costs.model import CostModel, Costs, LayerCost
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Exact
-from fxcost.formulas.quantities import Q, number
+from fxcost.formulas.quantities import Q, Widths, number
 from fxcost.roofline.demand import demand, units_of
 from fxcost.roofline.rate import Machine
 from fxcost.work import Unit
@@ -54,7 +54,7 @@ def layer_points(model: CostModel, machine: Machine, at: Mapping[str, int] | Non
     return points
 
 
-def _point(layer: LayerCost[Exact], bits: Mapping[str, int], machine: Machine) -> LayerPoint:
+def _point(layer: LayerCost[Exact], bits: Widths, machine: Machine) -> LayerPoint:
     asked = demand(layer.cost, bits, machine)
     units = units_of(asked)
     rates: dict[Unit, Fraction | None] = {unit: machine.rate(unit) for unit in units}

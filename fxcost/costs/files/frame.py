@@ -17,7 +17,8 @@ from fxcost.formulas.ranges.domain import Condition, Pinned, SymbolRange
 
 VERSION_FIELD = "schema_version"
 SymbolName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
-SavedAmount = Annotated[int, Field(ge=0, lt=10**30)]
+MOST_PARAMETERS = 10**30
+SavedAmount = Annotated[int, Field(ge=0, lt=MOST_PARAMETERS)]
 
 
 class SavedRange(Record):

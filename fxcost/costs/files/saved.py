@@ -10,12 +10,14 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import accumulate
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
 from fxcost.costs.files.frame import (
+    MOST_PARAMETERS,
     VERSION_FIELD,
     Frame,
     FrameReader,
@@ -65,6 +67,9 @@ NearOrNumber = int | Annotated[str, Field(pattern="^[0-9]{1,7}$")]
 """Of a tensor or storage: how far it is from the first that was not used before, or its number as text."""
 
 
+SavedShape = Annotated[tuple[SavedAmount, ...], Field(max_length=64)]
+
+
 class StorageKind(Record):
     role: StorageRole
     dtype: Line
@@ -72,6 +77,8 @@ class StorageKind(Record):
     module: int | None = None
     """Of a named one: how far its module is from that of the named one before."""
     name: Line = ""
+    shape: tuple[int, ...] | None = None
+    transient: bool = False
 
 
 class TensorKind(Record):
@@ -151,8 +158,8 @@ class SavedGraph(Frame):
     names: dict[int, Line] = Field(default={})
     """Of the operations whose names do not follow from their modules and operators."""
     outputs: list[int]
-    unused: dict[Line, SavedAmount] = Field(default={})
-    """Elements of the parameters that no operation uses."""
+    unused: dict[Line, SavedAmount | SavedShape] = Field(default={})
+    """The shapes of the parameters that no operation uses; in files of before, their elements."""
 
 
 def save(model: CostModel, path: str | Path) -> None:
@@ -243,7 +250,7 @@ class _Writer:
         written = {"storages": _table(self._storages()), "tensors": _table(self._tensors())}
         written["operations"] = _table(self._operations())
         names_told = names_of([(layer.module, layer.op) for layer in self.layers], self.model.modules)
-        unused = {layer.name: layer.params for layer in self.model.layers if layer.op == UNUSED}
+        unused = {layer.name: layer.inputs[0] for layer in self.model.layers if layer.op == UNUSED}
         names = {
             index: layer.name
             for index, (layer, name) in enumerate(zip(self.layers, names_told, strict=True))
@@ -272,7 +279,9 @@ class _Writer:
             module = self.modules[path] if each.name else before
             shift, before = (module - before if each.name else None), module
             elements = self.formula(each.elements)
-            rows.append(StorageKind(role=each.role, dtype=each.dtype, elements=elements, module=shift, name=name))
+            shape = None if each.shape is None else tuple(map(self.formula, each.shape))
+            row = StorageKind(role=each.role, dtype=each.dtype, elements=elements, module=shift, name=name)
+            rows.append(row.model_copy(update={"shape": shape, "transient": each.transient}))
         return rows
 
     def _tensors(self) -> list[TensorKind]:
@@ -402,6 +411,12 @@ class _Reader(FrameReader):
         free = sum(kind.coverage == "free" for kind in self.operations)
         return model_of(saved, layers, free, self.types, graph, self.place)
 
+    def _shape(self, size: int | tuple[int, ...], name: str) -> tuple[int, ...]:
+        shape = (size,) if isinstance(size, int) else size
+        if prod(shape) >= MOST_PARAMETERS:
+            raise FxcostError(f"{self.place}: unused.{name} has more elements than any parameter")
+        return shape
+
     def _modules_at(self, shifts: Iterable[int]) -> list[int]:
         """The numbers of modules that are told by how far each is from the one before."""
         found = list(accumulate(shifts))
@@ -433,15 +448,15 @@ class _Reader(FrameReader):
 
     def _storages(self) -> LazySequence[Storage]:
         for kind in self.saved.storages.kinds:
-            self._formula(kind.elements)
+            self._sizes((kind.elements, *(kind.shape or ())))
         modules = self._modules_at(kind.module or 0 for kind in self.storages)
         return LazySequence(lambda: tuple(map(self._storage, self.storages, modules)))
 
     def _storage(self, kind: StorageKind, module: int) -> Storage:
         path = "" if kind.module is None else self.modules[module][0]
-        return Storage(
-            kind.role, kind.dtype, self._formula(kind.elements), f"{path}.{kind.name}" if path else kind.name
-        )
+        shape = None if kind.shape is None else self.sizes(kind.shape)
+        name = f"{path}.{kind.name}" if path else kind.name
+        return Storage(kind.role, kind.dtype, self._formula(kind.elements), name, shape, kind.transient)
 
     def _tensors(self) -> LazySequence[StoredTensor]:
         for kind in self.saved.tensors.kinds:
@@ -455,7 +470,9 @@ class _Reader(FrameReader):
         return StoredTensor(storage, kind.version, kind.dtype, shape, strides, self._formula(kind.offset))
 
     def _layers(self) -> LazyLayers:
-        unused = [unused_parameter(name, count, self.types) for name, count in self.saved.unused.items()]
+        unused = [
+            unused_parameter(name, self._shape(size, name), self.types) for name, size in self.saved.unused.items()
+        ]
         modules = self._modules_at(kind.module for kind in self.operations)
         known = self._known_before(self.operations, _tensors_of, len(self.tensors), "tensor")
         rows = list(zip(self.operations, modules, known, strict=True))

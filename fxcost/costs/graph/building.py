@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from torch.fx import Graph, Node
 
 from fxcost.costs.graph.cost_graph import Access, CostGraph, Edges, Storage, StorageRole, StoredTensor
 from fxcost.formulas.algebra import ZERO, Formula
 from fxcost.formulas.with_sympy import from_sympy
-from fxcost.graph import OUTPUTS, PARAMETER, STATE, WEIGHT, TensorSpec, operations, placeholders
+from fxcost.graph import OUTPUTS, PARAMETER, STATE, TRANSIENT, WEIGHT, TensorSpec, operations, placeholders
 from fxcost.passes.flops import FLOPS
 from fxcost.passes.traffic import TRAFFIC
 from fxcost.passes.verdict import VERDICT
@@ -34,6 +33,7 @@ class _Tables:
 
     def __init__(self, graph: Graph) -> None:
         self.given = dict(_given(graph))
+        self.transient = {each.storage for node in placeholders(graph) if node in TRANSIENT for each in OUTPUTS[node]}
         self.whole = {each.storage: each for node in reversed([*placeholders(graph)]) for each in OUTPUTS[node]}
         self.returned = {each.storage for node in _returned(graph) for each in OUTPUTS[node]}
         self.writes: Counter[int] = Counter()
@@ -66,23 +66,27 @@ class _Tables:
     def tensor(self, spec: TensorSpec) -> int:
         """The number of a tensor, as its storage now is."""
         whole = self.whole.get(spec.storage, spec)
-        storage = self._storage(spec.storage, whole.dtype, from_sympy(whole.stored))
+        storage = self._storage(spec.storage, whole)
         shape, strides = (tuple(map(from_sympy, each)) for each in (spec.shape, spec.strides))
         version = self.writes[spec.storage]
         return self._numbered(StoredTensor(storage, version, spec.dtype, shape, strides, from_sympy(spec.offset)))
 
     def _scores(self, node: Node, dtype: str, elements: Formula) -> int:
-        storage = self._storage(node, dtype, elements)
+        storage = self.places[node] = len(self.storages)
+        self.storages.append(Storage("activation", dtype, elements))
         return self._numbered(StoredTensor(storage, 0, dtype, (elements,), (), ZERO))
 
     def _numbered(self, tensor: StoredTensor) -> int:
         return self.tensors.setdefault(tensor, len(self.tensors))
 
-    def _storage(self, key: Any, dtype: str, elements: Formula) -> int:
+    def _storage(self, key: int, whole: TensorSpec) -> int:
         if key not in self.places:
             role, name = self.given.get(key, ("output" if key in self.returned else "activation", ""))
+            is_held = role in ("weight", "buffer")
+            shape = tuple(map(from_sympy, whole.shape)) if is_held else None
             self.places[key] = len(self.storages)
-            self.storages.append(Storage(role, dtype, elements, name))
+            elements = from_sympy(whole.stored)
+            self.storages.append(Storage(role, whole.dtype, elements, name, shape, is_held and key in self.transient))
         return self.places[key]
 
 

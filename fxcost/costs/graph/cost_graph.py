@@ -24,6 +24,10 @@ class Storage:
     elements: Formula
     name: str = ""
     """The parameter, buffer or input that it holds; empty for what an operation makes."""
+    shape: tuple[Formula, ...] | None = None
+    """Of a weight or buffer, as it lies in memory; None of others, and of files that were saved without."""
+    transient: bool = False
+    """Whether it is a buffer, or a constant of the model's code, that no checkpoint holds."""
 
 
 class StoredTensor(NamedTuple):
@@ -120,7 +124,14 @@ class CostGraph:
 
     def map(self, change: Change) -> "CostGraph":
         """The same with ``change`` applied to each formula."""
-        storages = (replace(each, elements=change(each.elements)) for each in self.storages)
+        storages = (
+            replace(
+                each,
+                elements=change(each.elements),
+                shape=None if each.shape is None else tuple(map(change, each.shape)),
+            )
+            for each in self.storages
+        )
         tensors = (
             each._replace(
                 shape=tuple(map(change, each.shape)),

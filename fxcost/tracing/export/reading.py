@@ -79,7 +79,10 @@ def read_program(
             write(node, LAYER, _layer(node, modules, prefix))
         if node.op == "placeholder" and node.name in weights:
             name = weights[node.name].removeprefix(prefix).removeprefix(".")
-            write_weight(node, name, is_parameter=node.name in signature.inputs_to_parameters)
+            transient = weights[node.name] in signature.non_persistent_buffers
+            transient |= node.name in signature.inputs_to_lifted_tensor_constants
+            is_parameter = node.name in signature.inputs_to_parameters
+            write_weight(node, name, is_parameter=is_parameter, transient=transient)
             write(node, REACH, ends_of(held.get(weights[node.name])))
     return Traced(program.graph, ranges, naming.fixed, conditions, modules, program)
 

@@ -11,7 +11,7 @@ import sympy
 import torch
 from torch.fx import Node
 
-from fxcost.graph import OUTPUTS, PARAMETER, SIZE, WEIGHT, Key, TensorSpec
+from fxcost.graph import OUTPUTS, PARAMETER, SIZE, TRANSIENT, WEIGHT, Key, TensorSpec
 from fxcost.tracing.sizes.naming import hint_of
 
 T = TypeVar("T")
@@ -23,9 +23,10 @@ def write(node: Node, key: Key[T], value: T | None) -> None:
         node.meta[key.name] = value
 
 
-def write_weight(node: Node, name: str, *, is_parameter: bool) -> None:
-    """Write which parameter or buffer a placeholder stands for."""
+def write_weight(node: Node, name: str, *, is_parameter: bool, transient: bool) -> None:
+    """Write which parameter or buffer a placeholder stands for, and whether a checkpoint leaves it out."""
     write(node, WEIGHT, name)
+    write(node, TRANSIENT, transient or None)
     if is_parameter:
         write(node, PARAMETER, node.meta["val"].numel())
 

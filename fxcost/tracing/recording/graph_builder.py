@@ -33,6 +33,7 @@ class Builder:
         self.layer = Layer("", "")
         for index, tensor in enumerate(run.inputs):
             self._placeholder(f"input_{index}", tensor)
+        self.transient = _transient_names(run.model)
         for name, tensor in named_tensors(run.model):
             self._weight(name, tensor)
 
@@ -44,7 +45,8 @@ class Builder:
 
     def _weight(self, name: str, tensor: torch.Tensor) -> None:
         node = self._placeholder(name.replace(".", "_"), tensor)
-        write_weight(node, name, is_parameter=isinstance(tensor, torch.nn.Parameter))
+        is_parameter = isinstance(tensor, torch.nn.Parameter)
+        write_weight(node, name, is_parameter=is_parameter, transient=name in self.transient)
 
     def build(self) -> Graph:
         self.originals = originals(self.recording, known=self.node_of)
@@ -98,8 +100,17 @@ class Builder:
             return node
         node = self._placeholder(f"constant_{len(self.node_of)}", tensor)
         if tensor.dim():  # else a number that the model's code makes a tensor of
-            write_weight(node, "constant", is_parameter=False)
+            write_weight(node, "constant", is_parameter=False, transient=True)
         return node
+
+
+def _transient_names(model: torch.nn.Module) -> set[str]:
+    """The names of the buffers that are not saved with the model."""
+    return {
+        f"{path}.{name}".lstrip(".")
+        for path, module in model.named_modules()
+        for name in module._non_persistent_buffers_set
+    }
 
 
 def _kind(node: Node) -> Any:

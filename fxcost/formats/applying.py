@@ -1,0 +1,72 @@
+"""A model whose elements are told by the formats that a scheme stores them in, so that bytes are counted as ever."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+
+from fxcost.costs.graph.cost_graph import CostGraph
+from fxcost.costs.model import CostModel, LayerCost, State
+from fxcost.errors import FxcostError
+from fxcost.formats.schemes import Scheme
+from fxcost.formats.storing import Placement, placed
+
+
+def as_stored(model: CostModel, scheme: Scheme, kernels: CostModel | None = None) -> CostModel:
+    """The model with formats in the place of its own dtype, their bits in `CostModel.bits`, and what layers compute in.
+
+    ``kernels`` is the same model with a row for each kernel: its rows are then what is given back, and which operations
+    they join does not change with the scheme. What other dtypes hold, and what views a storage as another dtype, stays
+    as it is. Raises `FxcostError` for a model that was saved without its storages.
+    """
+    here = placed(model, scheme)
+    labels = _labels(here)
+    storages = tuple(replace(each, dtype=labels.get(n, each.dtype)) for n, each in enumerate(here.graph.storages))
+    tensors = tuple(
+        each._replace(dtype=labels[each.storage]) if each.dtype == model.dtype and each.storage in labels else each
+        for each in here.graph.tensors
+    )
+    graph = replace(here.graph, storages=storages, tensors=tensors)
+    caches = {label for place, label in labels.items() if here.graph.storages[place].role == "state"}
+    return replace(
+        kernels or model,
+        layers=tuple(_row(each, graph, here) for each in (kernels or model).layers),
+        graph=graph,
+        state=None if model.state is None else _state(model.state, model.dtype, caches, scheme),
+        widths={label: here.bits[place] for place, label in labels.items()},
+    )
+
+
+def _labels(here: Placement) -> Mapping[int, str]:
+    """A name for the elements of each storage that a rule fits, one for all that have the same bits."""
+    places = [place for place, rule in enumerate(here.rules) if rule is not None]
+    usual: dict[str, Fraction] = {}
+    for place in places:
+        usual.setdefault(here.formats[place].text, here.bits[place])
+    texts = ((place, here.formats[place].text, here.bits[place]) for place in places)
+    return {place: text if usual[text] == bits else f"{text} of {bits} bit" for place, text, bits in texts}
+
+
+def _row(layer: LayerCost, graph: CostGraph, here: Placement) -> LayerCost:
+    """The row by formats; a kernel computes in what its first contraction does, or its first operation."""
+    members = tuple(_row(each, graph, here) for each in layer.members)
+    first = min(members, key=lambda each: each.cost.matrix == 0, default=None)
+    computes = here.precisions(layer) if first is None else first.computes
+    cost = layer.cost
+    if layer.edges.accesses:
+        reads, writes = graph.counts(layer.edges)
+        cost = replace(cost, reads=reads, writes=writes)
+    return replace(layer, cost=cost, computes=computes, members=members)
+
+
+def _state(state: State, own: str, caches: set[str], scheme: Scheme) -> State:
+    """The cache, whose amounts are known of all layers together."""
+    if len(caches) > 1:
+        raise FxcostError(
+            f"{scheme.name} stores the cache of some layers in {', '.join(sorted(caches))}; give all one format"
+        )
+    (label,) = caches or {own}
+    return replace(
+        state,
+        per_token={label if dtype == own else dtype: amount for dtype, amount in state.per_token.items()},
+        whole={label if dtype == own else dtype: amount for dtype, amount in state.whole.items()},
+    )
