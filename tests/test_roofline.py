@@ -249,7 +249,7 @@ def test_reports_say_among_which_sizes(fxcost_command: Callable[..., tuple[int, 
         assert "→" not in printed
     told = json.loads(fxcost_command("crossover", file, *asked, "B=1", "-f", "json")[1])
     assert told["range"] == {"min": 128, "max": 2000, "multiple_of": 1}
-    (row,) = csv.DictReader(fxcost_command("crossover", file, *asked, "B=1", "-f", "csv")[1].splitlines())
+    row, *_ = csv.DictReader(fxcost_command("crossover", file, *asked, "B=1", "-f", "csv")[1].splitlines())
     assert (row["holds_from"], row["holds_to"]) == ("128", "2000")
 
 
