@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fxcost.costs.fusion.kernels import StorageVersion, Kernel, Inlining, Moves
+from fxcost.costs.fusion.kernels import Inlining, Kernel, Moves, StorageVersion
 from fxcost.formulas.algebra import ONE, Formula
 
 
