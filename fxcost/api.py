@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from fxcost.costs import model as data
 from fxcost.costs.files import saved
+from fxcost.errors import FxcostError
+from fxcost.formulas.algebra import Exact, Formula
+from fxcost.formulas.quantities import Q
 from fxcost.request import Attention, Mode, Request
 
 if TYPE_CHECKING:
@@ -19,12 +22,35 @@ if TYPE_CHECKING:
     from fxcost.roofline.points import LayerPoint
     from fxcost.roofline.rate import Machine
 
-Called = TypeVar("Called", bound=data.CostModel)
+Called = TypeVar("Called", bound=data.Costs[Any])
 
 # Torch is imported by `trace` alone, reports and machines by what asks for them: each takes long.
 
 
-class CostModel(data.CostModel):
+class _Shown(data.Costs[Q]):
+    """Costs as people see them."""
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for each layer; needs pandas."""
+        from fxcost.reports.costs import to_pandas
+
+        return to_pandas(self)
+
+    def __str__(self) -> str:
+        return self._rendered("table")
+
+    def _repr_html_(self) -> str:
+        return self._rendered("html")
+
+    def _rendered(self, form: Literal["table", "html"]) -> str:
+        from fxcost.reports.costs import cost_report
+        from fxcost.reports.parts.tables import render
+
+        costs: Any = self
+        return render(cost_report(costs), form)
+
+
+class CostModel(data.CostModel, _Shown[Formula]):
     """The costs of a model's layers as formulas of its symbols, and what can be asked of them."""
 
     def at(self, sizes: Mapping[str, int] | None = None, **more: int) -> "EvaluatedModel":
@@ -72,27 +98,17 @@ class CostModel(data.CostModel):
         """Write the model as JSON that ``fxcost.load`` and every command read."""
         saved.save(self, path)
 
-    def to_pandas(self) -> Any:
-        """A pandas DataFrame with a row for each layer; needs pandas."""
-        from fxcost.reports.costs import to_pandas
 
-        return to_pandas(self)
-
-    def __str__(self) -> str:
-        return self._rendered("table")
-
-    def _repr_html_(self) -> str:
-        return self._rendered("html")
-
-    def _rendered(self, form: Literal["table", "html"]) -> str:
-        from fxcost.reports.costs import cost_report
-        from fxcost.reports.parts.tables import render
-
-        return render(cost_report(self), form)
-
-
-class EvaluatedModel(data.EvaluatedModel, CostModel):
+class EvaluatedModel(data.EvaluatedModel, _Shown[Exact]):
     """The costs of a model's layers as numbers: shown and summed as formulas are, and asked for no other sizes."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        at = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+        raise FxcostError(
+            f"these are the costs of {self.ref} at {at or 'its only sizes'}; ask the model that they are of for other sizes"
+        )
+
+    at = crossovers = on = save = _refuse
 
 
 @dataclass(frozen=True)
@@ -183,5 +199,5 @@ def trace(
     )
 
 
-def _as_called(costs: data.CostModel, kind: type[Called]) -> Called:
+def _as_called(costs: data.Costs[Any], kind: type[Called]) -> Called:
     return kind(**{each.name: getattr(costs, each.name) for each in fields(costs)})

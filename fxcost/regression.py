@@ -15,7 +15,7 @@ from fxcost.costs.files.versioned_json import Record
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.drift.diff import amounts, compare
 from fxcost.errors import FxcostError
-from fxcost.formulas.algebra import formula_of
+from fxcost.formulas.algebra import Exact, formula_of
 from fxcost.reports.differences import differences_report
 from fxcost.reports.parts.change_lines import summary
 from fxcost.reports.parts.tables import render
@@ -88,7 +88,7 @@ def guarded(costs: CostModel) -> Guarded:
     )
 
 
-def _row(costs: CostModel, layer: LayerCost, value: LayerCost) -> tuple[Any, ...]:
+def _row(costs: CostModel, layer: LayerCost, value: LayerCost[Exact]) -> tuple[Any, ...]:
     formulas = amounts(costs, layer.cost)
     told = (layer.op, layer.module_type, layer.coverage, quantity_text(formulas.flops), _int(value.flops))
     return (*told, quantity_text(formulas.macs), quantity_text(formulas.bytes), layer.params)

@@ -9,6 +9,7 @@ import pytest
 from fxcost.costs.model import Cost, CostModel, LayerCost
 from fxcost.drift.diff import Difference, compare
 from fxcost.errors import FxcostError
+from fxcost.formulas.algebra import ZERO
 from fxcost.formulas.expressions import parse
 from fxcost.formulas.ranges.domain import Condition, Pinned, SymbolRange
 from fxcost.reports.differences import LONGEST_UNFOLDED, differences_report
@@ -21,7 +22,7 @@ ONE_SYMBOL: Mapping[str, Any] = {"symbols": {"B": SymbolRange()}, "defaults": {"
 
 def layer(name: str, flops: str, op: str = "linear", params: int = 0, coverage: Any = "counted") -> LayerCost:
     moved = {"activation": {"float32": parse(flops, NAMES)}}
-    cost = Cost(vector=parse(flops, NAMES), params=params, reads=moved)
+    cost = Cost(ZERO, parse(flops, NAMES), params, moved)
     return LayerCost(name, name, "", f"aten.{op}.default", coverage, "", cost)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fxcost.api import load
+from fxcost.costs.model import CostModel, EvaluatedModel
 from fxcost.errors import FxcostError
 
 
@@ -31,6 +32,9 @@ def test_numbers_answer_for_no_other_sizes(ask: Callable[[Any, Path], Any], smal
 
 def test_numbers_are_shown_and_summed(small_model: Path) -> None:
     costs = load(small_model).at(B=2, H=33, W=35)
+    assert isinstance(costs, EvaluatedModel)
+    assert not isinstance(costs, CostModel)
+    assert {type(layer.flops) for layer in costs.layers} == {int}
     assert costs.total.macs == sum(layer.macs for layer in costs.layers) == 2 * (17 * 18 * 8 * 27 + 80)
     assert costs.by_module(depth=1)["head"].macs == 2 * 80
     assert "total at B=2, H=33, W=35" in str(costs)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fxcost.api import trace
-from fxcost.costs.model import CostModel
+from fxcost.costs.model import EvaluatedModel
 from fxcost.formulas.evaluation import evaluate
 from fxcost.formulas.with_sympy import from_sympy
 from fxcost.graph import OUTPUTS
@@ -109,8 +109,8 @@ def test_a_question_that_arithmetic_settles_leaves_no_condition() -> None:
     assert len(sizes.relied) == 1
 
 
-def rows(costs: CostModel) -> Counter[tuple[str, str, str, int, int]]:
-    return Counter((r.module, r.op, r.unit, int(r.flops), int(r.macs)) for r in costs.layers)  # pyright: ignore[reportArgumentType]
+def rows(costs: EvaluatedModel) -> Counter[tuple[str, str, str, int, int]]:
+    return Counter((r.module, r.op, r.unit, int(r.flops), int(r.macs)) for r in costs.layers)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_large", "vit_b_16", "gpt2", "llama", "bert", "t5"])

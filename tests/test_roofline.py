@@ -14,6 +14,7 @@ from fxcost import api
 from fxcost.costs.files.saved import save
 from fxcost.costs.model import Cost, CostModel, LayerCost
 from fxcost.errors import FxcostError
+from fxcost.formulas.algebra import ZERO
 from fxcost.formulas.expressions import evaluate, parse
 from fxcost.formulas.ranges.domain import SymbolRange
 from fxcost.formulas.ranges.piecewise import Interval
@@ -35,7 +36,7 @@ def layer(
 ) -> LayerCost:
     """A layer of so many FLOPs that reads so many float32 weights and moves so many activations."""
     moved = {"weight": {"float32": parse(weights, names)}, "activation": {"float32": parse(activations, names)}}
-    cost = replace(Cost(reads=moved), **{unit: parse(flops, names)})
+    cost = replace(Cost(ZERO, ZERO, reads=moved), **{unit: parse(flops, names)})
     return LayerCost("it", "it", "Linear", "aten.linear.default", "counted", "linear", cost)
 
 
@@ -248,7 +249,7 @@ def test_reports_say_among_which_sizes(fxcost_command: Callable[..., tuple[int, 
         assert "→" not in printed
     told = json.loads(fxcost_command("crossover", file, *asked, "B=1", "-f", "json")[1])
     assert told["range"] == {"min": 128, "max": 2000, "multiple_of": 1}
-    (row,) = csv.DictReader(fxcost_command("crossover", file, *asked, "B=1", "-f", "csv")[1].splitlines())
+    row, *_ = csv.DictReader(fxcost_command("crossover", file, *asked, "B=1", "-f", "csv")[1].splitlines())
     assert (row["holds_from"], row["holds_to"]) == ("128", "2000")
 
 

@@ -13,6 +13,7 @@ from fxcost.costs.analysis import Request, trace_source
 from fxcost.costs.model import Cost, CostModel, LayerCost
 from fxcost.costs.retracing import Traces
 from fxcost.errors import FxcostError
+from fxcost.formulas.algebra import ZERO, formula_of
 from fxcost.formulas.expressions import symbol
 from fxcost.formulas.ranges.domain import SymbolRange
 from fxcost.inputs import Arguments, InputSpec
@@ -29,8 +30,8 @@ Command = Callable[..., tuple[int, str, str]]
 def linear(name: str, wide: int, long: int) -> LayerCost:
     """A product of B rows: 2·B·wide·long FLOPs, the weight read once, B rows read and written."""
     batch = symbol("B")
-    reads = {"weight": {"float16": wide * long}, "activation": {"float16": batch * wide}}
-    cost = Cost(2 * batch * wide * long, 0, 0, reads, {"activation": {"float16": batch * long}})
+    reads = {"weight": {"float16": formula_of(wide * long)}, "activation": {"float16": batch * wide}}
+    cost = Cost(2 * batch * wide * long, ZERO, 0, reads, {"activation": {"float16": batch * long}})
     return LayerCost(name, name, "Linear", "aten.linear.default", "counted", "it", cost)
 
 

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fxcost.costs.files.saved import load
-from fxcost.costs.model import Cost, CostModel, LayerCost, Quantity
+from fxcost.costs.model import Cost, CostModel, LayerCost
 from fxcost.errors import FxcostError
+from fxcost.formulas.algebra import ZERO, Formula
 from fxcost.formulas.expressions import parse, symbol
 from fxcost.formulas.ranges.domain import Condition, Pinned, SymbolRange
 from fxcost.machines.sheets import load_platform
@@ -70,7 +71,7 @@ def test_symbols_without_sizes_have_their_usual_one() -> None:
     assert seconds(MODELS["resnet18"], L4, {"B": np.zeros((2, 0), int)}).shape == (2, 0)
 
 
-def layer(matrix: Quantity = 0, vector: Quantity = 0, moved: Quantity = 0, **more: Any) -> LayerCost:
+def layer(matrix: Formula = ZERO, vector: Formula = ZERO, moved: Formula = ZERO, **more: Any) -> LayerCost:
     cost = Cost(matrix, vector, reads={"activation": {"int8": moved}})
     return replace(LayerCost("it", "it", "It", "it", "counted", "its rule", cost), **more)
 

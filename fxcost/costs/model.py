@@ -7,24 +7,25 @@ from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import cached_property
 from math import prod
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 from fxcost.costs.graph.cost_graph import NO_EDGES, CostGraph, Edges
 from fxcost.costs.lazy import LazySequence
 from fxcost.errors import FxcostError, UnknownOperatorsError, near_matches
-from fxcost.formulas.algebra import Formula
+from fxcost.formulas.algebra import ZERO, Exact, Formula, formula_of
 from fxcost.formulas.evaluation import evaluate, symbol_names
 from fxcost.formulas.quantities import (
     DTYPE_BITS,
     LARGEST_AMOUNT,
     Counts,
     Mapper,
+    Q,
     Quantity,
+    R,
     Widths,
     bytes_of,
     fault_of,
     multiply_adds,
-    number,
     sum_counts,
     sum_of,
 )
@@ -37,34 +38,34 @@ Rung = Literal["exact", "replayed", "fixed"]
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Generic[Q]):
     """Arithmetic, parameters and traffic of one operation or of several together; ``+`` adds them."""
 
-    matrix: Quantity = 0
+    matrix: Q
     """FLOPs of contractions."""
-    vector: Quantity = 0
+    vector: Q
     """FLOPs of all else."""
     params: int = 0
-    reads: Counts = field(default_factory=dict[str, Mapping[str, Quantity]])
-    writes: Counts = field(default_factory=dict[str, Mapping[str, Quantity]])
+    reads: Counts[Q] = field(default_factory=dict[str, Mapping[str, Q]])
+    writes: Counts[Q] = field(default_factory=dict[str, Mapping[str, Q]])
 
     @cached_property
-    def flops(self) -> Quantity:
+    def flops(self) -> Q:
         """All arithmetic."""
         if self.matrix == 0 or self.vector == 0:
             return self.vector if self.matrix == 0 else self.matrix
         return sum_of((self.matrix, self.vector))
 
     @cached_property
-    def macs(self) -> Quantity:
+    def macs(self) -> Q:
         """Multiply-adds of contractions."""
         return multiply_adds(self.matrix)
 
-    def __add__(self, other: "Cost") -> "Cost":
+    def __add__(self, other: "Cost[Q]") -> "Cost[Q]":
         return Cost.sum((self, other))
 
     @staticmethod
-    def sum(costs: Iterable["Cost"]) -> "Cost":
+    def sum(costs: Iterable["Cost[R]"]) -> "Cost[R]":
         """All costs together; formulas are summed as monomials, never expanded."""
         costs = list(costs)
         return Cost(
@@ -77,7 +78,7 @@ class Cost:
 
     def bytes_moved(self, bits: Widths) -> Quantity:
         """Bytes read and written when an element of each dtype takes so many bits."""
-        return self.bytes_read(bits) + self.bytes_written(bits)  # pyright: ignore[reportReturnType, reportOperatorIssue]  # formulas add with numbers
+        return self.bytes_read(bits) + self.bytes_written(bits)
 
     def bytes_read(self, bits: Widths) -> Quantity:
         """Bytes read when an element of each dtype takes so many bits."""
@@ -87,7 +88,7 @@ class Cost:
         """Bytes written when an element of each dtype takes so many bits."""
         return bytes_of(self.writes, bits)
 
-    def amounts(self) -> Iterator[tuple[str, Quantity, bool]]:
+    def amounts(self) -> Iterator[tuple[str, Q, bool]]:
         """What it computes and moves: where each stands in the saved file, how much, and whether it has to be whole."""
         yield "flops", self.flops, True
         yield "macs", self.macs, True
@@ -97,7 +98,7 @@ class Cost:
                 for dtype, elements in by_dtype.items():
                     yield f"{side}.{role}.{dtype}", elements, False
 
-    def map(self, function: "Callable[[Quantity], Quantity]") -> "Cost":
+    def map(self, function: "Callable[[Q], R]") -> "Cost[R]":
         """The same cost with ``function`` applied to each quantity."""
         return Cost(
             function(self.matrix),
@@ -136,7 +137,7 @@ def names_of(calls: Sequence[tuple[str, str]], modules: Iterable[str]) -> list[s
 
 
 @dataclass(frozen=True)
-class LayerCost:
+class LayerCost(Generic[Q]):
     """One operation of the model: where it stands, what it is, what it costs."""
 
     name: str
@@ -145,13 +146,13 @@ class LayerCost:
     op: str
     coverage: Coverage
     rule: str
-    cost: Cost
+    cost: Cost[Q]
     reason: str = ""
     shared: bool = False
     """Whether it uses a parameter that an earlier operation used."""
-    inputs: tuple[tuple[Quantity, ...], ...] = ()
-    outputs: tuple[tuple[Quantity, ...], ...] = ()
-    extra: Mapping[str, Quantity] = field(default_factory=dict[str, Quantity])
+    inputs: tuple[tuple[Q, ...], ...] = ()
+    outputs: tuple[tuple[Q, ...], ...] = ()
+    extra: Mapping[str, Q] = field(default_factory=dict[str, Q])
     """What passes of third parties found, by the name of the annotation."""
     edges: Edges = NO_EDGES
     """Its tensors in the cost graph of a model that has one."""
@@ -159,7 +160,7 @@ class LayerCost:
     """The path that its module was called by, where that is another than ``module``, the first of a shared one."""
     computes: tuple[str, str] = ("", "")
     """The precisions of its contractions and of its other work, where a scheme says; else empty."""
-    mixed: tuple[tuple[str, Quantity], ...] = ()
+    mixed: tuple[tuple[str, Q], ...] = ()
     """FLOPs of its contractions by their precision, of a row whose contractions differ in it."""
     members: "tuple[LayerCost, ...]" = ()
     """The operations that run as one kernel, of a row that is one."""
@@ -171,9 +172,9 @@ class LayerCost:
         """The path of its module in this call: within its caller, also where several share the module."""
         return self.called_as or self.module
 
-    def map(self, function: "Callable[[Quantity], Quantity]", cost: Cost | None = None) -> "LayerCost":
+    def map(self, function: "Callable[[Q], R]", cost: "Cost[R] | None" = None) -> "LayerCost[R]":
         """The same layer with ``function`` applied to each quantity; ``cost`` where what it gives of the cost is known."""
-        return replace(
+        changed: Any = replace(
             self,
             cost=self.cost.map(function) if cost is None else cost,
             inputs=tuple(tuple(map(function, shape)) for shape in self.inputs),
@@ -181,9 +182,10 @@ class LayerCost:
             extra={name: function(value) for name, value in self.extra.items()} if self.extra else self.extra,
             mixed=tuple((precision, function(flops)) for precision, flops in self.mixed),
         )
+        return changed
 
     @property
-    def matrix_by_precision(self) -> tuple[tuple[str, Quantity], ...]:
+    def matrix_by_precision(self) -> tuple[tuple[str, Q], ...]:
         """FLOPs of its contractions by what they compute in."""
         return self.mixed or ((self.computes[0], self.cost.matrix),)
 
@@ -198,11 +200,11 @@ class LayerCost:
         return "vector" if self.cost.matrix == 0 else "matrix"
 
     @property
-    def flops(self) -> Quantity:
+    def flops(self) -> Q:
         return self.cost.flops
 
     @property
-    def macs(self) -> Quantity:
+    def macs(self) -> Q:
         return self.cost.macs
 
     @property
@@ -210,25 +212,25 @@ class LayerCost:
         return self.cost.params
 
 
-class LazyLayers(LazySequence[LayerCost]):
+class LazyLayers(LazySequence[LayerCost[Q]]):
     """Layers that are made when first asked for; the cost of each is known, and the same object where it is the same."""
 
-    def __init__(self, costs: Sequence[Cost], make: Callable[[], tuple[LayerCost, ...]]) -> None:
+    def __init__(self, costs: Sequence[Cost[Q]], make: Callable[[], tuple[LayerCost[Q], ...]]) -> None:
         super().__init__(make)
         self.costs = costs
 
 
-def _rule_and_layer(layer: LayerCost) -> str:
+def _rule_and_layer(layer: LayerCost[Any]) -> str:
     return f"the rule {layer.rule!r} of {layer.op}, in layer {layer.name}"
 
 
 @dataclass(frozen=True)
-class State:
+class State(Generic[Q]):
     """The cache of a model, all layers together: elements by dtype."""
 
     per_token: Mapping[str, int]
     """What is kept of one position of one sequence."""
-    whole: Mapping[str, Quantity]
+    whole: Mapping[str, Q]
     """All that is held, the new token included."""
 
     def bytes_per_token(self, bits: Widths) -> Quantity:
@@ -239,17 +241,17 @@ class State:
         """Bytes of the whole cache."""
         return bytes_of({"state": self.whole}, bits)
 
-    def map(self, function: Callable[[Quantity], Quantity]) -> "State":
+    def map(self, function: Callable[[Q], R]) -> "State[R]":
         """The same cache with ``function`` applied to what is held."""
-        return replace(self, whole={dtype: function(n) for dtype, n in self.whole.items()})
+        return State(self.per_token, {dtype: function(n) for dtype, n in self.whole.items()})
 
 
 @dataclass(frozen=True)
-class CostModel:
-    """The costs of a model's layers as formulas of its symbols, and where the formulas hold."""
+class Costs(Generic[Q]):
+    """The costs of a model's layers, as formulas or as numbers, and where the formulas hold."""
 
     ref: str
-    layers: Sequence[LayerCost]
+    layers: Sequence[LayerCost[Q]]
     symbols: Mapping[str, SymbolRange] = field(default_factory=dict[str, SymbolRange])
     defaults: Mapping[str, int] = field(default_factory=dict[str, int])
     """A usual size of each symbol, used where the user gives none: of the user's own as given, even outside its range."""
@@ -265,7 +267,7 @@ class CostModel:
     free: int = 0
     """Number of operations that neither compute nor move anything."""
     tool: Mapping[str, str] = field(default_factory=dict[str, str])
-    state: State | None = None
+    state: State[Q] | None = None
     """The cache, of a model that decodes."""
     graph: CostGraph | None = None
     """Who feeds whom; None in a model that was saved before files held it."""
@@ -273,19 +275,20 @@ class CostModel:
     """Bits of an element of each format that a scheme stores elements in; files hold none."""
 
     @property
-    def _costs(self) -> Sequence[Cost]:
+    def _costs(self) -> Sequence[Cost[Q]]:
         """The cost of each layer."""
-        return self.layers.costs if isinstance(self.layers, LazyLayers) else [layer.cost for layer in self.layers]
+        layers: Any = self.layers
+        return layers.costs if isinstance(self.layers, LazyLayers) else [layer.cost for layer in layers]
 
-    def _distinct_costs(self) -> Iterable[tuple[int, Cost]]:
+    def _distinct_costs(self) -> Iterable[tuple[int, Cost[Q]]]:
         """Each cost once, after the index of the first layer that has it."""
-        first: dict[int, tuple[int, Cost]] = {}
+        first: dict[int, tuple[int, Cost[Q]]] = {}
         for index, cost in enumerate(self._costs):
             first.setdefault(id(cost), (index, cost))
         return first.values()
 
     @cached_property
-    def total(self) -> Cost:
+    def total(self) -> Cost[Q]:
         """All layers together."""
         return Cost.sum(self._costs)
 
@@ -303,18 +306,18 @@ class CostModel:
         """Number of operations counted, free and unknown."""
         return Counter(layer.coverage for layer in self.layers if layer.op != UNUSED) + Counter(free=self.free)
 
-    def by_module(self, depth: int | None = None) -> Mapping[str, Cost]:
+    def by_module(self, depth: int | None = None) -> Mapping[str, Cost[Q]]:
         """The cost of all that runs inside each module, by its path down to ``depth``; ``""`` is the whole model."""
-        inside: dict[str, list[Cost]] = {}
+        inside: dict[str, list[Cost[Q]]] = {}
         for layer in self.layers:
             parts = layer.place.split(".") if layer.place else []
             for length in range(len(parts[:depth]) + 1):
                 inside.setdefault(".".join(parts[:length]), []).append(layer.cost)
         return {path: Cost.sum(costs) for path, costs in inside.items()}
 
-    def by_op(self) -> Mapping[str, Cost]:
+    def by_op(self) -> Mapping[str, Cost[Q]]:
         """The cost of all calls of each operator."""
-        calls: dict[str, list[Cost]] = {}
+        calls: dict[str, list[Cost[Q]]] = {}
         for layer in self.layers:
             calls.setdefault(layer.op, []).append(layer.cost)
         return {op: Cost.sum(costs) for op, costs in calls.items()}
@@ -333,17 +336,6 @@ class CostModel:
         """The usual size of each symbol that has one."""
         return {name: self.defaults[name] for name in self.symbols if name in self.defaults}
 
-    def point(self, sizes: Mapping[str, int] | None = None, *, but: str = "") -> dict[str, int]:
-        """A size for each symbol: those given, then the usual ones. Raises `FxcostError` outside the formulas' range.
-
-        The symbol ``but`` is left open, with the conditions that it is part of.
-        """
-        symbols = {name: each for name, each in self.symbols.items() if name != but}
-        conditions = tuple(c for c in self.conditions if but not in c.names)
-        chosen = {**{name: size for name, size in self.usual.items() if name != but}, **(sizes or {})}
-        check_sizes(chosen, symbols, conditions, {name: pin.value for name, pin in self.fixed.items()})
-        return {name: chosen[name] for name in symbols}
-
     def with_fixed(self, point: Mapping[str, int]) -> dict[str, int]:
         """The point together with the sizes that are fixed: all that a call is made with."""
         return {**point, **{name: pin.value for name, pin in self.fixed.items()}}
@@ -357,24 +349,44 @@ class CostModel:
         """How many samples one call takes at a point; 1, the call itself, where the inputs have no batch size."""
         return self.with_fixed(point).get(BATCH_SIZE, 1)
 
+    def bits(self, own: int | None = None) -> Widths:
+        """Bits of an element of each dtype and format; the model's own dtype takes ``own`` bits when given."""
+        if own is None and not self.widths:
+            return DTYPE_BITS
+        return {**DTYPE_BITS, **({} if own is None else {self.dtype: own}), **self.widths}
+
+
+@dataclass(frozen=True)
+class CostModel(Costs[Formula]):
+    """The costs of a model's layers as formulas of its symbols, and where the formulas hold."""
+
+    def point(self, sizes: Mapping[str, int] | None = None, *, but: str = "") -> dict[str, int]:
+        """A size for each symbol: those given, then the usual ones. Raises `FxcostError` outside the formulas' range.
+
+        The symbol ``but`` is left open, with the conditions that it is part of.
+        """
+        symbols = {name: each for name, each in self.symbols.items() if name != but}
+        conditions = tuple(c for c in self.conditions if but not in c.names)
+        chosen = {**{name: size for name, size in self.usual.items() if name != but}, **(sizes or {})}
+        check_sizes(chosen, symbols, conditions, {name: pin.value for name, pin in self.fixed.items()})
+        return {name: chosen[name] for name in symbols}
+
     def at(self, sizes: Mapping[str, int] | None = None, **more: int) -> "EvaluatedModel":
         """The same model evaluated, every formula an exact number; symbols not given take their usual size."""
         point = self.point({**(sizes or {}), **more})
         mapper = Mapper(point)
-        evaluated: dict[int, Cost] = {}
+        evaluated: dict[int, Cost[Exact]] = {}
         for index, each in self._distinct_costs():
             cost = evaluated[id(each)] = each.map(mapper)
             for name, value, whole in cost.amounts():
                 fault = (
-                    ""
-                    if type(value) is int and 0 <= value < LARGEST_AMOUNT
-                    else fault_of(number(value), point, whole=whole)
+                    "" if type(value) is int and 0 <= value < LARGEST_AMOUNT else fault_of(value, point, whole=whole)
                 )
                 if fault:
                     raise FxcostError(f"{_rule_and_layer(self.layers[index])}.{name} {fault}")
         costs = [evaluated[id(each)] for each in self._costs]
 
-        def layers() -> tuple[LayerCost, ...]:
+        def layers() -> tuple[LayerCost[Exact], ...]:
             return tuple(layer.map(mapper, cost) for layer, cost in zip(self.layers, costs, strict=True))
 
         state = None if self.state is None else self.state.map(mapper)
@@ -387,7 +399,7 @@ class CostModel:
 
         Work is whole and not negative; what is moved may be an expectation, and is not negative.
         """
-        first: dict[tuple[Quantity, bool], tuple[int, str]] = {}
+        first: dict[tuple[Formula, bool], tuple[int, str]] = {}
         for index, cost in self._distinct_costs():
             for name, amount, whole in cost.amounts():
                 first.setdefault((amount, whole), (index, name))
@@ -397,10 +409,8 @@ class CostModel:
                 if fault:
                     raise FxcostError(f"{place(self.layers[index])}.{name} {fault}")
 
-    def _fault(self, amount: Quantity, whole: bool, point: Mapping[str, int]) -> str:
+    def _fault(self, amount: Formula, whole: bool, point: Mapping[str, int]) -> str:
         """Why a formula is no amount at a point; empty where it is one."""
-        if not isinstance(amount, Formula):
-            return fault_of(amount, point, whole=whole)
         try:
             return fault_of(evaluate(amount, point), point, whole=whole)
         except FxcostError as error:
@@ -416,28 +426,15 @@ class CostModel:
                 check_sizes(point, self.symbols, self.conditions, {})
                 yield point
 
-    def bits(self, own: int | None = None) -> Widths:
-        """Bits of an element of each dtype and format; the model's own dtype takes ``own`` bits when given."""
-        if own is None and not self.widths:
-            return DTYPE_BITS
-        return {**DTYPE_BITS, **({} if own is None else {self.dtype: own}), **self.widths}
-
 
 @dataclass(frozen=True)
-class EvaluatedModel(CostModel):
+class EvaluatedModel(Costs[Exact]):
     """The costs of a model's layers as numbers, which no other sizes can be asked of."""
 
     sizes: Mapping[str, int] = field(default_factory=dict[str, int])
 
-    def point(self, sizes: Mapping[str, int] | None = None, *, but: str = "") -> dict[str, int]:  # noqa: ARG002  # of a CostModel
-        """Raise `FxcostError`: the sizes are those that it has."""
-        at = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
-        raise FxcostError(
-            f"these are the costs of {self.ref} at {at or 'its only sizes'}; ask the model that they are of for other sizes"
-        )
 
-
-def refuse_unknown(model: CostModel) -> None:
+def refuse_unknown(model: Costs[Any]) -> None:
     """Raise `UnknownOperatorsError` when the model calls operators without a rule."""
     if model.unknown:
         listed = "; ".join(f"{op} in {', '.join(names[:3])}" for op, names in model.unknown.items())
@@ -450,14 +447,14 @@ SKIPPED_IN, NOT_RUN = "masked pairs are skipped in ", "not run: "
 """How assumptions begin that a user has to be told of whatever is asked of a model."""
 
 
-def cautions(model: CostModel) -> tuple[str, ...]:
+def cautions(model: Costs[Any]) -> tuple[str, ...]:
     """The assumptions that say of a result that it is not all of what its user asked for."""
     return tuple(note for note in model.assumptions if note.startswith((SKIPPED_IN, NOT_RUN)))
 
 
-def mixed_products(layers: Iterable[LayerCost]) -> tuple[tuple[str, Quantity], ...]:
+def mixed_products(layers: Iterable[LayerCost[Q]]) -> tuple[tuple[str, Q], ...]:
     """FLOPs of the contractions of several rows by precision; empty where all compute in one."""
-    parts: dict[str, list[Quantity]] = {}
+    parts: dict[str, list[Q]] = {}
     for layer in layers:
         for precision, flops in layer.matrix_by_precision:
             if flops != 0:
@@ -473,8 +470,9 @@ def unused_parameter(name: str, shape: tuple[int, ...], modules: Mapping[str, st
     """The row of a parameter that no operation uses."""
     module = name.rpartition(".")[0]
     reason = "no operation uses this parameter"
-    cost = Cost(params=prod(shape))
-    return LayerCost(name, module, modules.get(module, ""), UNUSED, "free", "", cost, reason, inputs=(shape,))
+    cost = Cost(ZERO, ZERO, prod(shape))
+    sizes = tuple(map(formula_of, shape))
+    return LayerCost(name, module, modules.get(module, ""), UNUSED, "free", "", cost, reason, inputs=(sizes,))
 
 
 def fit(size: int, allowed: SymbolRange) -> int:

@@ -8,9 +8,9 @@ from fractions import Fraction
 from functools import cached_property
 from math import lcm
 from random import Random
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from fxcost.costs.model import Cost, CostModel, LayerCost, fit, operator_name
+from fxcost.costs.model import Cost, CostModel, Costs, LayerCost, fit, operator_name
 from fxcost.errors import FxcostError
 from fxcost.formulas.quantities import Mapper, Quantity, number
 from fxcost.formulas.ranges.domain import SymbolRange
@@ -147,7 +147,7 @@ def compare(old: CostModel, new: CostModel, at: Mapping[str, int] | None = None)
     return Difference(old, new, tuple({**point, **alike} for point in _points(old, new, at or {})))
 
 
-def amounts(model: CostModel, cost: Cost) -> Measures:
+def amounts(model: Costs[Any], cost: Cost[Any]) -> Measures:
     """The four measures of a cost."""
     return Measures(cost.flops, cost.macs, cost.params, cost.bytes_moved(model.bits()))
 

@@ -2,15 +2,22 @@
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from typing import Any
+
+from typing_extensions import TypeVar
 
 from fxcost.dtypes import DTYPES
 from fxcost.errors import FxcostError, near_matches
-from fxcost.formulas.algebra import Formula, formula_of
+from fxcost.formulas.algebra import Exact, Formula, formula_of
 from fxcost.formulas.evaluation import compile_formula, total
 from fxcost.work import MULTIPLY_ADD
 
-Quantity = Formula | int | Fraction
+Quantity = Formula | Exact
 """A formula, or its value at given sizes."""
+Q = TypeVar("Q", Formula, Exact, default=Formula)
+"""What costs are made of, which are formulas where nothing else is said."""
+R = TypeVar("R", Formula, Exact)
+"""What they are made of once a function is applied to each."""
 
 
 def number(quantity: Quantity) -> Fraction:
@@ -18,12 +25,12 @@ def number(quantity: Quantity) -> Fraction:
     return quantity if isinstance(quantity, Fraction) else Fraction(int(quantity))
 
 
-def multiply_adds(flops: Quantity) -> Quantity:
+def multiply_adds(flops: Q) -> Q:
     """The multiply-adds that so many FLOPs of contractions are."""
-    if isinstance(flops, Formula):
-        return Fraction(1, MULTIPLY_ADD) * flops
-    half = Fraction(flops, MULTIPLY_ADD)
-    return half.numerator if half.denominator == 1 else half
+    found: Any = Fraction(1, MULTIPLY_ADD) * flops
+    if not isinstance(flops, Formula) and found.denominator == 1:
+        found = found.numerator
+    return found
 
 
 LARGEST_AMOUNT = 10**200
@@ -41,7 +48,7 @@ def fault_of(value: int | Fraction, point: Mapping[str, int], *, whole: bool) ->
     return f"is {told}{at}, and no whole number" if whole and value.denominator != 1 else ""
 
 
-Counts = Mapping[str, Mapping[str, Quantity]]
+Counts = Mapping[str, Mapping[str, Q]]
 """Element counts by role (``weight``, ``state``, ``activation``), then by dtype."""
 
 Widths = Mapping[str, int] | Mapping[str, int | Fraction]
@@ -67,28 +74,28 @@ class Mapper:
         return found
 
 
-def sum_of(quantities: Iterable[Quantity]) -> Quantity:
+def sum_of(quantities: Iterable[Q]) -> Q:
     """All quantities together; formulas are summed as monomials, never expanded."""
     quantities = list(quantities)
-    if any(isinstance(q, Formula) for q in quantities):
-        return total(map(formula_of, quantities))
-    return sum(quantities)  # pyright: ignore[reportArgumentType]  # all numbers
+    formulas = any(isinstance(q, Formula) for q in quantities)
+    found: Any = total(map(formula_of, quantities)) if formulas else sum(quantities)
+    return found
 
 
-def sum_counts(many: Iterable[Counts]) -> Counts:
+def sum_counts(many: Iterable[Counts[Q]]) -> Counts[Q]:
     """All counts together, each role and dtype for itself."""
-    parts: dict[tuple[str, str], list[Quantity]] = {}
+    parts: dict[tuple[str, str], list[Q]] = {}
     for counts in many:
         for role, by_dtype in counts.items():
             for dtype, elements in by_dtype.items():
                 parts.setdefault((role, dtype), []).append(elements)
-    summed: dict[str, dict[str, Quantity]] = {}
+    summed: dict[str, dict[str, Q]] = {}
     for (role, dtype), elements in sorted(parts.items()):
         summed.setdefault(role, {})[dtype] = sum_of(elements)
     return summed
 
 
-def bytes_of(counts: Counts, bits: Widths) -> Quantity:
+def bytes_of(counts: Counts[Any], bits: Widths) -> Quantity:
     """Bytes of elements when one of each dtype takes so many bits."""
     elements = [(n, dtype) for by_dtype in counts.values() for dtype, n in by_dtype.items()]
     if strange := sorted({dtype for _, dtype in elements} - bits.keys()):

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fxcost.costs.files.frame import quantity_text
-from fxcost.costs.model import UNUSED, Cost, CostModel, EvaluatedModel, LayerCost
+from fxcost.costs.model import UNUSED, Cost, CostModel, Costs, EvaluatedModel, LayerCost
 from fxcost.costs.roles import ROLES, bytes_by_role
 from fxcost.errors import FxcostError
 from fxcost.formats.applying import as_stored
 from fxcost.formats.schemes import Scheme
 from fxcost.formats.storing import Placement, placed
-from fxcost.formulas.algebra import Formula
+from fxcost.formulas.algebra import Exact, Formula
 from fxcost.formulas.quantities import Quantity, Widths, number
 from fxcost.machines.sheets import PRECISION_BITS
 from fxcost.options import By
@@ -49,14 +49,14 @@ class _Line:
     kind: str
     count: int
     where: str
-    formulas: Cost
-    values: Cost
+    formulas: Cost[Any]
+    values: Cost[Exact]
     least: str = ""
     """``≥`` where operators without a rule are part of it."""
-    first: LayerCost | None = None
+    first: LayerCost[Any] | None = None
     layers: tuple[str, ...] = ()
     """The names of all layers that it stands for."""
-    extra_at: Mapping[str, Quantity] = field(default_factory=dict[str, Quantity])
+    extra_at: Mapping[str, Exact] = field(default_factory=dict[str, Exact])
     times: int = 1
     """How many layers cost as much as the formulas and the numbers say, each."""
     is_total: bool = False
@@ -75,7 +75,7 @@ class _Line:
 
 
 def cost_report(
-    model: CostModel,
+    model: CostModel | EvaluatedModel,
     at: Mapping[str, int] | None = None,
     *,
     by: By = "layer",
@@ -87,9 +87,10 @@ def cost_report(
 
     Bytes are those of the model's own dtype, or of the formats of a ``precision`` in its place.
     """
-    held = _stored(model, precision)
-    if precision is not None and not precision.uniform:
-        model = as_stored(model, precision)
+    held = None
+    if precision is not None and not isinstance(model, EvaluatedModel):
+        held = _stored(model, precision)
+        model = model if precision.uniform else as_stored(model, precision)
     evaluated = model if isinstance(model, EvaluatedModel) else model.at(at)
     point = model.with_fixed(evaluated.sizes)
     builders = {"layer": _layers, "module": _modules, "op": _operators}
@@ -126,11 +127,9 @@ def cost_report(
     )
 
 
-def _stored(model: CostModel, precision: Scheme | None) -> Placement | None:
-    """The weights as a precision stores them, where one is asked for; of a file that tells them in sums alone, nothing."""
-    if precision is None or (precision.uniform and model.graph is None):
-        return None
-    return placed(model, precision)
+def _stored(model: CostModel, precision: Scheme) -> Placement | None:
+    """The weights as a precision stores them; of a file that tells them in sums alone, nothing."""
+    return None if precision.uniform and model.graph is None else placed(model, precision)
 
 
 def _stored_lines(held: Placement | None) -> tuple[str, ...]:
@@ -140,7 +139,7 @@ def _stored_lines(held: Placement | None) -> tuple[str, ...]:
     return (f"stored in {held.scheme.name}: {held.stored_bytes:,} B of parameters and saved buffers ({parts})",)
 
 
-def _rung_line(model: CostModel) -> str:
+def _rung_line(model: Costs[Any]) -> str:
     """How sure the formulas are, and of what."""
     held = ", ".join(f"{name}={pin.value}" for name, pin in model.fixed.items()) or "its sizes"
     meaning = {
@@ -158,7 +157,7 @@ def _state_facts(evaluated: EvaluatedModel, bits: Widths) -> dict[str, Any]:
     return {"cache_bytes_per_token": state.bytes_per_token(bits), "cache_bytes": state.bytes_held(bits)}
 
 
-def _total_lines(model: CostModel, evaluated: EvaluatedModel, bits: Widths, stored: str) -> tuple[str, ...]:
+def _total_lines(model: Costs[Any], evaluated: EvaluatedModel, bits: Widths, stored: str) -> tuple[str, ...]:
     """The totals, as formulas and at the point, and what is missing from them."""
     sums, values = model.total, evaluated.total
     least = "≥ " if model.unknown else ""
@@ -203,10 +202,10 @@ def _si(value: Quantity) -> str:
     return f"{scaled(value, factor) or 0} {prefix}"
 
 
-def _layers(model: CostModel, evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
+def _layers(model: Costs[Any], evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
     if depth is not None:
         raise FxcostError("--depth cuts the module tree; add --by module")
-    groups: dict[Alike, list[tuple[LayerCost, LayerCost]]] = {}
+    groups: dict[Alike, list[tuple[LayerCost[Any], LayerCost[Exact]]]] = {}
     for layer, values in zip(model.layers, evaluated.layers, strict=True):
         groups.setdefault(alike(layer), []).append((layer, values))
     return [_layer_line(group) for group in groups.values()]
@@ -215,7 +214,7 @@ def _layers(model: CostModel, evaluated: EvaluatedModel, depth: int | None) -> l
 Alike = tuple[Any, ...]
 
 
-def alike(layer: LayerCost) -> Alike:
+def alike(layer: LayerCost[Any]) -> Alike:
     """Equal for layers that repeat exactly: the same operator on the same shapes at the same cost."""
     cost = layer.cost
     counts = (tuple((role, tuple(by.items())) for role, by in side.items()) for side in (cost.reads, cost.writes))
@@ -225,7 +224,7 @@ def alike(layer: LayerCost) -> Alike:
     )
 
 
-def _layer_line(group: list[tuple[LayerCost, LayerCost]]) -> _Line:
+def _layer_line(group: list[tuple[LayerCost[Any], LayerCost[Exact]]]) -> _Line:
     first, values = group[0]
     return _Line(
         row_name([layer for layer, _ in group]),
@@ -242,13 +241,13 @@ def _layer_line(group: list[tuple[LayerCost, LayerCost]]) -> _Line:
     )
 
 
-def row_name(layers: Sequence[LayerCost]) -> str:
+def row_name(layers: Sequence[LayerCost[Any]]) -> str:
     """What the row of layers that repeat is called."""
     marks = " (shared)" if layers[0].shared else " (unused)" if layers[0].op == UNUSED else ""
     return merged_name([layer.name for layer in layers]) + marks
 
 
-def _modules(model: CostModel, evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
+def _modules(model: Costs[Any], evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
     sums, values = model.by_module(depth), evaluated.by_module(depth)
     missing = {layer.place for layer in model.layers if layer.coverage == "unknown"}
     lines: list[_Line] = []
@@ -262,7 +261,7 @@ def _modules(model: CostModel, evaluated: EvaluatedModel, depth: int | None) -> 
     return lines
 
 
-def _tree_order(model: CostModel) -> Any:
+def _tree_order(model: Costs[Any]) -> Any:
     """Parents before children, children in the order they first run."""
     first: dict[str, int] = {}
     for index, layer in enumerate(model.layers):
@@ -277,7 +276,7 @@ def _tree_order(model: CostModel) -> Any:
     return order
 
 
-def _operators(model: CostModel, evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
+def _operators(model: Costs[Any], evaluated: EvaluatedModel, depth: int | None) -> list[_Line]:
     if depth is not None:
         raise FxcostError("--depth cuts the module tree; add --by module")
     sums, values = model.by_op(), evaluated.by_op()
@@ -352,7 +351,9 @@ def _columns(
     return (*columns, *(column for name in found for column in _extra_columns(name)))
 
 
-def _amount(title: str, key: str, value: Callable[[Cost], Any], factor: int, priority: int = KEPT) -> Column[_Line]:
+def _amount(
+    title: str, key: str, value: Callable[[Cost[Exact]], Any], factor: int, priority: int = KEPT
+) -> Column[_Line]:
     """A column of what all layers of a row come to, in units of ``factor``."""
 
     def cell(line: _Line) -> Cell:
@@ -362,7 +363,7 @@ def _amount(title: str, key: str, value: Callable[[Cost], Any], factor: int, pri
     return Column(title, key, cell, priority=priority)
 
 
-def _exact(title: str, key: str, value: Callable[[Cost], Any]) -> Column[_Line]:
+def _exact(title: str, key: str, value: Callable[[Cost[Exact]], Any]) -> Column[_Line]:
     """The same of CSV and JSON alone."""
     return Column(title, key, lambda line: Cell("", line.all(value(line.values))), hidden=True)
 
@@ -384,7 +385,7 @@ def times_text(count: int) -> str:
     return f"×{count}" if count > 1 else ""
 
 
-def _found_by_passes(model: CostModel, taken: Collection[str]) -> tuple[str, ...]:
+def _found_by_passes(model: Costs[Any], taken: Collection[str]) -> tuple[str, ...]:
     """The names of what passes of third parties found. Raises `FxcostError` for one that a column has already."""
     names = tuple(dict.fromkeys(name for layer in model.layers for name in layer.extra))
     for name in names:
@@ -419,7 +420,7 @@ PANDAS = {
 }
 
 
-def to_pandas(model: CostModel) -> Any:
+def to_pandas(model: Costs[Any]) -> Any:
     """A pandas DataFrame with a row for each layer: formulas as sympy expressions, or numbers once evaluated."""
     bits = model.bits()
     _found_by_passes(model, PANDAS)

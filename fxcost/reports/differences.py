@@ -153,8 +153,6 @@ def _flops(layer: LayerCost) -> str:
     """FLOPs with the sizes of the layer's weight set apart: ``2·B·S·11008·4096``."""
     if layer.coverage == "unknown":
         return "unknown"
-    if not isinstance(layer.flops, Formula):
-        return formula(layer.flops)
     coefficient, rest = split_coefficient(layer.flops)
     weights = [tuple(map(int, dims)) for dims in layer.inputs if len(dims) > 1 and all(_is_number(d) for d in dims)]
     inside = [dims for dims in weights if prod(dims) > 1 and not coefficient.numerator % prod(dims)]

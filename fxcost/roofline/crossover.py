@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.errors import FxcostError
@@ -27,7 +27,7 @@ Outcome = Literal["always", "at", "never", "within", "unknown"]
 class Crossover:
     """For which sizes of a symbol a layer is compute-bound."""
 
-    layer: LayerCost
+    layer: LayerCost[Any]
     outcome: Outcome
     where: IntegerSet
     """Every size at which the layer is compute-bound."""

@@ -1,6 +1,7 @@
 """What an operation asks of a machine: FLOPs of each unit, and bytes of memory."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from fxcost.costs.model import LayerCost
 from fxcost.formulas.quantities import Quantity, Widths, sum_of
@@ -10,7 +11,7 @@ from fxcost.work import Unit
 Demand = Mapping[Resource, Quantity]
 
 
-def demand(layer: LayerCost, bits: Widths, machine: Machine) -> Demand:
+def demand(layer: LayerCost[Any], bits: Widths, machine: Machine) -> Demand:
     """What is asked of each resource when an element of each dtype takes so many bits.
 
     Contractions that a machine runs on its vector unit wait there for all else, so that their sum counts. Those that
@@ -22,7 +23,7 @@ def demand(layer: LayerCost, bits: Widths, machine: Machine) -> Demand:
     return {"matrix": matrix, "vector": vector, "memory": cost.bytes_moved(bits)}
 
 
-def _matrix(layer: LayerCost, machine: Machine) -> Quantity:
+def _matrix(layer: LayerCost[Any], machine: Machine) -> Any:
     """FLOPs of contractions, those of a row of several in the precision of each."""
     if machine.scheme is None or layer.cost.matrix == 0:
         return layer.cost.matrix

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from fxcost.costs.model import CostModel, LayerCost, mixed_products
+from fxcost.costs.model import CostModel, Costs, LayerCost, mixed_products
 from fxcost.errors import FxcostError
-from fxcost.formulas.quantities import Widths, number
+from fxcost.formulas.algebra import Exact
+from fxcost.formulas.quantities import Q, Widths, number
 from fxcost.roofline.demand import demand, units_of
 from fxcost.roofline.rate import Machine
 from fxcost.work import Unit
@@ -24,7 +25,7 @@ Bound = Literal["compute", "memory", "unknown"]
 class LayerPoint:
     """One layer on a machine at given sizes."""
 
-    layer: LayerCost
+    layer: LayerCost[Exact]
     flops: Fraction
     bytes_moved: Fraction
     computing_seconds: Fraction
@@ -53,7 +54,7 @@ def layer_points(model: CostModel, machine: Machine, at: Mapping[str, int] | Non
     return points
 
 
-def _point(layer: LayerCost, bits: Widths, machine: Machine) -> LayerPoint:
+def _point(layer: LayerCost[Exact], bits: Widths, machine: Machine) -> LayerPoint:
     machine = machine.computing(layer)
     asked = demand(layer, bits, machine)
     units = units_of(asked)
@@ -83,12 +84,12 @@ def step_points(
     return first, second
 
 
-def step(model: CostModel) -> tuple[LayerCost, LayerCost]:
+def step(model: Costs[Q]) -> tuple[LayerCost[Q], LayerCost[Q]]:
     """All rows as if they ran at once: with every byte that they move, and with weights and cache alone.
 
     Of their work contractions alone count, and in the second activations never leave the chip.
     """
-    whole = replace(model.total, vector=0)
+    whole = replace(model.total, vector=0 * model.total.vector)
     sides = ({r: n for r, n in side.items() if r != "activation"} for side in (whole.reads, whole.writes))
     kept = replace(whole, **dict(zip(("reads", "writes"), sides, strict=True)))
     coverage = "unknown" if model.unknown else "counted"

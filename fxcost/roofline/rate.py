@@ -3,14 +3,13 @@
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.errors import FxcostError
 from fxcost.formats.applying import as_stored
 from fxcost.formats.composing import scheme_named
 from fxcost.formats.schemes import Scheme
-from fxcost.formulas.quantities import Quantity
 from fxcost.machines.sheets import NO_CROSSOVER, PRECISION_BITS, PRECISION_OF_DTYPE, Platform
 from fxcost.machines.units import Figure
 from fxcost.work import Unit
@@ -98,7 +97,7 @@ class Machine:
         """Models beside what they are as stored, by identity: both are kept, so that none takes another's place."""
         return {}
 
-    def computing(self, layer: LayerCost) -> "Machine":
+    def computing(self, layer: LayerCost[Any]) -> "Machine":
         """The machine at the precisions that a layer computes in. Raises `FxcostError` for one that the platform lacks."""
         matrix, vector = layer.computes
         if (matrix or self.precision, vector or self.elementwise) == (self.precision, self.elementwise):
@@ -108,11 +107,11 @@ class Machine:
             self._others[layer.computes] = found
         return self._others[layer.computes]
 
-    def as_long_as(self, precision: str, flops: Quantity) -> Quantity:
+    def as_long_as(self, precision: str, flops: Any) -> Any:
         """How many FLOPs of contractions take as long at its own precision as these do at another."""
         if precision in ("", self.precision):
             return flops
-        return Fraction(self.platform_peak(self.precision) / self.platform_peak(precision)) * flops  # pyright: ignore[reportReturnType]  # formulas multiply with numbers
+        return self.platform_peak(self.precision) / self.platform_peak(precision) * flops
 
     def platform_peak(self, precision: str) -> Fraction:
         """Dense FLOP/s of contractions at a precision. Raises `FxcostError` for one that the platform lacks."""

@@ -103,7 +103,7 @@ def test_a_sweep_over_windows_traces_once_and_more_past_than_a_table_holds_is_le
 
 
 def test_crossovers_of_sizes_that_are_tried(saved: Path, fxcost_command: Command) -> None:
-    """Nothing is solved for sizes in between; the whole step is judged at the same sizes as its operations.
+    """Nothing is solved for sizes in between; the whole call is judged at the same sizes as its operations.
 
     Many sequences share the weights: without activations the small model is compute-bound, which one of them is not.
     """
@@ -111,7 +111,7 @@ def test_crossovers_of_sizes_that_are_tried(saved: Path, fxcost_command: Command
     code, printed, _ = fxcost_command("crossover", saved, "-p", "h100-sxm5-80gb", "--over", "P=4,8")
     assert code == 0
     assert [line.split()[:2] for line in printed.splitlines() if line.startswith(" (")] == [
-        ["(whole", "step)"],
+        ["(whole", "call)"],
         ["(weights", "and"],
     ]
     found: dict[str, list[str]] = {}
@@ -127,20 +127,18 @@ def test_crossovers_of_sizes_that_are_tried(saved: Path, fxcost_command: Command
     assert any(tried for _, tried in found.values())
 
 
-def test_crossover_tells_of_the_whole_step(saved: Path, fxcost_command: Command) -> None:
+def test_crossover_tells_of_the_whole_call(saved: Path, fxcost_command: Command) -> None:
     for over, at in (("B", "P=20"), ("P", "B=3")):
         code, printed, _ = fxcost_command("crossover", saved, "-p", "h100-sxm5-80gb", "--over", over, "--at", at)
         assert code == 0
         assert [line.split()[0:2] for line in printed.splitlines() if line.startswith(" (")] == [
-            ["(whole", "step)"],
+            ["(whole", "call)"],
             ["(weights", "and"],
         ]
         assert "tried up to" not in printed  # a window bends the formulas, and they are still solved for every size
 
 
-def test_a_model_that_does_not_decode_has_no_such_rows(small_model: Path, fxcost_command: Command) -> None:
-    _, printed, _ = fxcost_command("crossover", small_model, "-p", "h100-sxm5-80gb", "--over", "B")
-    assert "(whole step)" not in printed
+def test_a_model_that_does_not_decode_has_no_cache(small_model: Path, fxcost_command: Command) -> None:
     _, printed, _ = fxcost_command("trace", small_model)
     assert "cache" not in printed
 

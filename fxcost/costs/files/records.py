@@ -19,8 +19,9 @@ from fxcost.costs.files.module_tree import Line
 from fxcost.costs.files.versioned_json import Record
 from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost
 from fxcost.costs.roles import ROLES
+from fxcost.formulas.algebra import Formula
 from fxcost.formulas.evaluation import total
-from fxcost.formulas.quantities import DTYPE_BITS, Quantity
+from fxcost.formulas.quantities import DTYPE_BITS
 from fxcost.work import MULTIPLY_ADD
 
 SavedCounts = dict[str, dict[str, str]]
@@ -96,13 +97,13 @@ def to_model(saved: SavedModel, place: str) -> CostModel:
 
 
 class _LayerReader(FrameReader):
-    def _counts(self, counts: SavedCounts, place: str) -> Mapping[str, Mapping[str, Quantity]]:
+    def _counts(self, counts: SavedCounts, place: str) -> Mapping[str, Mapping[str, Formula]]:
         for role, by in counts.items():
             self.refuse_strange("role", [role], ROLES, place)
             self.refuse_strange("dtype", by, DTYPE_BITS, f"{place}.{role}")
         return {role: {d: self.parse(n, f"{place}.{role}.{d}") for d, n in by.items()} for role, by in counts.items()}
 
-    def _shapes(self, shapes: Shapes, place: str) -> tuple[tuple[Quantity, ...], ...]:
+    def _shapes(self, shapes: Shapes, place: str) -> tuple[tuple[Formula, ...], ...]:
         return tuple(tuple(self.parse(size, place) for size in shape) for shape in shapes)
 
     def layer(self, layer: SavedLayer) -> LayerCost:

@@ -49,7 +49,6 @@ from fxcost.costs.model import (
     UNUSED,
     Cost,
     CostModel,
-    EvaluatedModel,
     LayerCost,
     LazyLayers,
     names_of,
@@ -229,12 +228,7 @@ def _table(rows: Iterable[Any]) -> dict[str, Any]:
 
 
 def to_document(model: CostModel) -> dict[str, Any]:
-    """The model as a file holds it: one without a cost graph as records, as in version 1.
-
-    Raises `FxcostError` for numbers, which a file would take for the costs at all sizes.
-    """
-    if isinstance(model, EvaluatedModel):
-        model.point()
+    """The model as a file holds it: one without a cost graph as records, as in version 1."""
     if model.graph is None:
         return to_record(model).model_dump(mode="json")
     return _Writer(model, model.graph).document()

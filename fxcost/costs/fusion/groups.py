@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from fxcost.costs.fusion.kernels import Lowering
+from fxcost.costs.fusion.kernels import Inlining
 from fxcost.costs.fusion.kinds import BATCH_NORMS, base_name
 from fxcost.costs.fusion.merging import Merging
 from fxcost.costs.fusion.rules import COMPILED, EPILOGUE, FusionRules
@@ -23,18 +23,18 @@ def with_parts(layers: Sequence[LayerCost], graph: CostGraph) -> tuple[LayerCost
 
 def parts_of(layers: Sequence[LayerCost], graph: CostGraph, rules: FusionRules) -> list[Part]:
     """The part of each operation in a kernel, by rules of fusion."""
-    merging = Merging(Lowering(layers, graph, rules))
+    merging = Merging(Inlining(layers, graph, rules))
     if rules.keeps_for_contractions:
         merging.take_in_epilogues()
-    return list(_Parts(merging).found)
+    return list(_PartFinder(merging).found)
 
 
-class _Parts:
+class _PartFinder:
     def __init__(self, merging: Merging) -> None:
-        self.merging, self.lowering = merging, merging.lowering
-        self.group_of = {index: merging.of[kernel] for index, kernel in self.lowering.home.items()}
-        indexes = range(len(self.lowering.layers))
-        contractions = [index for index in indexes if self.lowering.kinds[index] == "contraction"]
+        self.merging, self.inlining = merging, merging.inlining
+        self.group_of = {index: merging.of[kernel] for index, kernel in self.inlining.home.items()}
+        indexes = range(len(self.inlining.layers))
+        contractions = [index for index in indexes if self.inlining.kinds[index] == "contraction"]
         self.leader: dict[int, int] = {}
         for index in (*contractions, *indexes):
             self.leader.setdefault(self.group_of[index], index)
@@ -43,7 +43,7 @@ class _Parts:
     @property
     def found(self) -> Iterator[Part]:
         told = self._told()
-        for index in range(len(self.lowering.layers)):
+        for index in range(len(self.inlining.layers)):
             leader = self.leader[self.group_of[index]]
             if leader == index:
                 yield Part(0, "leads", *told[index])
@@ -51,17 +51,17 @@ class _Parts:
                 yield Part(index - leader, self._joined(index))
 
     def _joined(self, index: int) -> Joined:
-        kernel = self.lowering.home[index]
+        kernel = self.inlining.home[index]
         if kernel in self.merging.followers:
             return "follows"
-        return "merged" if self.lowering.kernels[kernel].operations[-1] == index else "inlined"
+        return "merged" if self.inlining.kernels[kernel].operations[-1] == index else "inlined"
 
     def _told(self) -> Mapping[int, tuple[int, tuple[Access, ...]]]:
         """How many kernels each leader tells of, and what they move: a kernel without an operation of its own is told by that which it serves."""
         launches: dict[int, int] = {}
         accesses: dict[int, dict[int, Access]] = {}
         for group, merged in enumerate(self.merging.groups):
-            operations = [each for member in merged.members for each in self.lowering.kernels[member].operations]
+            operations = [each for member in merged.members for each in self.inlining.kernels[member].operations]
             if not operations:
                 continue
             leader = self.leader.get(group, self.leader[self.group_of[operations[-1]]])
@@ -69,7 +69,7 @@ class _Parts:
             moved = accesses.setdefault(leader, {})
             for side, amounts in zip(("read", "written"), self.merging.moves(group, self.folded), strict=True):
                 for tensor, amount in amounts.items():
-                    told = self.lowering.stands_for.get(tensor, tensor)
+                    told = self.inlining.stands_for.get(tensor, tensor)
                     before = moved.get(told, Access(told))
                     moved[told] = before._replace(**{side: getattr(before, side) + amount})
         return {leader: (number, tuple(accesses[leader].values())) for leader, number in launches.items()}
@@ -77,15 +77,15 @@ class _Parts:
     def _folded(self) -> Iterator[int]:
         """What batch norms read that contractions have taken in: one number a channel is left of it, the bias."""
         for member in self.merging.followers:
-            for index in self.lowering.kernels[member].operations:
-                layer = self.lowering.layers[index]
+            for index in self.inlining.kernels[member].operations:
+                layer = self.inlining.layers[index]
                 if base_name(layer) not in BATCH_NORMS:
                     continue
                 given = dict(layer.edges.inputs)
-                made = self.lowering.made_by.get(self.lowering.buffer(layer.edges.inputs[0][1]))
-                if made is None or not self.lowering.kernels[made].contraction:
+                made = self.inlining.made_by.get(self.inlining.buffer(layer.edges.inputs[0][1]))
+                if made is None or not self.inlining.kernels[made].contraction:
                     continue
-                contraction = self.lowering.layers[self.lowering.kernels[made].operations[-1]]
+                contraction = self.inlining.layers[self.inlining.kernels[made].operations[-1]]
                 has_bias = any(name == "bias" for name, _ in contraction.edges.inputs)
                 names = ("running_mean", "running_var", "weight", *(("bias",) if has_bias else ()))
                 yield from (given[name] for name in names if name in given)

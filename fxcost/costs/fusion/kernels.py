@@ -1,7 +1,7 @@
 """From operations to the kernels that a compiler makes of them before it merges any.
 
 A value is worked out wherever it is read, unless it is kept in memory: then it is a kernel. The rules follow what
-torch.compile does, whose lowering asks how often, by whom and with how many reads a value is used.
+torch.compile does, which asks how often, by whom and with how many reads a value is used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-from fxcost.costs.fusion.kinds import BATCH_NORMS, HEAVY, TWICE_READ, Kind, base_name, kind_of
+from fxcost.costs.fusion.kinds import BATCH_NORMS, HEAVY, TWICE_READ, FusionKind, base_name, kind_of
 from fxcost.costs.fusion.rules import FusionRules
 from fxcost.costs.graph.cost_graph import CostGraph
 from fxcost.costs.model import LayerCost
 from fxcost.formulas.algebra import ONE, ZERO, Formula, add, least_of, multiply
 
-Buffer = tuple[int, int]
+StorageVersion = tuple[int, int]
 """A storage and the number of writes in place that went before."""
 Moves = dict[int, Formula]
 """Elements by tensor. Tensors below zero are those of the kernels alone: statistics, and copies of operands."""
@@ -66,27 +66,27 @@ class Kernel:
     apart: bool = False
     """Whether nothing is merged with it."""
     contraction: bool = False
-    after: frozenset[Buffer] = frozenset()
+    after: frozenset[StorageVersion] = frozenset()
     """What has to be there before it runs, though it does not read it."""
 
 
-class Lowering:
+class Inlining:
     """Walks through operations in the order that they run; ``kernels`` is what they become."""
 
     def __init__(self, layers: Sequence[LayerCost], graph: CostGraph, rules: FusionRules) -> None:
         self.layers, self.graph, self.rules = layers, graph, rules
-        self.kinds: list[Kind] = [kind_of(layer, graph) for layer in layers]
+        self.kinds: list[FusionKind] = [kind_of(layer, graph) for layer in layers]
         self.kernels: list[Kernel] = []
         self.home: dict[int, int] = {}
         """The kernel that each operation runs in, the first where there are several."""
         self.stands_for: dict[int, int] = {}
         """The tensor of the graph that is told in place of one that the graph has not."""
-        self.within: set[Buffer] = set()
+        self.within: set[StorageVersion] = set()
         """What lies in a concatenation, where it was made."""
-        self.values: dict[Buffer, Value] = {}
-        self.made_by: dict[Buffer, int] = {}
+        self.values: dict[StorageVersion, Value] = {}
+        self.made_by: dict[StorageVersion, int] = {}
         self._parts: dict[int, int] = {}
-        self._same: dict[Buffer, Buffer] = {}
+        self._same: dict[StorageVersion, StorageVersion] = {}
         self._find_free_copies()
         self.readers = self._readers()
         self.kept = {self.buffer(tensor) for tensor in graph.outputs}
@@ -96,7 +96,7 @@ class Lowering:
             if value.operations[-1] not in self.home:
                 self._keep(buffer)
 
-    def buffer(self, tensor: int) -> Buffer:
+    def buffer(self, tensor: int) -> StorageVersion:
         """Where the elements of a tensor lie."""
         if tensor < 0:
             return (tensor, 0)
@@ -104,7 +104,7 @@ class Lowering:
         buffer = (found.storage, found.version)
         return self._same.get(buffer, buffer)
 
-    def is_given(self, buffer: Buffer) -> bool:
+    def is_given(self, buffer: StorageVersion) -> bool:
         """Whether a storage is there before anything runs, and stays."""
         return buffer[0] >= 0 and self.graph.storages[buffer[0]].role in GIVEN
 
@@ -119,7 +119,7 @@ class Lowering:
 
     def _find_free_copies(self) -> None:
         """Attention leaves its result in whatever order it is copied to."""
-        made_by_attention: set[Buffer] = set()
+        made_by_attention: set[StorageVersion] = set()
         for kind, layer in zip(self.kinds, self.layers, strict=True):
             if "attention" in base_name(layer):
                 made_by_attention |= {self.buffer(tensor) for tensor in layer.edges.outputs}
@@ -128,9 +128,9 @@ class Lowering:
                 if source in made_by_attention:
                     self._same[made] = source
 
-    def _readers(self) -> Mapping[Buffer, Sequence[int]]:
+    def _readers(self) -> Mapping[StorageVersion, Sequence[int]]:
         """The operations that read each buffer."""
-        found: dict[Buffer, list[int]] = {}
+        found: dict[StorageVersion, list[int]] = {}
         for index in range(len(self.layers)):
             for buffer in dict.fromkeys(map(self.buffer, self._reads(index))):
                 found.setdefault(buffer, []).append(index)
@@ -266,7 +266,7 @@ class Lowering:
                 self._add(Kernel((index,), read, {tensor: read}, {output: read}, plain=plain, loops="slice"))
         self.home.setdefault(index, self.made_by[self.buffer(output)])
 
-    def _is_movable(self, buffer: Buffer) -> bool:
+    def _is_movable(self, buffer: StorageVersion) -> bool:
         """Whether what is kept may lie within a concatenation: no contraction made it, and nothing else reads it."""
         made = self.made_by.get(buffer)
         alone = len(self.readers.get(buffer, ())) == 1 and buffer not in self.within
@@ -312,7 +312,7 @@ class Lowering:
             self.made_by[self.buffer(tensor)] = place
         return place
 
-    def _keep(self, buffer: Buffer) -> None:
+    def _keep(self, buffer: StorageVersion) -> None:
         """Keep a value in memory, where it is not kept yet."""
         value = self.values.pop(buffer, None)
         if value is not None:
@@ -363,7 +363,7 @@ class Lowering:
         if self._is_kept(buffer, value):
             self._keep(buffer)
 
-    def _is_kept(self, buffer: Buffer, value: Value) -> bool:
+    def _is_kept(self, buffer: StorageVersion, value: Value) -> bool:
         if buffer in self.kept or self.is_given(buffer):
             return True
         readers = self.readers.get(buffer, ())
@@ -377,7 +377,7 @@ class Lowering:
             return True
         return many > self.rules.most_reads or (many > 1 and any(self.kinds[each] == "pooling" for each in readers))
 
-    def _needs_kept(self, reader: int, buffer: Buffer, value: Value) -> bool:
+    def _needs_kept(self, reader: int, buffer: StorageVersion, value: Value) -> bool:
         """Whether an operation reads values from memory alone, and all of this one."""
         kind = self.kinds[reader]
         stands_alone = kind in ("contraction", "kernel") or self._changes_a_part(reader)
@@ -393,7 +393,7 @@ class Lowering:
         packed = any("int" in each.dtype or "float8" in each.dtype for each in sources)
         return packed and all(each.role in ("weight", "buffer") for each in sources) and min(value.reads) >= 0
 
-    def _uses(self, reader: int, buffer: Buffer) -> int:
+    def _uses(self, reader: int, buffer: StorageVersion) -> int:
         """In how many places an operation reads a value."""
         given = sum(self.buffer(tensor) == buffer for tensor in self._reads(reader))
         twice = self.kinds[reader] == "normalization" or base_name(self.layers[reader]) in TWICE_READ
@@ -428,7 +428,7 @@ class Lowering:
     def _writes(self, index: int) -> Moves:
         return {each.tensor: each.written for each in self.layers[index].edges.accesses if each.written != 0}
 
-    def _output(self, index: int) -> Buffer:
+    def _output(self, index: int) -> StorageVersion:
         return self.buffer(self.layers[index].edges.outputs[0])
 
     def _elements(self, tensor: int) -> Formula:
@@ -468,14 +468,15 @@ class Lowering:
     def _changes_a_part(self, index: int) -> bool:
         return bool(self._changed_parts(index))
 
-    def _changed_parts(self, index: int) -> set[Buffer]:
+    def _changed_parts(self, index: int) -> set[StorageVersion]:
         """What an operation in place changes a part of only."""
         changed = {(self.buffer(tensor), n) for tensor, n in self._writes(index).items()}
         return {each for each, n in changed if each[1] and n != self.graph.storages[each[0]].elements}
 
 
 def _first_uneven(loops: Sequence[Loops]) -> Loops:
-    return next((each for each in loops if each != "flat"), loops[0])
+    uneven: list[Loops] = [each for each in loops if each != "flat"]
+    return uneven[0] if uneven else "flat"
 
 
 def _lie_evenly(sizes: Sequence[Formula], strides: Sequence[Formula]) -> bool:

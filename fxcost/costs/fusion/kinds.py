@@ -5,7 +5,7 @@ from typing import Literal
 from fxcost.costs.graph.cost_graph import CostGraph, Edges
 from fxcost.costs.model import LayerCost, operator_name
 
-Kind = Literal[
+FusionKind = Literal[
     "pointwise", "copy", "gather", "pooling", "reduction", "normalization", "concatenation", "contraction", "kernel"
 ]
 """``contraction``: products and attention. ``kernel``: whatever nothing joins, such as sorts and scatters."""
@@ -171,7 +171,7 @@ def base_name(layer: LayerCost) -> str:
     return name if name.startswith("__") else name.rstrip("_") or name
 
 
-def kind_of(layer: LayerCost, graph: CostGraph) -> Kind:
+def kind_of(layer: LayerCost, graph: CostGraph) -> FusionKind:
     """What fusion sees in a layer."""
     name = base_name(layer)
     if layer.coverage != "counted" or not layer.op.startswith("aten.") or name in ALONE or not layer.edges.outputs:

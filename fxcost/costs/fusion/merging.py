@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fxcost.costs.fusion.kernels import Buffer, Kernel, Lowering, Moves
+from fxcost.costs.fusion.kernels import Inlining, Kernel, Moves, StorageVersion
 from fxcost.formulas.algebra import ONE, Formula
 
 
@@ -19,8 +19,8 @@ class Merged:
 class Merging:
     """``groups`` are the kernels that are left, each as those that it is made of; ``of`` is the group of each kernel."""
 
-    def __init__(self, lowering: Lowering) -> None:
-        self.lowering, self.kernels = lowering, lowering.kernels
+    def __init__(self, inlining: Inlining) -> None:
+        self.inlining, self.kernels = inlining, inlining.kernels
         self.writers = self._by_buffer(lambda kernel: kernel.writes)
         self.readers = self._by_buffer(lambda kernel: kernel.reads)
         self.needs = [self._needed(place) for place in range(len(self.kernels))]
@@ -31,16 +31,16 @@ class Merging:
         """Kernels that a contraction has taken in."""
         self._merge()
 
-    def _by_buffer(self, side: Callable[[Kernel], Moves]) -> dict[Buffer, list[int]]:
-        found: dict[Buffer, list[int]] = {}
+    def _by_buffer(self, side: Callable[[Kernel], Moves]) -> dict[StorageVersion, list[int]]:
+        found: dict[StorageVersion, list[int]] = {}
         for place, kernel in enumerate(self.kernels):
-            for buffer in dict.fromkeys(map(self.lowering.buffer, side(kernel))):
+            for buffer in dict.fromkeys(map(self.inlining.buffer, side(kernel))):
                 found.setdefault(buffer, []).append(place)
         return found
 
     def _needed(self, place: int) -> frozenset[int]:
         kernel = self.kernels[place]
-        buffers = {*map(self.lowering.buffer, kernel.reads), *kernel.after}
+        buffers = {*map(self.inlining.buffer, kernel.reads), *kernel.after}
         return frozenset(each for buffer in buffers for each in self.writers.get(buffer, ()) if each < place)
 
     def _levels(self) -> list[int]:
@@ -66,15 +66,15 @@ class Merging:
 
     def _place_of(self, tensor: int) -> tuple[object, ...]:
         """Alike for tensors that begin in the same place."""
-        offset = self.lowering.graph.tensors[tensor].offset if tensor >= 0 else None
-        return (self.lowering.buffer(tensor), offset)
+        offset = self.inlining.graph.tensors[tensor].offset if tensor >= 0 else None
+        return (self.inlining.buffer(tensor), offset)
 
     def _makers(self, tensor: int, reader: int) -> Iterator[int]:
         """The kernels on the same level that made all that a kernel reads of a tensor."""
-        buffer = self.lowering.buffer(tensor)
+        buffer = self.inlining.buffer(tensor)
         for each in self.writers.get(buffer, ()):
             writes = self.kernels[each].writes
-            made = [n for written, n in writes.items() if self.lowering.buffer(written) == buffer]
+            made = [n for written, n in writes.items() if self.inlining.buffer(written) == buffer]
             if (
                 each < reader
                 and self.levels[each] == self.levels[reader]
@@ -100,7 +100,7 @@ class Merging:
             return True
         loops = {each.loops for each in members}
         reduces = any(each.inner != ONE for each in members)
-        return self.lowering.rules.alike_loops and len(loops if reduces else loops - {"flat"}) > 1
+        return self.inlining.rules.alike_loops and len(loops if reduces else loops - {"flat"}) > 1
 
     def _is_between(self, first: int, last: int) -> bool:
         """Whether another group needs the first, and the last needs it, so that the two cannot be one."""
@@ -159,8 +159,8 @@ class Merging:
         """The contractions whose results these kernels alone read, each element where one of theirs is made."""
         kernel = self.kernels[member]
         for tensor in kernel.plain:
-            buffer = self.lowering.buffer(tensor)
-            if buffer in self.lowering.kept or not set(self.readers[buffer]) <= set(members):
+            buffer = self.inlining.buffer(tensor)
+            if buffer in self.inlining.kept or not set(self.readers[buffer]) <= set(members):
                 continue
             for writer in self.writers.get(buffer, ()):
                 if self.kernels[writer].contraction and kernel.reads[tensor] in self.kernels[writer].writes.values():
@@ -168,28 +168,28 @@ class Merging:
 
     def moves(self, group: int, folded: frozenset[int] = frozenset()) -> tuple[Moves, Moves]:
         """What a group reads and writes by tensor: nothing of what stays within, and nothing of what is folded away."""
-        lowering, inside = self.lowering, set(self.groups[group].members)
-        reads: dict[Buffer, Moves] = {}
+        inlining, inside = self.inlining, set(self.groups[group].members)
+        reads: dict[StorageVersion, Moves] = {}
         writes: Moves = {}
         for kernel in (self.kernels[each] for each in self.groups[group].members):
             for tensor, read in kernel.reads.items():
-                makers = set(self.writers.get(lowering.buffer(tensor), ()))
+                makers = set(self.writers.get(inlining.buffer(tensor), ()))
                 if tensor not in folded and (not makers or makers - inside):
-                    reads.setdefault(lowering.buffer(tensor), {})[tensor] = read
+                    reads.setdefault(inlining.buffer(tensor), {})[tensor] = read
             for tensor, written in kernel.writes.items():
-                if self._is_needed(lowering.buffer(tensor), inside, kernel):
+                if self._is_needed(inlining.buffer(tensor), inside, kernel):
                     writes[tensor] = written
-        return {t: n for each in reads.values() for t, n in lowering.capped(each).items()}, writes
+        return {t: n for each in reads.values() for t, n in inlining.capped(each).items()}, writes
 
-    def _is_needed(self, buffer: Buffer, inside: set[int], kernel: Kernel) -> bool:
+    def _is_needed(self, buffer: StorageVersion, inside: set[int], kernel: Kernel) -> bool:
         """Whether what a kernel writes is read by others, or there when all has run."""
-        lowering = self.lowering
-        if buffer in lowering.within:
+        inlining = self.inlining
+        if buffer in inlining.within:
             return False
         readers = self.readers.get(buffer, ())
         dead = kernel.apart and not readers
         return (
-            dead or buffer in lowering.kept or lowering.is_given(buffer) or any(each not in inside for each in readers)
+            dead or buffer in inlining.kept or inlining.is_given(buffer) or any(each not in inside for each in readers)
         )
 
 

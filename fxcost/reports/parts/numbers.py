@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from itertools import groupby
+from typing import Any
 
-from fxcost.costs.model import CostModel
+from fxcost.costs.model import Costs
 from fxcost.formulas.algebra import Formula, Sum
 from fxcost.formulas.expressions import to_pretty
 from fxcost.formulas.quantities import Quantity, number
@@ -93,7 +94,7 @@ def _runs(numbers: list[int]) -> str:
     return ",".join(f"{run[0][1]}-{run[-1][1]}" if len(run) > 1 else str(run[0][1]) for run in runs)
 
 
-def symbol_lines(model: CostModel) -> tuple[str, ...]:
+def symbol_lines(model: Costs[Any]) -> tuple[str, ...]:
     """Where the formulas hold: ranges, fixed sizes, conditions."""
     lines = [f"{name}: {_allowed(model, name)}" for name in model.symbols]
     head = (f"symbols  {'; '.join(lines)}",) if lines else ()
@@ -107,7 +108,7 @@ MOST_TRIED = 2000
 """Sizes of a symbol that are held against conditions to tell which of them are left."""
 
 
-def _allowed(model: CostModel, name: str) -> str:
+def _allowed(model: Costs[Any], name: str) -> str:
     """The sizes of a symbol that its range and, with the others at their usual sizes, the conditions leave."""
     allowed, usual = model.symbols[name], model.usual
     conditions = [condition for condition in model.conditions if name in condition.names]

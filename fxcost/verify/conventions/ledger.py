@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from fxcost.costs.model import UNUSED, CostModel, LayerCost, operator_name
-from fxcost.formulas.algebra import formula_of
+from fxcost.costs.model import UNUSED, EvaluatedModel, LayerCost, operator_name
+from fxcost.formulas.algebra import Exact
 
 PlainShape = tuple[int, ...]
 
@@ -140,7 +140,7 @@ def with_bias(row: Row) -> Counted:
     return Counted(row.macs, (("biases are counted", row.given if len(row.inputs) > 2 else 0),))
 
 
-def rows_of(costs: CostModel, model: nn.Module) -> list[Row]:
+def rows_of(costs: EvaluatedModel, model: nn.Module) -> list[Row]:
     """The ledger of evaluated costs; parameters that nothing uses are left out."""
     modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]  # torch leaves its result open
     paths: dict[int, list[str]] = {}
@@ -156,16 +156,14 @@ def _walked(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]
         yield from _walked(child, f"{path}.{name}" if path else name)
 
 
-def _row(layer: LayerCost, modules: Mapping[str, nn.Module], paths: Mapping[int, list[str]]) -> Row:
+def _row(layer: LayerCost[Exact], modules: Mapping[str, nn.Module], paths: Mapping[int, list[str]]) -> Row:
     owner = modules.get(layer.module, modules[""])
     parts = layer.module.split(".") if layer.module else []
     above = tuple(modules[path] for n in range(len(parts)) if (path := ".".join(parts[:n])) in modules)
-    inputs, outputs = (
-        tuple(tuple(int(formula_of(d)) for d in s) for s in each) for each in (layer.inputs, layer.outputs)
-    )
+    inputs, outputs = (tuple(tuple(int(d) for d in s) for s in each) for each in (layer.inputs, layer.outputs))
     return Row(
         operator_name(layer.op).rstrip("_"), layer.op.rpartition(".")[2], owner, paths[id(owner)][0], above,
-        inputs, outputs, int(formula_of(layer.macs)), len(paths[id(owner)]),
+        inputs, outputs, int(layer.macs), len(paths[id(owner)]),
         any("complex" in dtype for by in layer.cost.reads.values() for dtype in by),
     )  # fmt: skip
 
