@@ -58,10 +58,16 @@ class CostModel(data.CostModel, _Shown[Formula]):
         return _as_called(super().at(sizes, **more), EvaluatedModel)
 
     def crossovers(
-        self, platform: str, *, precision: str | None = None, over: str = "B", at: Mapping[str, int] | None = None
+        self,
+        platform: str,
+        *,
+        precision: str | None = None,
+        fusion: "Fusion" = "pointwise",
+        over: str = "B",
+        at: Mapping[str, int] | None = None,
     ) -> "tuple[Crossover, ...]":
-        """As ``on(platform, precision=precision).crossovers(over, at)``."""
-        return self.on(platform, precision=precision).crossovers(over, at)
+        """As ``on(platform, precision=precision, fusion=fusion).crossovers(over, at)``."""
+        return self.on(platform, precision=precision, fusion=fusion).crossovers(over, at)
 
     def on(self, platform: str, *, precision: str | None = None, fusion: "Fusion" = "pointwise") -> "Placed":
         """The model on a platform, named or read from a file, at a precision, or at its own dtype when none is named.

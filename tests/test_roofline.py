@@ -339,13 +339,15 @@ def test_a_peak_that_is_not_published_leaves_open_only_what_it_decides() -> None
 def test_a_model_placed_on_a_machine() -> None:
     """As the functions have it: a whole call is its layers, one after the other."""
     costs = api.CostModel(**vars(model(linear(4096, 4096), layer("4000*B", "0", "B", unit="vector"))))
-    placed = costs.on("h100-sxm5-80gb", precision="fp16")
+    placed = costs.on("h100-sxm5-80gb", precision="fp16", fusion="none")
     points = layer_points(costs, Machine(load_platform("h100-sxm5-80gb"), "fp16"), {"B": 500})
     assert placed.rows(B=500) == placed.rows({"B": 500}) == points
     assert placed.roofline_seconds(B=500) == points[0].seconds + points[1].seconds > points[0].seconds
     assert placed.bytes_moved(B=500) == 2 * (4096**2 + 2 * 4096 * 500 + 500)
     assert [c.threshold for c in placed.crossovers()] == [346, 1]
-    assert costs.crossovers("h100-sxm5-80gb", precision="fp16") == placed.crossovers()
+    assert costs.crossovers("h100-sxm5-80gb", precision="fp16", fusion="none") == placed.crossovers()
+    with pytest.raises(FxcostError, match="it was saved before .* ask with --fusion none"):
+        costs.on("h100-sxm5-80gb", precision="fp16")
     frame = placed.to_pandas(B=500)
     assert list(frame["seconds"]) == [float(point.seconds) for point in points]
     with pytest.raises(FxcostError, match="have no symbol H"):

@@ -28,11 +28,7 @@ from fxcost.reports.parts.numbers import (
 )
 from fxcost.reports.parts.tables import KEPT, Cell, Column, Report, frame
 
-READING = (
-    "FLOPs count one multiply-add as 2; MACs count the multiply-adds of contractions alone; "
-    "bytes are what each operation moves when it runs alone"
-)
-
+READING = "MACs count the multiply-adds of contractions alone"
 
 ROWS_ARE = (
     "every number and formula of a row is of all its `count` layers together, which `layers` names; parameters that "
@@ -103,16 +99,19 @@ def cost_report(
     width = PRECISION_BITS[precision.uniform] if precision and precision.uniform else None
     bits, stored = evaluated.bits(width), precision.name if precision else model.dtype
     return Report(
-        _columns(by, lines, evaluated, bits, point),
+        _columns(by, lines, evaluated, bits),
         tuple(lines),
         # The first row of the tree of modules is the whole model.
         total=total if by != "module" else None,
-        heading=(f"{model.ref}  ({model.mode}, {model.dtype})", _rung_line(model), *symbol_lines(model)),
+        heading=(
+            f"{model.ref}  ({model.mode}, {model.dtype})  at {sizes_text(point)}",
+            _rung_line(model),
+            *symbol_lines(model),
+        ),
         notes=(
             *_total_lines(model, evaluated, bits, stored),
             *_stored_lines(held),
-            "; ".join([READING, *([EACH] * (by == "layer"))]),
-            f"assumed: {'; '.join(model.assumptions)}",
+            "; ".join([READING, *([EACH] * (by == "layer")), f"assumed: {'; '.join(model.assumptions)}"]),
         ),
         facts={
             "model": model.ref,
@@ -144,7 +143,7 @@ def _rung_line(model: Costs[Any]) -> str:
     held = ", ".join(f"{name}={pin.value}" for name, pin in model.fixed.items()) or "its sizes"
     meaning = {
         "exact": "exported with its sizes symbolic",
-        "replayed": "plain runs at its own sizes and at the lowest called the same operators, with the shapes that the formulas say",
+        "replayed": "plain runs at its own and the lowest sizes call the same operators and shapes",
         "fixed": f"the operators that run at {held}",
     }
     return f"rung     {model.rung}: {meaning[model.rung]}"
@@ -164,7 +163,7 @@ def _total_lines(model: Costs[Any], evaluated: EvaluatedModel, bits: Widths, sto
     moved = values.bytes_moved(bits)
     figures = (
         f"{least}{_si(values.flops)}FLOPs, {least}{_si(values.macs)}MACs, "
-        f"{least}{_si(moved)}B moved in {stored}, {values.params:,} parameters"
+        f"{least}{_si(moved)}B moved in {stored}, {values.params:,} params"
     )
     lines = [
         f"total at {sizes_text(model.with_fixed(evaluated.sizes))}: {figures}",
@@ -303,9 +302,7 @@ TITLES: Mapping[By, tuple[str, str, str]] = {
 }
 
 
-def _columns(
-    by: By, lines: Sequence[_Line], evaluated: EvaluatedModel, bits: Widths, point: Mapping[str, int]
-) -> tuple[Column[_Line], ...]:
+def _columns(by: By, lines: Sequence[_Line], evaluated: EvaluatedModel, bits: Widths) -> tuple[Column[_Line], ...]:
     titles, each = TITLES[by], " each" if by == "layer" else ""
     flop_factor, flop_prefix = prefix_for(max((line.flops for line in lines), default=0))
     byte_factor, byte_prefix = prefix_for(max((line.all(line.values.bytes_moved(bits)) for line in lines), default=0))
@@ -336,7 +333,7 @@ def _columns(
         Column(f"params{each}", "params", _params, priority=3),
         Column(f"FLOPs{each}", "flops", _flops, numeric=False, priority=0, overflow="ellipsis"),
         Column("MACs", "macs", lambda line: line.formula(line.formulas.macs), numeric=False, hidden=True),
-        _amount(f"{flop_prefix}FLOPs at {sizes_text(point)}", "flops_at", lambda cost: cost.flops, flop_factor),
+        _amount(f"{flop_prefix}FLOPs", "flops_at", lambda cost: cost.flops, flop_factor),
         _amount(f"{flop_prefix}MACs", "macs_at", lambda cost: cost.macs, flop_factor, priority=4),
         _exact("bytes read", "bytes_read_at", lambda cost: cost.bytes_read(bits)),
         _exact("bytes written", "bytes_written_at", lambda cost: cost.bytes_written(bits)),
