@@ -250,7 +250,7 @@ class _Writer:
         written = {"storages": _table(self._storages()), "tensors": _table(self._tensors())}
         written["operations"] = _table(self._operations())
         names_told = names_of([(layer.module, layer.op) for layer in self.layers], self.model.modules)
-        unused = {layer.name: layer.inputs[0] for layer in self.model.layers if layer.op == UNUSED}
+        unused = {layer.name: tuple(map(int, layer.inputs[0])) for layer in self.model.layers if layer.op == UNUSED}
         names = {
             index: layer.name
             for index, (layer, name) in enumerate(zip(self.layers, names_told, strict=True))
