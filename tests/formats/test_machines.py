@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from fxcost.api import trace
+from fxcost.costs.fusion.models import fused
 from fxcost.errors import FxcostError
 from fxcost.formats.composing import scheme_named
 from fxcost.machines.sheets import load_platform
 from fxcost.roofline.arrays import seconds
 from fxcost.roofline.bound import bound_seconds
-from fxcost.roofline.points import layer_points
+from fxcost.roofline.points import layer_points, step_points
 from fxcost.roofline.rate import machine_for
 
 Command = Callable[..., tuple[int, str, str]]
@@ -109,7 +110,11 @@ def test_a_kernel_of_several_products_counts_each_at_its_peak(mixed: Any) -> Non
     """Under what nothing beats all runs at once: products as long as both take, at two peaks."""
     machine = machine_for(mixed, load_platform("a100-sxm4-80gb"), SCHEME)
     flops = 2 * BATCH * 512 * 512
-    assert bound_seconds(mixed, machine, {"B": BATCH}) == Fraction(flops, INT8) + Fraction(flops, BF16)
+    both = Fraction(flops, INT8) + Fraction(flops, BF16)
+    assert bound_seconds(mixed, machine, {"B": BATCH}) == both
+    (whole,) = layer_points(fused(mixed, "ideal"), machine, {"B": BATCH})
+    call, _ = step_points(mixed, machine, {"B": BATCH})
+    assert [whole.computing_seconds, call.computing_seconds] == [both, both]
 
 
 def test_products_on_the_vector_unit_wait_for_its_other_work(mixed: Any) -> None:
