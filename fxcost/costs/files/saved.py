@@ -57,6 +57,7 @@ from fxcost.costs.model import (
 from fxcost.errors import FxcostError
 from fxcost.files import read_file, write_file
 from fxcost.formulas.algebra import Formula
+from fxcost.formulas.evaluation import evaluate
 from fxcost.formulas.quantities import DTYPE_BITS
 
 SCHEMA_VERSION = 2
@@ -250,7 +251,11 @@ class _Writer:
         written = {"storages": _table(self._storages()), "tensors": _table(self._tensors())}
         written["operations"] = _table(self._operations())
         names_told = names_of([(layer.module, layer.op) for layer in self.layers], self.model.modules)
-        unused = {layer.name: tuple(map(int, layer.inputs[0])) for layer in self.model.layers if layer.op == UNUSED}
+        unused = {
+            layer.name: [int(evaluate(size, {})) for size in layer.inputs[0]]
+            for layer in self.model.layers
+            if layer.op == UNUSED
+        }
         names = {
             index: layer.name
             for index, (layer, name) in enumerate(zip(self.layers, names_told, strict=True))
