@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 import typer
 
+from fxcost.costs.experts import Experts
 from fxcost.costs.graph.cost_graph import Fusion
 from fxcost.request import Attention, Mode, Request
 
@@ -67,6 +68,14 @@ ModeOption = Annotated[
         "--mode",
         case_sensitive=False,
         help="decode: one new token for each of B sequences, against a cache of P positions.",
+    ),
+]
+ExpertsOption = Annotated[
+    Experts,
+    typer.Option(
+        "--experts",
+        case_sensitive=False,
+        help="Experts that are read: expected under uniform routing, or the most that there can be.",
     ),
 ]
 CausalSkip = Annotated[bool, typer.Option("--causal-skip", help="Count only the pairs that a causal mask keeps.")]
@@ -166,6 +175,7 @@ class Asked:
     causal_skip: CausalSkip = Request.causal_skip
     leaves: Leaves = None
     mode: ModeOption = Request.mode
+    experts: ExpertsOption = "expected"
 
 
 def model_command(command: Callable[..., None]) -> Callable[..., None]:

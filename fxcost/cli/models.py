@@ -38,10 +38,11 @@ def traces_of(
 
     The graph is shown to ``look``. A symbol whose sizes are ``tried``, or that is solved for where these are none, needs no usual size.
     """
+    from fxcost.costs.experts import with_experts
     from fxcost.costs.retracing import Traces
 
     if is_saved(model):
-        return Traces(_saved_costs(model, asked))
+        return Traces(with_experts(_saved_costs(model, asked), asked.experts))
     from fxcost.inputs import parse_input, parse_sizes
 
     specs = [parse_input(text) for text in asked.inputs or ()]
@@ -70,14 +71,15 @@ def traces_of(
         largest = {name: max(sizes, default=USUAL_SIZE) for name, sizes in (tried or {}).items()}
         known = {name: size for name, size in largest.items() if name in source.arguments.symbols()}
         source = replace(source, defaults={**known, **source.defaults})
-        first = trace_source(source, request, say)
+        first = with_experts(trace_source(source, request, say), asked.experts)
     if source.program:
         return Traces(first)
 
     def again(sizes: Mapping[str, int]) -> "CostModel":
         with progress(f"tracing {model} again at {', '.join(f'{name}={size}' for name, size in sizes.items())}"):
             symbolic = ",".join(first.symbols)
-            return trace_source(source, replace(request, symbolic=symbolic, sizes=sizes, look=None), lambda _: None)
+            other = replace(request, symbolic=symbolic, sizes=sizes, look=None)
+            return with_experts(trace_source(source, other, lambda _: None), asked.experts)
 
     return Traces(first, again)
 

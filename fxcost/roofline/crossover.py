@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.errors import FxcostError
-from fxcost.formulas.algebra import Formula, Rounding, Symbol, formula_of
+from fxcost.formulas.algebra import Formula, Rounding, Symbol, Touched, formula_of
 from fxcost.formulas.evaluation import substitute, total
 from fxcost.formulas.expressions import symbol
 from fxcost.formulas.quantities import Quantity
@@ -240,5 +240,7 @@ def _leading(formula: Formula, variable: Symbol) -> tuple[int, Fraction] | None:
 def _unrounded(formula: Formula) -> Formula:
     if not formula.children:
         return formula
+    if isinstance(formula, Touched):
+        return formula.children[0]
     children = tuple(map(_unrounded, formula.children))
     return children[0] if isinstance(formula, Rounding) else formula.rebuilt(children)
