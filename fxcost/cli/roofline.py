@@ -6,7 +6,7 @@ import typer
 
 from fxcost.cli.models import costs_of, fusion_of, is_saved, machines_of, point_of, traces_of
 from fxcost.cli.terminal import checked_plot, form_of, print_report, say
-from fxcost.options import Asked, Format, FusionOption, Model, Output, Platforms, Plot, Precision, Top, model_command
+from fxcost.options import Asked, Format, FusionOption, Model, Output, Platforms, Plot, Precisions, Top, model_command
 
 
 @model_command
@@ -22,7 +22,7 @@ def crossover(
             help="The symbol to solve for; or sizes of it to try, H=224:512:32, where the model is traced again as needed.",
         ),
     ] = "B",
-    precision: Precision = None,
+    precision: Precisions = None,
     fusion: FusionOption = None,
     form: Format = None,
     output: Output = None,
@@ -63,7 +63,7 @@ def roofline(
     asked: Asked,
     model: Model,
     platform: Platforms,
-    precision: Precision = None,
+    precision: Precisions = None,
     fusion: FusionOption = None,
     plot: Plot = None,
     top: Top = None,
@@ -105,7 +105,7 @@ def sweep(
             "combination, the last symbol running fastest.",
         ),
     ],
-    precision: Precision = None,
+    precision: Precisions = None,
     fusion: FusionOption = None,
     plot: Plot = None,
     form: Format = None,

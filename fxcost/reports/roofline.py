@@ -100,7 +100,7 @@ def roofline_report(
 
 def _columns(*, many: bool) -> tuple[Column[_LayerRow], ...]:
     return (
-        Column("platform", "platform", lambda row: Cell(row.machine.platform.name), numeric=False, hidden=not many),
+        Column("platform", "platform", lambda row: Cell(row.machine.name), numeric=False, hidden=not many),
         Column("layer", "layer", lambda row: Cell(row.name), numeric=False, overflow="spill"),
         Column("type", "type", lambda row: Cell(row.first.layer.kind if row.first else ""), numeric=False, priority=1),
         Column("×N", "count", lambda row: Cell(times_text(len(row.points)) * (not row.is_total), len(row.points))),
@@ -125,7 +125,7 @@ def _intensity(row: _LayerRow) -> Cell:
 def _ridge(row: _LayerRow) -> Cell:
     if row.first is None:
         return Cell("")
-    ridge = row.machine.ridge(row.first.unit)
+    ridge = row.machine.computing(row.first.layer).ridge(row.first.unit)
     return Cell(decimal(ridge), ridge)
 
 
@@ -170,7 +170,7 @@ ROOFLINE_TIMES = "Roofline times: kernels one after the other at datasheet peaks
 def _fusions_line(machine: Machine, seconds: Mapping[Any, Fraction]) -> str:
     """``none 0.710 ms · pointwise 0.487 · …``."""
     told = [f"{name} {float(value * 1000):,.3g}" for name, value in seconds.items()]
-    return f"{machine.platform.name}: {told[0]} ms · {' · '.join(told[1:])}; only the bound is never beaten."
+    return f"{machine.name}: {told[0]} ms · {' · '.join(told[1:])}; only the bound is never beaten."
 
 
 def share_range(*shares: Fraction) -> str:
@@ -193,7 +193,7 @@ def _point_summary(
     rate = model.batch(point) / seconds
     least, at_most, only = ("≥ ", "≤ ", " (of layers whose bound is known)") if doubt else ("", "", "")
     return (
-        f"{machine.platform.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(rate):,.5g} {counted_in(model)}/s, "
+        f"{machine.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(rate):,.5g} {counted_in(model)}/s, "
         f"{share_range(*shares)} % of the time compute-bound{' (pointwise to epilogue)' if other else ''}{only}. {ROOFLINE_TIMES}"
     )
 

@@ -133,7 +133,7 @@ def _tried(points: list[tuple[int, LayerPoint]], machine: Machine) -> Crossover:
     bounds: list[Bound] = [point.bound for _, point in points]
     layer, unit = points[0][1].layer, points[-1][1].unit
     where = IntegerSet(tuple(Interval(size, size) for size, point in points if point.bound == "compute"), None)
-    return Crossover(layer, _outcome(bounds), where, None, None, machine.ridge(unit), unit)
+    return Crossover(layer, _outcome(bounds), where, None, None, machine.computing(layer).ridge(unit), unit)
 
 
 def _outcome(bounds: list[Bound]) -> Outcome:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from fxcost.costs.fusion.groups import with_parts
 from fxcost.costs.graph.cost_graph import FUSED, Access, CostGraph, Edges, Fusion
-from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, operator_name
+from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, mixed_products, operator_name
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Formula, greatest_of
 
@@ -68,6 +68,7 @@ def _row(
         edges=edges,
         members=tuple(members),
         launches=launches,
+        mixed=mixed_products(members),
         shared=any(member.shared for member in members),
     )
 
