@@ -11,7 +11,7 @@ import typer
 
 from fxcost.costs.experts import Experts
 from fxcost.costs.graph.cost_graph import Fusion
-from fxcost.request import Attention, Mode, Request
+from fxcost.request import Attention, Cache, Mode, Request
 
 By = Literal["layer", "module", "op"]
 """Rows of `fxcost trace`."""
@@ -136,6 +136,14 @@ FusionOption = Annotated[
         case_sensitive=False,
         help="What runs as one kernel: none (each operation alone), pointwise (as torch.compile, the default), "
         "epilogue (contractions with what follows them), ideal (all).",
+    ),
+]
+CacheOption = Annotated[
+    Cache,
+    typer.Option(
+        "--cache",
+        case_sensitive=False,
+        help="ideal: what the machine's last-level cache keeps from call to call does not reach memory.",
     ),
 ]
 Format = Annotated[

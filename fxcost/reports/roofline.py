@@ -8,11 +8,14 @@ from typing import Any
 from fxcost.costs.fusion.models import fused
 from fxcost.costs.graph.cost_graph import Fusion
 from fxcost.costs.model import CostModel
+from fxcost.inputs import BATCH_SIZE
 from fxcost.reports.costs import Alike, alike, percent, times_text
 from fxcost.reports.parts.numbers import decimal, merged_name, scaled, share, sizes_text
 from fxcost.reports.parts.tables import Cell, Column, Report, frame, records
 from fxcost.reports.platforms import machine_lines
+from fxcost.request import Cache
 from fxcost.roofline.bound import seconds_by_fusion
+from fxcost.roofline.caches import weights_stay_up_to
 from fxcost.roofline.points import LayerPoint, layer_points
 from fxcost.roofline.rate import Machine
 from fxcost.roofline.sweep import OTHER, compute_share
@@ -62,6 +65,7 @@ def roofline_report(
     wide: bool,
     top: int | None = None,
     fusion: Fusion = "none",
+    cache: Cache = "ignore",
 ) -> Report[Any]:
     """Each kernel's intensity, bound and time at one point; rows of kernels that repeat are merged when ``wide``."""
     edged = model
@@ -72,7 +76,7 @@ def roofline_report(
     notes: list[str] = []
     total: _LayerRow | None = None
     for machine in machines:
-        points = layer_points(model, machine, at)
+        points = layer_points(model, machine, at, cache)
         groups = _grouped_points(points) if wide else [[p] for p in points]
         if top is not None:
             groups = sorted(groups, key=_seconds, reverse=True)[:top]
@@ -82,7 +86,9 @@ def roofline_report(
             for group in groups
         ]
         total = _LayerRow(machine, "total", points, whole_time, "", is_total=True)
-        notes.append(_point_summary(machine, points, edged, point, OTHER.get(fusion)))
+        notes.append(_point_summary(machine, points, edged, point, OTHER.get(fusion), cache))
+        if cache == "ideal":
+            notes.append(_cache_line(machine, points, model, point))
         if edged.graph is not None:
             notes.append(_fusions_line(machine, seconds_by_fusion(edged, machine, at)))
     heading = (f"{model.ref} at {sizes_text(whole)}", *(line for m in machines for line in machine_lines(m)))
@@ -164,6 +170,18 @@ def _grouped_points(points: Iterable[LayerPoint]) -> list[list[LayerPoint]]:
     return list(groups.values())
 
 
+def _cache_line(machine: Machine, points: Sequence[LayerPoint], model: CostModel, point: Mapping[str, int]) -> str:
+    """How much reaches memory, and up to which batch the weights stay."""
+    moved = sum((p.bytes_moved for p in points), Fraction(0))
+    whole = sum((p.bytes_moved for p in layer_points(model, machine, point)), Fraction(0))
+    told = f"{machine.name}: {scaled(moved, 10**6) or 0} of {scaled(whole, 10**6)} MB reach memory beside a cache of {scaled(Fraction(machine.platform.on_chip), 10**6)} MB"
+    if BATCH_SIZE not in model.symbols:
+        return f"{told}."
+    others = {name: size for name, size in point.items() if name != BATCH_SIZE}
+    last = weights_stay_up_to(model, machine, BATCH_SIZE, others)
+    return f"{told}; weights stay in it " + (f"up to {BATCH_SIZE} = {last:,}." if last else f"at no {BATCH_SIZE}.")
+
+
 ROOFLINE_TIMES = "Roofline times: kernels one after the other at datasheet peaks, neither a bound nor an estimate."
 
 
@@ -185,11 +203,12 @@ def _point_summary(
     model: CostModel,
     point: Mapping[str, int],
     other: Fusion | None,
+    cache: Cache,
 ) -> str:
     seconds, doubt = _seconds(points), _doubt(points)
     shares = [compute_share(points)]
     if other:
-        shares.append(compute_share(layer_points(fused(model, other), machine, point)))
+        shares.append(compute_share(layer_points(fused(model, other), machine, point, cache)))
     rate = model.batch(point) / seconds
     least, at_most, only = ("≥ ", "≤ ", " (of layers whose bound is known)") if doubt else ("", "", "")
     return (

@@ -41,7 +41,7 @@ def with_cache(model: CostModel, machine: Machine, at: Mapping[str, int] | None 
 
     Raises `FxcostError` for a machine that publishes no cache, and for a model that was saved without edges.
     """
-    capacity = _capacity(machine)
+    capacity, model = _capacity(machine), machine.stored(model)
     evaluated, graph = model.at(at), edges_known(model.graph, model.ref)
     touches = list(_touches(model, graph, model.point(at), model.bits(machine.bits)))
     missed: dict[int, list[_Touch]] = {}
@@ -58,7 +58,8 @@ def weights_stay_up_to(model: CostModel, machine: Machine, over: str, at: Mappin
     Exact where everything that is touched grows with the symbol, so that distances do; errors as `with_cache`, and where
     something shrinks.
     """
-    capacity, graph = _capacity(machine), edges_known(model.graph, model.ref)
+    capacity, model = _capacity(machine), machine.stored(model)
+    graph = edges_known(model.graph, model.ref)
     bits = model.bits(machine.bits)
     shrinks = [
         amount

@@ -14,6 +14,8 @@ from fxcost.costs.model import CostModel, Costs, LayerCost, mixed_products
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Exact
 from fxcost.formulas.quantities import Q, Widths, number
+from fxcost.request import Cache
+from fxcost.roofline.caches import with_cache
 from fxcost.roofline.demand import demand, units_of
 from fxcost.roofline.rate import Machine
 from fxcost.work import Unit
@@ -42,9 +44,14 @@ class LayerPoint:
         return self.flops / self.bytes_moved if self.bytes_moved else None
 
 
-def layer_points(model: CostModel, machine: Machine, at: Mapping[str, int] | None = None) -> tuple[LayerPoint, ...]:
-    """Bound, intensity and time of each layer that runs, at sizes ``at``; raises `FxcostError` where none takes time."""
-    evaluated = machine.stored(model).at(at)
+def layer_points(
+    model: CostModel, machine: Machine, at: Mapping[str, int] | None = None, cache: Cache = "ignore"
+) -> tuple[LayerPoint, ...]:
+    """Bound, intensity and time of each layer that runs, at sizes ``at``; raises `FxcostError` where none takes time.
+
+    With ``cache="ideal"`` only what `with_cache` leaves is moved.
+    """
+    evaluated = with_cache(model, machine, at) if cache == "ideal" else machine.stored(model).at(at)
     bits = evaluated.bits(machine.bits)
     points = tuple(_point(layer, bits, machine) for layer in evaluated.layers if layer.coverage != "free")
     if not any(point.seconds for point in points):
