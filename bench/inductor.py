@@ -47,6 +47,23 @@ def kernels(
     return found
 
 
+def _rows_picked(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[tuple[int, ...], int]:
+    """Bytes of the rows that a call looks up in embedding tables, by the shape of the table."""
+    picked: dict[tuple[int, ...], int] = {}
+
+    def looked_up(table: Any, given: tuple[torch.Tensor, ...]) -> None:
+        shape = tuple(table.weight.shape)
+        picked[shape] = max(picked.get(shape, 0), given[0].numel() * int(shape[1]) * 4)
+
+    hooks = [e.register_forward_pre_hook(looked_up) for e in model.modules() if isinstance(e, torch.nn.Embedding)]
+    if hooks:
+        with torch.no_grad():
+            model(*args, **kwargs)
+    for hook in hooks:
+        hook.remove()
+    return picked
+
+
 def corrected(moved: dict[str, int], given: dict[str, list[int]], tables: dict[tuple[int, ...], int]) -> int:
     """Bytes of a kernel, an embedding table at the rows that are picked."""
     return sum(min(n, tables.get(tuple(given.get(name, ())), n)) for name, n in moved.items())
@@ -66,11 +83,10 @@ def main(name: str, batch: int, configuration: str = "") -> None:
         (spec,) = source.arguments.specs()
         args, kwargs = (torch.zeros(spec.shape(sizes)),), {}
     real = module.to_empty(device="cpu")
-    tables = {
-        tuple(each.weight.shape): batch * TOKENS * each.weight.shape[1] * 4
-        for each in real.modules()
-        if isinstance(each, torch.nn.Embedding)
-    }
+    with torch.no_grad():
+        for each in (*real.parameters(), *real.buffers()):
+            each.zero_()
+    tables = _rows_picked(real, args, kwargs)
     found = kernels(real, args, kwargs)
     moved = sum(sum(m.values()) if library else corrected(m, given, tables) for library, m, given in found)
     print(json.dumps({"moved": moved, "kernels": sum(any(m.values()) for _, m, _ in found)}))

@@ -31,8 +31,8 @@ def find_layers(model: CostModel, name: str) -> tuple[LayerCost, ...]:
         inside = {layer.name for path in paths for layer in _inside(model, path)}
         found = [layer for layer in model.layers if layer.name in inside]
     if not found:  # a kernel's name, as `fxcost crossover` prints it
-        rows = (row for fusion in FUSED if model.graph for row in fused(model, fusion).layers if row.name == name)
-        held = {member.name for row in rows for member in row.members}
+        kernels = (each for fusion in FUSED if model.graph for each in fused(model, fusion).layers)
+        held = {member.name for kernel in kernels if kernel.name == name for member in kernel.members}
         found = [layer for layer in model.layers if layer.name in held]
     if not found:
         names = {*(layer.name for layer in model.layers), *named, *_modules(model)}
