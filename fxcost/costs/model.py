@@ -274,6 +274,11 @@ class Costs(Generic[Q]):
     widths: Mapping[str, Fraction] = field(default_factory=dict[str, Fraction])
     """Bits of an element of each format that a scheme stores elements in; files hold none."""
 
+    @cached_property
+    def known_kernels(self) -> dict[str, Any]:
+        """The same model with a row for each kernel, by fusion, as far as it was asked for."""
+        return {}
+
     @property
     def _costs(self) -> Sequence[Cost[Q]]:
         """The cost of each layer."""

@@ -76,7 +76,7 @@ def roofline_report(
     notes: list[str] = []
     total: _LayerRow | None = None
     for machine in machines:
-        points = layer_points(model, machine, at, cache)
+        points = layer_points(fused(machine.stored(edged), fusion), machine, at, cache)
         groups = _grouped_points(points) if wide else [[p] for p in points]
         if top is not None:
             groups = sorted(groups, key=_seconds, reverse=True)[:top]
@@ -208,7 +208,7 @@ def _point_summary(
     seconds, doubt = _seconds(points), _doubt(points)
     shares = [compute_share(points)]
     if other:
-        shares.append(compute_share(layer_points(fused(model, other), machine, point, cache)))
+        shares.append(compute_share(layer_points(fused(machine.stored(model), other), machine, point, cache)))
     rate = model.batch(point) / seconds
     least, at_most, only = ("≥ ", "≤ ", " (of layers whose bound is known)") if doubt else ("", "", "")
     return (

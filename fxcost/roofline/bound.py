@@ -26,6 +26,7 @@ def seconds_by_fusion(
     model: CostModel, machine: Machine, at: Mapping[str, int] | None = None
 ) -> Mapping[Fusion | str, Fraction]:
     """Roofline times in seconds of each fusion, its kernels one after the other, and the ``bound``."""
+    model = machine.stored(model)
     fusions: tuple[Fusion, ...] = ("none", *FUSED)
     times: dict[Fusion | str, Fraction] = {
         fusion: sum((p.seconds for p in layer_points(fused(model, fusion), machine, at)), Fraction(0))

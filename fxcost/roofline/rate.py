@@ -148,6 +148,7 @@ def machine_for(model: CostModel, platform: Platform, precision: str | Scheme | 
     machine = replace(_machine(model, platform, first or None, label), scheme=scheme, elementwise=scheme.vector)
     for layer in stored.layers:
         machine.computing(layer)
+    machine._known[id(model)] = (model, stored)  # worked out already
     return machine
 
 

@@ -27,12 +27,18 @@ def fused(model: CostModel, fusion: Fusion, place: str = "") -> CostModel:
             f"{place or model.ref} was saved before files held who feeds whom, so its kernels are not known; "
             "ask with --fusion none, or trace the model again and save it with -o FILE.json"
         )
+    if fusion not in model.known_kernels:
+        model.known_kernels[fusion] = _fused(model, model.graph, fusion)
+    return model.known_kernels[fusion]
+
+
+def _fused(model: CostModel, graph: CostGraph, fusion: Fusion) -> CostModel:
     layers = [layer for layer in model.layers if layer.op != UNUSED]
     unused = [layer for layer in model.layers if layer.op == UNUSED]
     if fusion == "ideal":
-        rows: Iterable[LayerCost] = [_whole(layers, model.graph)] if layers else []
+        rows: Iterable[LayerCost] = [_whole(layers, graph)] if layers else []
     else:
-        rows = _rows(layers, model.graph, FUSED.index(fusion))
+        rows = _rows(layers, graph, FUSED.index(fusion))
     return replace(model, layers=(*rows, *unused))
 
 
@@ -47,13 +53,18 @@ def _rows(layers: Sequence[LayerCost], graph: CostGraph, which: int) -> Iterator
     if any(not layer.edges.parts for layer in layers):
         layers = with_parts(layers, graph)
     members: dict[int, list[LayerCost]] = {}
+    known: dict[object, Cost] = {}
     for index, layer in enumerate(layers):
         members.setdefault(index - layer.edges.parts[which].back, []).append(layer)
     for place, group in members.items():
         leader = layers[place]
         part = leader.edges.parts[which]
         others = [each for each in group if each is not leader]
-        yield _row(_name(leader, others), leader, group, Edges(accesses=part.accesses), graph, part.launches)
+        row = _row(_name(leader, others), leader, group, Edges(accesses=part.accesses), graph, part.launches)
+        # Kernels that repeat share their cost, as operations do.
+        cost = row.cost
+        key = (*(id(each.cost) for each in group), id(cost.reads), id(cost.writes))
+        yield replace(row, cost=known.setdefault(key, cost))
 
 
 def _row(
