@@ -92,6 +92,10 @@ class Machine:
             self._known[id(model)] = (model, as_stored(model, self.scheme))
         return self._known[id(model)][1]
 
+    def know(self, model: CostModel, stored: CostModel) -> None:
+        """Take what a model is as stored, which was worked out already."""
+        self._known[id(model)] = (model, stored)
+
     @cached_property
     def _known(self) -> dict[int, tuple[CostModel, CostModel]]:
         """Models beside what they are as stored, by identity: both are kept, so that none takes another's place."""
@@ -148,7 +152,7 @@ def machine_for(model: CostModel, platform: Platform, precision: str | Scheme | 
     machine = replace(_machine(model, platform, first or None, label), scheme=scheme, elementwise=scheme.vector)
     for layer in stored.layers:
         machine.computing(layer)
-    machine._known[id(model)] = (model, stored)  # worked out already
+    machine.know(model, stored)
     return machine
 
 
