@@ -97,8 +97,8 @@ def _greatest(left: list[Formula], symbol: Symbol, allowed: SymbolRange) -> tupl
     checked: int | None = None
     bent: list[Formula] = []
     for formula in left:
-        line = coefficients(formula, symbol) or ()
-        if 1 <= len(line) <= 2:
+        line = coefficients(formula, symbol)
+        if line and len(line) <= 2:
             start, slope = line[0], sum(line[1:], Fraction(0))
             if slope < 0:
                 end = int(-start / slope // step) * step if start >= 0 else 0
