@@ -16,11 +16,14 @@ from fxcost.costs.fusion.models import fused
 from fxcost.costs.graph.cost_graph import GIVEN, CostGraph, Fusion, StorageRole, edges_known
 from fxcost.costs.lifetimes import Lifetime, LifetimeSource, lifetimes
 from fxcost.costs.model import UNUSED, CostModel, LayerCost, fit
+from fxcost.errors import FxcostError
 from fxcost.formats.schemes import UNCHANGED, Scheme
 from fxcost.formats.storing import Placement, placed
 from fxcost.formulas.algebra import ZERO, Constant, Formula, Symbol, add, greatest_of, replaced
-from fxcost.formulas.evaluation import total
+from fxcost.formulas.evaluation import evaluate, total
 from fxcost.formulas.quantities import Mapper, number
+from fxcost.formulas.ranges.domain import SymbolRange
+from fxcost.formulas.ranges.extrema import where_nonnegative
 from fxcost.formulas.ranges.interval_arithmetic import Ends, least
 from fxcost.memory.kernel_order import in_order
 from fxcost.memory.temporaries import TemporaryKind, temporaries
@@ -101,6 +104,7 @@ class Footprint:
 
         moments = [Moment(each.name, put(each.activations), put(each.scratch)) for each in self.moments]
         kept = _undominated(list({each.bytes: each for each in reversed(moments)}.values())[::-1], self.model)
+        kept = _undominated_along(kept, symbol, self.model.symbols[symbol])
         return replace(self, state=put(self.state), inputs=put(self.inputs), moments=kept)
 
     @cached_property
@@ -251,3 +255,29 @@ TRIED_AT = 64
 def _is_never_less(one: Formula, other: Formula, ends: Ends) -> bool:
     low = least(one - other, ends)
     return low is not None and low >= 0
+
+
+def _undominated_along(moments: Sequence[Moment], symbol: str, allowed: SymbolRange) -> tuple[Moment, ...]:
+    """The same of formulas in one symbol, whose floors are solved class by class."""
+    kept = list(moments)
+    for each in moments:
+        others = [other for other in kept if other is not each]
+        if any(_is_never_less_along(other.bytes - each.bytes, symbol, allowed) for other in others):
+            kept = others
+    return tuple(kept)
+
+
+def _is_never_less_along(difference: Formula, symbol: str, allowed: SymbolRange) -> bool:
+    low, high, step = allowed.smallest, allowed.high, allowed.multiple_of
+    try:
+        if any(
+            evaluate(difference, {symbol: low * times}) < 0
+            for times in (1, TRIED_AT)
+            if not high or low * times <= high
+        ):
+            return False
+        found = where_nonnegative(difference, Symbol(symbol), low, high, step)
+    except FxcostError:
+        return False
+    whole = [(each.low, each.high) for each in found.intervals] == [(low, high and high // step * step)]
+    return whole and found.checked_up_to is None

@@ -20,7 +20,11 @@ KERNELS: Mapping[str, str] = {
     "epilogue": "contractions with what follows them",
     "ideal": "all as one kernel",
 }
-NOT_COUNTED = "Not counted: what drivers, libraries and allocators take for themselves; the GB of a machine are its maker's."
+NOT_COUNTED = (
+    "Not counted: what drivers, libraries and allocators take for themselves; the GB of a machine are its maker's."
+)
+TOO_MUCH = "✗"
+"""Marks what does not fit the memory of a machine."""
 GIGA = 10**9
 MOST_FORMS = 4
 """Moments that are told one by one; of more, how many."""
@@ -55,7 +59,9 @@ def fit_report(
     )
     kinds = dict.fromkeys(each.kind == "cpu" for each in platforms)
     shown = footprints[next(iter(kinds))]
-    point = {name: size for name, size in shown.model.with_fixed(shown.model.point(at, but=over)).items() if name != over}
+    point = {
+        name: size for name, size in shown.model.with_fixed(shown.model.point(at, but=over)).items() if name != over
+    }
     told = f" in {precision}" if precision else f" in {shown.model.dtype}"
     heading = (f"{shown.model.ref}{told}{f' at {sizes_text(point)}' if point else ''}, {KERNELS[shown.fusion]}",)
     for on_cpu in kinds:
@@ -76,7 +82,7 @@ def _columns(over: str, share: Fraction) -> tuple[Column[_Fitted], ...]:
         Column("usable GB", "usable_bytes", lambda row: _gigabytes(row.usable), hidden=share == 1),
         Column(f"largest {over}", f"largest_{over}", _size),
         Column("held GB", "held_bytes", lambda row: _gigabytes(row.found.use.peak)),
-        Column("more does not fit for", "binds", lambda row: Cell(row.found.binds), numeric=False),
+        Column("limited by", "binds", lambda row: Cell(row.found.binds), numeric=False),
         Column("most at", "most_at", lambda row: Cell(row.found.use.where), numeric=False, priority=1),
     )
 
@@ -112,7 +118,9 @@ def _formula_lines(along: Footprint, over: str, on_cpu: bool) -> list[str]:
         "cache": bytes_text(along.state, symbol) if along.state != ZERO else "",
         "inputs": bytes_text(along.inputs, symbol) if along.inputs != ZERO else "",
         "activations": _greatest(acting),
-        "copied": f"{_greatest(copies)} by the convolution there" if any(each.scratch != ZERO for each in moments) else "",
+        "copied": f"{_greatest(copies)} by the convolution there"
+        if any(each.scratch != ZERO for each in moments)
+        else "",
         "lifetimes": f"{along.source}" if along.source else "",
     }
     width = max(map(len, lines))
@@ -135,7 +143,9 @@ def bytes_text(formula: Formula, symbol: Symbol) -> str:
     if line is None:
         return f"{to_pretty(formula)} B"
     terms = ((degree, value) for degree, value in enumerate(line) if value)
-    texts = [f"{'−' if value < 0 else '+'} {_amount(abs(value))}{_power(symbol.name, degree)}" for degree, value in terms]
+    texts = [
+        f"{'−' if value < 0 else '+'} {_amount(abs(value))}{_power(symbol.name, degree)}" for degree, value in terms
+    ]
     return " ".join(texts).removeprefix("+ ") or "0 B"
 
 

@@ -9,10 +9,12 @@ from fxcost.costs.fusion.models import fused
 from fxcost.costs.graph.cost_graph import Fusion
 from fxcost.costs.model import CostModel
 from fxcost.reports.costs import Alike, alike, percent, times_text
+from fxcost.reports.memory import TOO_MUCH, gigabytes
 from fxcost.reports.parts.numbers import decimal, merged_name, scaled, share, sizes_text
 from fxcost.reports.parts.tables import Cell, Column, Report, frame, records
 from fxcost.reports.platforms import machine_lines
 from fxcost.roofline.bound import seconds_by_fusion
+from fxcost.roofline.held import HeldBytes, Holder
 from fxcost.roofline.points import LayerPoint, layer_points
 from fxcost.roofline.rate import Machine
 from fxcost.roofline.sweep import OTHER, compute_share
@@ -82,7 +84,11 @@ def roofline_report(
             for group in groups
         ]
         total = _LayerRow(machine, "total", points, whole_time, "", is_total=True)
-        notes.append(_point_summary(machine, points, edged, point, OTHER.get(fusion)))
+        held = Holder(machine, fusion)(edged, point)
+        mark = f" {TOO_MUCH}" if held is not None and not held.fits else ""
+        notes.append(_point_summary(machine, points, edged, point, OTHER.get(fusion), mark))
+        if held is not None:
+            notes.append(_held_line(machine, held))
         if edged.graph is not None:
             notes.append(_fusions_line(machine, seconds_by_fusion(edged, machine, at)))
     heading = (f"{model.ref} at {sizes_text(whole)}", *(line for m in machines for line in machine_lines(m)))
@@ -185,6 +191,7 @@ def _point_summary(
     model: CostModel,
     point: Mapping[str, int],
     other: Fusion | None,
+    mark: str,
 ) -> str:
     seconds, doubt = _seconds(points), _doubt(points)
     shares = [compute_share(points)]
@@ -193,8 +200,18 @@ def _point_summary(
     rate = model.batch(point) / seconds
     least, at_most, only = ("≥ ", "≤ ", " (of layers whose bound is known)") if doubt else ("", "", "")
     return (
-        f"{machine.platform.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(rate):,.5g} {counted_in(model)}/s, "
+        f"{machine.platform.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(rate):,.5g} {counted_in(model)}/s{mark}, "
         f"{share_range(*shares)} % of the time compute-bound{' (pointwise to epilogue)' if other else ''}{only}. {ROOFLINE_TIMES}"
+    )
+
+
+def _held_line(machine: Machine, held: HeldBytes) -> str:
+    """What a call holds, and whether that fits."""
+    told = f"{machine.platform.name}: {gigabytes(held.peak)} GB held"
+    if held.capacity is None:
+        return f"{told}; how much memory it has is not published."
+    return f"{told} of {gigabytes(held.capacity)}" + (
+        "." if held.fits else f": {TOO_MUCH} it does not fit, so that it does not run there."
     )
 
 

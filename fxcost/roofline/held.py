@@ -31,13 +31,20 @@ class HeldBytes:
         return self.capacity is None or self.peak <= self.capacity
 
 
-def held_on(
-    model: CostModel, machine: Machine, fusion: Fusion, at: Mapping[str, int] | None = None
-) -> HeldBytes | None:
-    """What a call of a model holds on a machine at sizes ``at``; None of a model without edges, which cannot tell."""
-    if model.graph is None:
-        return None
-    memory = machine.platform.memory
-    capacity = memory.capacity if memory else None
-    peak = footprint_on(model, machine, fusion).at(at).peak
-    return HeldBytes(peak, None if capacity is None else Fraction(capacity.value))
+class Holder:
+    """Tells what calls of models hold on a machine, each model looked at once."""
+
+    def __init__(self, machine: Machine, fusion: Fusion) -> None:
+        self.machine = machine
+        self.fusion: Fusion = fusion
+        memory = machine.platform.memory
+        self.capacity = Fraction(memory.capacity.value) if memory and memory.capacity else None
+        self.known: dict[int, tuple[CostModel, Footprint]] = {}
+
+    def __call__(self, model: CostModel, at: Mapping[str, int] | None = None) -> HeldBytes | None:
+        """What a call holds at sizes ``at``; None of a model without edges, which cannot tell."""
+        if model.graph is None:
+            return None
+        if id(model) not in self.known:
+            self.known[id(model)] = model, footprint_on(model, self.machine, self.fusion)
+        return HeldBytes(self.known[id(model)][1].at(at).peak, self.capacity)

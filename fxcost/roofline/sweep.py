@@ -10,6 +10,7 @@ from fxcost.costs.model import CostModel
 from fxcost.formulas.ranges.piecewise import IntegerSet, Interval
 from fxcost.roofline.bound import bound_seconds
 from fxcost.roofline.crossover import Crossover, Outcome, outcome_of
+from fxcost.roofline.held import HeldBytes, Holder
 from fxcost.roofline.points import Bound, LayerPoint, layer_points
 from fxcost.roofline.rate import Machine
 
@@ -40,6 +41,8 @@ class SweepPoint:
     """What no call takes less than; None of a model without edges."""
     compute_share_of_other: Fraction | None = None
     """The share of the time that is compute-bound where contractions take in what follows them, or where they do not."""
+    held: HeldBytes | None = None
+    """What a call holds in memory; None of a model without edges."""
 
     @property
     def throughput(self) -> Fraction:
@@ -70,6 +73,7 @@ def sweep(
     before: Mapping[str, Bound] = {}
     other: Fusion | None = OTHER.get(fusion)
     others = fused_along(along, other) if other else {}
+    held = Holder(machine, fusion)
     for size, sized, found in _measured(fused_along(along, fusion), machine, over, at):
         bounds: dict[str, Bound] = {point.layer.name: point.bound for point in found}
         changed = {name: bound for name, bound in bounds.items() if before.get(name, bound) != bound}
@@ -86,6 +90,7 @@ def sweep(
                 tuple(name for name, bound in changed.items() if bound == "memory"),
                 None if along[size].graph is None else bound_seconds(along[size], machine, sized),
                 compute_share(layer_points(others[size], machine, sized)) if others else None,
+                held(along[size], sized),
             )
         )
         before = bounds
