@@ -99,8 +99,8 @@ def _greatest(left: list[Formula], symbol: Symbol, allowed: SymbolRange) -> tupl
     for formula in left:
         line = coefficients(formula, symbol)
         if line is not None and len(line) <= 2:
-            start, *slopes = line
-            slope = sum(slopes, Fraction(0))
+            slope = sum(line[1:], Fraction(0))
+            start = sum(line[:1], Fraction(0))
             if slope < 0:
                 end = int(-start / slope // step) * step if start >= 0 else 0
                 most = end if most is None else min(most, end)

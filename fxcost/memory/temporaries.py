@@ -95,11 +95,20 @@ def _product(call: _Arguments) -> Iterator[Temporary]:
 
 
 def _convolution(call: _Arguments) -> Iterator[Temporary]:
-    """Copies of what it is given, and then one of what it gives: the greater counts."""
+    """Copies of what it is given, and then one of what it gives: the greater counts. With channels last only of the weight."""
     given, weight, made = call.given.get("input"), call.given.get("weight"), call.outputs[0]
-    if given is not None and weight is not None:
+    if given is None or weight is None:
+        return
+    if _has_channels_last(call.tensor(given)):
+        times = 1 if all(size == 1 for size in call.tensor(weight).shape[2:]) else 2
+        yield Temporary("cpu", "convolution's copies", times * call.elements(weight), "like", made)
+    else:
         for copied in (call.elements(given) + call.elements(weight), call.elements(made)):
             yield Temporary("cpu", "convolution's copies", copied, "like", made)
+
+
+def _has_channels_last(tensor: StoredTensor) -> bool:
+    return len(tensor.shape) > 2 and tensor.strides[1] == 1 and any(size != 1 for size in tensor.shape[2:])
 
 
 def _transposed_convolution(call: _Arguments) -> Iterator[Temporary]:
