@@ -80,7 +80,7 @@ def _columns(over: str, share: Fraction) -> tuple[Column[_Fitted], ...]:
         Column("platform", "platform", lambda row: Cell(row.platform.name), numeric=False),
         Column("GB", "memory_bytes", lambda row: _gigabytes(row.usable / share)),
         Column("usable GB", "usable_bytes", lambda row: _gigabytes(row.usable), hidden=share == 1),
-        Column(f"largest {over}", f"largest_{over}", _size),
+        Column(f"largest {over}", "largest", _size),
         Column("held GB", "held_bytes", lambda row: _gigabytes(row.found.use.peak)),
         Column("limited by", "binds", lambda row: Cell(row.found.binds), numeric=False),
         Column("most at", "most_at", lambda row: Cell(row.found.use.where), numeric=False, priority=1),
