@@ -71,6 +71,8 @@ def fit_report(
         notes += ("~: sizes were tried one by one, and none is told of larger ones.",)
     if any(row.found.size is None for row in rows):
         notes += (f"–: not even {over}={shown.model.symbols[over].smallest} fits, whose bytes are told.",)
+    if shown.model.unknown:
+        notes += (f"≥: what {', '.join(shown.model.unknown)} hold while they run is unknown.",)
     facts = {"model": shown.model.ref, "over": over, "at": point, "peak_bytes": str(shown.along(over, at).peak)}
     return Report(_columns(over, share), rows, heading, notes, facts)
 
