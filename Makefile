@@ -2,6 +2,7 @@
 # make demo    ResNet-50's formulas, and its crossovers on an H100
 # make test    lint, types, tests, and the built wheel outside this folder
 # make bench   the time to trace, beside other counters; to evaluate a million sizes; to read saved files
+# make check-fusion bytes of fused kernels beside Inductor's own count on a CPU (ten minutes)
 # make zoo     all of torchvision, timm's families and a list of transformers against torch's own counter (an hour)
 # make zoo-all every name of timm (an hour or two)
 # make zoo-wild models of eleven libraries beyond those (twenty minutes)
@@ -18,7 +19,7 @@ TORCH ?=
 VENV := .venv$(TORCH:%=-%)
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types unit wheel bench zoo zoo-all zoo-wild ranges mutants goldens check-formats check-memory
+.PHONY: setup demo test lint types unit wheel bench zoo zoo-all zoo-wild ranges mutants goldens check-fusion check-formats check-memory
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/ready
@@ -78,6 +79,9 @@ zoo-wild: setup
 
 ranges: setup
 	$(BIN)/pytest -n 2 -m ranges tests/test_ranges.py
+
+check-fusion: setup
+	$(BIN)/python -m bench.fusion -o docs/accuracy.md
 
 check-formats: setup
 	$(BIN)/pytest -v tests/formats/test_stored_bytes.py tests/formats/test_number_format.py

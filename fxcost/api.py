@@ -12,7 +12,7 @@ from fxcost.costs import model as data
 from fxcost.costs.files import saved
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Exact, Formula
-from fxcost.formulas.quantities import Q
+from fxcost.formulas.quantities import Q, number
 from fxcost.request import Attention, Mode, Request
 
 if TYPE_CHECKING:
@@ -89,6 +89,28 @@ class CostModel(data.CostModel, _Shown[Formula]):
         from fxcost.costs.fusion.models import fused
 
         return _as_called(fused(self, fusion), CostModel)
+
+    def bytes_moved(
+        self,
+        at: Mapping[str, int] | None = None,
+        *,
+        fusion: "Fusion" = "pointwise",
+        precision: str | None = None,
+        **sizes: int,
+    ) -> Fraction:
+        """Bytes that the kernels of one call read and write under ``fusion``, stored as a precision or scheme has it, exact."""
+        from fxcost.costs.fusion.models import fused
+        from fxcost.formats.applying import as_stored
+        from fxcost.formats.composing import scheme_named
+        from fxcost.machines.sheets import PRECISION_BITS
+
+        scheme = None if precision is None else scheme_named(precision)
+        rows = fused(self, fusion)
+        if scheme and not scheme.uniform:
+            rows = as_stored(rows, scheme)
+        evaluated = rows.at({**(at or {}), **sizes})
+        width = PRECISION_BITS[scheme.uniform] if scheme and scheme.uniform else None
+        return Fraction(number(evaluated.total.bytes_moved(evaluated.bits(width))))
 
     def stored_bytes(self, precision: str | None = None) -> int:
         """Bytes of all parameters, and of the buffers that operations use and checkpoints hold, scales included, exact.

@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 import typer
 
+from fxcost.costs.experts import Experts
 from fxcost.costs.graph.cost_graph import Fusion
-from fxcost.request import Attention, Mode, Request
+from fxcost.request import Attention, Cache, Mode, Request
 
 By = Literal["layer", "module", "op"]
 """Rows of `fxcost trace`."""
@@ -67,6 +68,14 @@ ModeOption = Annotated[
         "--mode",
         case_sensitive=False,
         help="decode: one new token for each of B sequences, against a cache of P positions.",
+    ),
+]
+ExpertsOption = Annotated[
+    Experts,
+    typer.Option(
+        "--experts",
+        case_sensitive=False,
+        help="Experts that are read: expected under uniform routing, or the most that there can be.",
     ),
 ]
 CausalSkip = Annotated[bool, typer.Option("--causal-skip", help="Count only the pairs that a causal mask keeps.")]
@@ -129,6 +138,14 @@ FusionOption = Annotated[
         "epilogue (contractions with what follows them), ideal (all).",
     ),
 ]
+CacheOption = Annotated[
+    Cache,
+    typer.Option(
+        "--cache",
+        case_sensitive=False,
+        help="ideal: what the machine's last-level cache keeps from call to call does not reach memory.",
+    ),
+]
 Format = Annotated[
     Form | None,
     typer.Option(
@@ -166,6 +183,7 @@ class Asked:
     causal_skip: CausalSkip = Request.causal_skip
     leaves: Leaves = None
     mode: ModeOption = Request.mode
+    experts: ExpertsOption = "expected"
 
 
 def model_command(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""What a model is traced for: the options that Python and the command line share, and their defaults."""
+"""What a model is traced and evaluated for: the options that Python and the command line share, and their defaults."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ Attention = Literal["fused", "math"]
 """How attention touches memory."""
 Mode = Literal["forward", "decode"]
 """What a model is run for."""
+Cache = Literal["ignore", "ideal"]
+"""Whether what stays in a machine's last-level cache from call to call counts as moved: ignored, or kept there ideally."""
 Look = Callable[["Graph", tuple[str, ...]], None]
 """Is given a graph, and the names of its annotations."""
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from fxcost.cli.terminal import progress, say
@@ -37,10 +38,11 @@ def traces_of(
 
     The graph is shown to ``look``. A symbol whose sizes are ``tried``, or that is solved for where these are none, needs no usual size.
     """
+    from fxcost.costs.experts import with_experts
     from fxcost.costs.retracing import Traces
 
     if is_saved(model):
-        return Traces(_saved_costs(model, asked))
+        return Traces(with_experts(_saved_costs(model, asked), asked.experts))
     from fxcost.inputs import parse_input, parse_sizes
 
     specs = [parse_input(text) for text in asked.inputs or ()]
@@ -69,14 +71,15 @@ def traces_of(
         largest = {name: max(sizes, default=USUAL_SIZE) for name, sizes in (tried or {}).items()}
         known = {name: size for name, size in largest.items() if name in source.arguments.symbols()}
         source = replace(source, defaults={**known, **source.defaults})
-        first = trace_source(source, request, say)
+        first = with_experts(trace_source(source, request, say), asked.experts)
     if source.program:
         return Traces(first)
 
     def again(sizes: Mapping[str, int]) -> "CostModel":
         with progress(f"tracing {model} again at {', '.join(f'{name}={size}' for name, size in sizes.items())}"):
             symbolic = ",".join(first.symbols)
-            return trace_source(source, replace(request, symbolic=symbolic, sizes=sizes, look=None), lambda _: None)
+            other = replace(request, symbolic=symbolic, sizes=sizes, look=None)
+            return with_experts(trace_source(source, other, lambda _: None), asked.experts)
 
     return Traces(first, again)
 
@@ -130,28 +133,32 @@ def fusion_of(costs: "CostModel", asked: "Fusion | None", model: str) -> "Fusion
     return "none"
 
 
-def machines_of(costs: "CostModel", names: list[str], precision: str | None) -> "tuple[list[Machine], dict[str, str]]":
-    """The machines of ``--platform`` for a model's dtype, or for ``--precision``, and those that have none, with why.
+def machines_of(
+    costs: "CostModel", names: list[str], precisions: list[str] | None
+) -> "tuple[list[Machine], dict[str, str]]":
+    """The machines of ``--platform`` for a model's dtype, or for each ``--precision``, and those that have none, with why.
 
     Raises `FxcostError` where no machine is left.
     """
-    from fxcost.machines.sheets import load_platform, precision_named
+    from fxcost.formats.composing import schemes_named
+    from fxcost.machines.sheets import load_platform
     from fxcost.roofline.rate import machine_for
 
-    precision = precision and precision_named(precision)
+    schemes = schemes_named(precisions) if precisions else (None,)
     platforms = [load_platform(name) for name in names]
     known = [platform.name for platform in platforms]
     if twice := [name for name in dict.fromkeys(known) if known.count(name) > 1]:
         raise FxcostError(f"--platform names {', '.join(twice)} twice; name each machine once")
     machines: list[Machine] = []
     refused: dict[str, str] = {}
-    for platform in platforms:
+    for platform, scheme in product(platforms, schemes):
+        label = f"{platform.name} {scheme.name}" if scheme and len(schemes) > 1 else ""
         try:
-            machines.append(machine_for(costs, platform, precision))
+            machines.append(machine_for(costs, platform, scheme, label))
         except FxcostError as error:
-            if len(platforms) == 1:
+            if len(platforms) * len(schemes) == 1:
                 raise
-            refused[platform.name] = str(error).splitlines()[0].removeprefix(f"{platform.name} ")
+            refused[label or platform.name] = str(error).splitlines()[0].removeprefix(f"{platform.name} ")
     if not machines:
         raise FxcostError("; ".join(f"{name} {why}" for name, why in refused.items()))
     return machines, refused

@@ -6,7 +6,19 @@ import typer
 
 from fxcost.cli.models import costs_of, fusion_of, is_saved, machines_of, point_of, traces_of
 from fxcost.cli.terminal import checked_plot, form_of, print_report, say
-from fxcost.options import Asked, Format, FusionOption, Model, Output, Platforms, Plot, Precision, Top, model_command
+from fxcost.options import (
+    Asked,
+    CacheOption,
+    Format,
+    FusionOption,
+    Model,
+    Output,
+    Platforms,
+    Plot,
+    Precisions,
+    Top,
+    model_command,
+)
 
 
 @model_command
@@ -22,7 +34,7 @@ def crossover(
             help="The symbol to solve for; or sizes of it to try, H=224:512:32, where the model is traced again as needed.",
         ),
     ] = "B",
-    precision: Precision = None,
+    precision: Precisions = None,
     fusion: FusionOption = None,
     form: Format = None,
     output: Output = None,
@@ -63,8 +75,9 @@ def roofline(
     asked: Asked,
     model: Model,
     platform: Platforms,
-    precision: Precision = None,
+    precision: Precisions = None,
     fusion: FusionOption = None,
+    cache: CacheOption = "ignore",
     plot: Plot = None,
     top: Top = None,
     form: Format = None,
@@ -82,11 +95,13 @@ def roofline(
     machines, refused = machines_of(costs, platform, precision)
     point = point_of(costs, asked.at)
     how = fusion_of(costs, fusion, model)
-    report = roofline_report(costs, machines, point, wide=form in ("table", "md"), top=top, fusion=how)
+    report = roofline_report(costs, machines, point, wide=form in ("table", "md"), top=top, fusion=how, cache=cache)
     if plot is not None:
         from fxcost.reports.parts.plot import plot_roofline
 
-        plot_roofline(plot, report.heading[0], [(m, layer_points(fused(costs, how), m, point)) for m in machines])
+        plot_roofline(
+            plot, report.heading[0], [(m, layer_points(fused(costs, how), m, point, cache)) for m in machines]
+        )
         say(f"drawn {plot}")
     print_report(with_refused(report, refused), form, output)
 
@@ -105,8 +120,9 @@ def sweep(
             "combination, the last symbol running fastest.",
         ),
     ],
-    precision: Precision = None,
+    precision: Precisions = None,
     fusion: FusionOption = None,
+    cache: CacheOption = "ignore",
     plot: Plot = None,
     form: Format = None,
     output: Output = None,
@@ -130,7 +146,7 @@ def sweep(
     lines = traces.over(grid, point, say)
     how = fusion_of(costs, fusion, model)
     swept = [
-        (machine, swept_over(along, machine, name, point, beside, how))
+        (machine, swept_over(along, machine, name, point, beside, how, cache))
         for machine in machines
         for beside, along in lines
     ]
@@ -141,7 +157,7 @@ def sweep(
         beside, along = lines[-1]
         last = list(along)[-1]
         there = {**point, **beside, name: last}
-        roofs = [(machine, layer_points(fused(along[last], how), machine, there)) for machine in machines]
+        roofs = [(machine, layer_points(fused(along[last], how), machine, there, cache)) for machine in machines]
         plot_sweep(plot, report.heading[0], name, swept, roofs, counted_in(costs))
         say(f"drawn {plot}")
     print_report(with_refused(report, refused), form, output)

@@ -160,6 +160,8 @@ class LayerCost(Generic[Q]):
     """The path that its module was called by, where that is another than ``module``, the first of a shared one."""
     computes: tuple[str, str] = ("", "")
     """The precisions of its contractions and of its other work, where a scheme says; else empty."""
+    mixed: tuple[tuple[str, Q], ...] = ()
+    """FLOPs of its contractions by their precision, of a row whose contractions differ in it."""
     members: "tuple[LayerCost, ...]" = ()
     """The operations that run as one kernel, of a row that is one."""
     launches: int = 1
@@ -178,8 +180,14 @@ class LayerCost(Generic[Q]):
             inputs=tuple(tuple(map(function, shape)) for shape in self.inputs),
             outputs=tuple(tuple(map(function, shape)) for shape in self.outputs),
             extra={name: function(value) for name, value in self.extra.items()} if self.extra else self.extra,
+            mixed=tuple((precision, function(flops)) for precision, flops in self.mixed),
         )
         return changed
+
+    @property
+    def matrix_by_precision(self) -> tuple[tuple[str, Q], ...]:
+        """FLOPs of its contractions by what they compute in."""
+        return self.mixed or ((self.computes[0], self.cost.matrix),)
 
     @property
     def kind(self) -> str:
@@ -442,6 +450,16 @@ SKIPPED_IN, NOT_RUN = "masked pairs are skipped in ", "not run: "
 def cautions(model: Costs[Any]) -> tuple[str, ...]:
     """The assumptions that say of a result that it is not all of what its user asked for."""
     return tuple(note for note in model.assumptions if note.startswith((SKIPPED_IN, NOT_RUN)))
+
+
+def mixed_products(layers: Iterable[LayerCost[Q]]) -> tuple[tuple[str, Q], ...]:
+    """FLOPs of the contractions of several rows by precision; empty where all compute in one."""
+    parts: dict[str, list[Q]] = {}
+    for layer in layers:
+        for precision, flops in layer.matrix_by_precision:
+            if flops != 0:
+                parts.setdefault(precision, []).append(flops)
+    return tuple((precision, sum_of(each)) for precision, each in parts.items()) if len(parts) > 1 else ()
 
 
 UNUSED = "(unused)"

@@ -5,20 +5,20 @@ from dataclasses import replace
 from fractions import Fraction
 
 from fxcost.costs.graph.cost_graph import CostGraph
-from fxcost.costs.model import CostModel, LayerCost, State
+from fxcost.costs.model import Cost, CostModel, LayerCost, State, mixed_products
 from fxcost.errors import FxcostError
 from fxcost.formats.schemes import Scheme
 from fxcost.formats.storing import Placement, placed
 
 
-def as_stored(model: CostModel, scheme: Scheme, kernels: CostModel | None = None) -> CostModel:
+def as_stored(model: CostModel, scheme: Scheme) -> CostModel:
     """The model with formats in the place of its own dtype, their bits in `CostModel.bits`, and what layers compute in.
 
-    ``kernels`` is the same model with a row for each kernel: its rows are then what is given back, and which operations
-    they join does not change with the scheme. What other dtypes hold, and what views a storage as another dtype, stays
-    as it is. Raises `FxcostError` for a model that was saved without its storages.
+    Rows may be operations or kernels. What other dtypes hold, and what views a storage as another dtype, stays as it
+    is. Raises `FxcostError` for a model that was saved without its storages.
     """
     here = placed(model, scheme)
+    costs: dict[tuple[int, ...], Cost] = {}
     labels = _labels(here)
     storages = tuple(replace(each, dtype=labels.get(n, each.dtype)) for n, each in enumerate(here.graph.storages))
     tensors = tuple(
@@ -28,8 +28,8 @@ def as_stored(model: CostModel, scheme: Scheme, kernels: CostModel | None = None
     graph = replace(here.graph, storages=storages, tensors=tensors)
     caches = {label for place, label in labels.items() if here.graph.storages[place].role == "state"}
     return replace(
-        kernels or model,
-        layers=tuple(_row(each, graph, here) for each in (kernels or model).layers),
+        model,
+        layers=tuple(_row(each, graph, here, costs) for each in model.layers),
         graph=graph,
         state=None if model.state is None else _state(model.state, model.dtype, caches, scheme),
         widths={label: here.bits[place] for place, label in labels.items()},
@@ -46,16 +46,19 @@ def _labels(here: Placement) -> Mapping[int, str]:
     return {place: text if usual[text] == bits else f"{text} of {bits} bit" for place, text, bits in texts}
 
 
-def _row(layer: LayerCost, graph: CostGraph, here: Placement) -> LayerCost:
-    """The row by formats; a kernel computes in what its first contraction does, or its first operation."""
-    members = tuple(_row(each, graph, here) for each in layer.members)
+def _row(layer: LayerCost, graph: CostGraph, here: Placement, costs: dict[tuple[int, ...], Cost]) -> LayerCost:
+    """The row by formats; a kernel computes in what its first contraction does, or its first operation.
+
+    Rows that shared a cost share one again, which is then solved and evaluated once.
+    """
+    members = tuple(_row(each, graph, here, costs) for each in layer.members)
     first = min(members, key=lambda each: each.cost.matrix == 0, default=None)
     computes = here.precisions(layer) if first is None else first.computes
     cost = layer.cost
     if layer.edges.accesses:
         reads, writes = graph.counts(layer.edges)
-        cost = replace(cost, reads=reads, writes=writes)
-    return replace(layer, cost=cost, computes=computes, members=members)
+        cost = costs.setdefault((id(cost), id(reads), id(writes)), replace(cost, reads=reads, writes=writes))
+    return replace(layer, cost=cost, computes=computes, members=members, mixed=mixed_products(members))
 
 
 def _state(state: State, own: str, caches: set[str], scheme: Scheme) -> State:

@@ -27,10 +27,16 @@ class _Found:
     """Whether a product is given it with its rows as the inputs."""
 
 
+def operations_of(model: CostModel) -> Iterator[LayerCost]:
+    """The operations of a model, those too whose rows are kernels."""
+    for layer in model.layers:
+        yield from layer.members or (layer,)
+
+
 def makers(model: CostModel, graph: CostGraph) -> Mapping[int, LayerCost]:
     """The operation that gave each storage first."""
     found: dict[int, LayerCost] = {}
-    for layer in model.layers:
+    for layer in operations_of(model):
         for tensor in layer.edges.outputs:
             found.setdefault(graph.tensors[tensor].storage, layer)
     return found
@@ -68,7 +74,7 @@ def storage_uses(model: CostModel, graph: CostGraph) -> Iterator[StorageUse]:
 
 def _found(model: CostModel, graph: CostGraph) -> Mapping[int, _Found]:
     found: dict[int, _Found] = {}
-    for order, layer in enumerate(model.layers):
+    for order, layer in enumerate(operations_of(model)):
         for argument, place in layer.edges.inputs:
             tensor = graph.tensors[place]
             use = found.setdefault(tensor.storage, _Found())

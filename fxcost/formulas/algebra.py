@@ -81,6 +81,8 @@ class Formula:
             return sympy.Mul(sympy.Rational(self.coefficient.numerator, self.coefficient.denominator), *powers)
         # What sympy would work out by itself takes without end, and is not always right.
         name = type(self).__name__
+        if isinstance(self, Touched):
+            return sympy.Function(name)(*children)
         return getattr(sympy, name.lower() if isinstance(self, Rounding) else name)(*children, evaluate=False)
 
     def __int__(self) -> int:
@@ -284,6 +286,15 @@ class Max(Extreme):
         return greatest_of(*children)
 
 
+class Touched(Formula):
+    """Of the first number of things how many are touched, as expected, when each of the third number of rows picks the second number of them."""
+
+    __slots__ = ()
+
+    def rebuilt(self, children: tuple[Formula, ...]) -> Formula:
+        return touched(*children)
+
+
 # Building
 
 
@@ -427,6 +438,34 @@ def _extreme(parts: tuple[Formula, ...], kind: type[Extreme], of_numbers: Callab
     return each[0] if len(each) == 1 else kind(*each)
 
 
+TOUCHED_BITS = 32
+"""Binary places of an expected number, which is rounded down to them."""
+_WORKING_BITS = 160
+
+
+def touched(things: Formula, picked: Formula, rows: Formula) -> Formula:
+    """The expected number of things that are touched; raises `ValueError` unless the first two are whole numbers above 0."""
+    numbers = [part.value for part in (things, picked) if isinstance(part, Constant) and part.is_whole]
+    if len(numbers) < 2 or min(numbers) < 1:
+        raise ValueError("Touched needs whole numbers above 0 of things, and of those that a row picks")
+    if isinstance(rows, Constant):
+        return Constant(touched_of(int(things), int(picked), rows.value))
+    return Touched(things, picked, rows)
+
+
+def touched_of(things: int, picked: int, rows: Exact) -> Exact:
+    """``things·(1 − (1 − picked/things)^rows)``: each row picks without regard to the others, and all things alike."""
+    if rows < 1 or picked >= things:
+        return things if rows >= 1 else 0
+    one = 1 << _WORKING_BITS
+    missed, base, left = one, (things - picked) * one // things, int(rows)
+    while left and missed:
+        if left & 1:
+            missed = missed * base >> _WORKING_BITS
+        base, left = base * base >> _WORKING_BITS, left >> 1
+    return Fraction(things * (one - missed) >> (_WORKING_BITS - TOUCHED_BITS), 1 << TOUCHED_BITS)
+
+
 def as_quotient(formula: Formula) -> tuple[Formula, int]:
     """``(p, q)`` with ``formula = p / q``, q the least common denominator of the terms' coefficients."""
     terms = [split_coefficient(term) for term in terms_of(formula)]
@@ -525,7 +564,7 @@ class Printer:
             return self.floor(formula.children[0])
         if isinstance(formula, Ceiling):
             return self.ceiling(formula.children[0])
-        if isinstance(formula, Mod | Extreme):
+        if isinstance(formula, Mod | Extreme | Touched):
             return f"{type(formula).__name__}({', '.join(map(self.sum, formula.children))})"
         return f"({self.sum(formula)})"
 

@@ -21,6 +21,7 @@ from fxcost.formulas.algebra import (
     Rounding,
     Sum,
     Symbol,
+    Touched,
     add,
     as_quotient,
     mod,
@@ -28,6 +29,7 @@ from fxcost.formulas.algebra import (
     power,
     replaced,
     terms_of,
+    touched_of,
 )
 
 Point = Mapping[str, int]
@@ -92,6 +94,9 @@ def _compiled(formula: Formula) -> Callable[[Point], Exact]:
     if isinstance(formula, Mod):
         first, second = parts
         return lambda sizes: first(sizes) % second(sizes)
+    if isinstance(formula, Touched):
+        things, picked, rows = parts
+        return lambda sizes: touched_of(int(things(sizes)), int(picked(sizes)), rows(sizes))
     choose = min if isinstance(formula, Min) else max
     return lambda sizes: choose([part(sizes) for part in parts])
 

@@ -20,6 +20,7 @@ from fxcost.formulas.algebra import (
     mod,
     multiply,
     power,
+    touched,
 )
 
 MAX_LENGTH = 32_768  # characters in one text
@@ -30,9 +31,9 @@ SYMBOL_BITS = 4  # so that a power of a power of a symbol is bounded too
 DIVISOR_WEIGHT = 16  # a sum over many different denominators costs a long gcd per term
 
 FUNCTIONS: dict[str, Callable[..., Formula]] = {
-    "floor": floor, "ceiling": ceiling, "Mod": mod, "Min": least_of, "Max": greatest_of,
+    "floor": floor, "ceiling": ceiling, "Mod": mod, "Min": least_of, "Max": greatest_of, "Touched": touched,
 }  # fmt: skip
-_ARITY = {"floor": (1, 1), "ceiling": (1, 1), "Mod": (2, 2), "Min": (1, 16), "Max": (1, 16)}
+_ARITY = {"floor": (1, 1), "ceiling": (1, 1), "Mod": (2, 2), "Min": (1, 16), "Max": (1, 16), "Touched": (3, 3)}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOKEN = re.compile(r"([0-9]+|[A-Za-z_][A-Za-z0-9_]*|\*\*|//|[-+*/(),])|[ \t\r\n]+|(.)", re.DOTALL)
 
@@ -55,7 +56,7 @@ def parse(text: str, names: Collection[str]) -> Formula:
     """The expression that a text in the grammar of a saved file stands for.
 
     The grammar is Python's arithmetic on integers and the declared names: ``+ - * / // ** ( )`` and
-    ``floor ceiling Mod Min Max``. Nothing runs as code. Raises ExpressionError for anything else, for a division by
+    ``floor ceiling Mod Min Max Touched``. Nothing runs as code. Raises ExpressionError for anything else, for a division by
     zero, and for a text, nesting, integer or power beyond the limits of this module.
     """
     if len(text) > MAX_LENGTH:
@@ -226,6 +227,8 @@ class _Parser:
             return _Part(function(*(part.formula for part in arguments)), height, bits)
         except ZeroDivisionError:
             raise self._error("division by zero") from None
+        except ValueError as error:
+            raise self._error(str(error)) from None
 
     def _join(self, function: Callable[..., Formula], parts: list[_Part]) -> _Part:
         if len(parts) == 1:

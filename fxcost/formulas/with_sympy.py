@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import sympy
 from sympy import Add, Expr, Integer, Max, Min, Mod, Mul, Pow, Rational, ceiling, floor
+from sympy.core.function import AppliedUndef
 
 from fxcost.errors import FxcostError
 from fxcost.formulas import algebra
@@ -20,6 +21,9 @@ from fxcost.formulas.ranges.domain import Condition, Relation
 from fxcost.formulas.ranges.interval_arithmetic import Ends, settle
 
 Function = Callable[..., Expr]
+
+TOUCHED: Function = sympy.Function(algebra.Touched.__name__)
+"""Of so many things the expected number that are touched, when each of so many rows picks some of them."""
 
 _ROUNDING: tuple[Function, ...] = (floor, ceiling)
 _UNEVALUATED: tuple[Function, ...] = (Mod, Min, Max)
@@ -48,6 +52,11 @@ def from_sympy(expr: Expr) -> Formula:
         return algebra.Symbol(expr.name)
     if isinstance(expr, Pow) and isinstance(expr.exp, Integer):
         return algebra.power(from_sympy(expr.base), int(expr.exp))
+    if isinstance(expr, AppliedUndef) and expr.func.__name__ == algebra.Touched.__name__:
+        try:
+            return algebra.touched(*map(from_sympy, cast(tuple[Expr, ...], expr.args)))
+        except (TypeError, ValueError) as error:
+            raise FxcostError(str(error)) from error
     for kind, build in _KINDS:
         if isinstance(expr, kind):
             return build(*map(from_sympy, cast(tuple[Expr, ...], expr.args)))

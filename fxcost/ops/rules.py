@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, cast
 
@@ -33,6 +33,8 @@ class Call:
     outputs: tuple[TensorSpec, ...]
     writes_to: frozenset[str]
     """Names of arguments that the call changes in place."""
+    node: Node | None = field(default=None, compare=False, repr=False)
+    """Where it stands in its graph, for a rule that asks what comes before it."""
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -85,6 +87,7 @@ def call_of(node: Node) -> Call | None:
         arguments={name: _value(value) for name, value in named_arguments(operator, given, node.kwargs).items()},
         outputs=OUTPUTS[node],
         writes_to=written_arguments(operator),
+        node=node,
     )
 
 

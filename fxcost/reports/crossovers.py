@@ -81,7 +81,7 @@ def crossover_report(
 def _held(machine: Machine, found: Sequence[Crossover], beside: Sequence[Crossover]) -> str:
     held = sum(one.outcome == other.outcome for one, other in zip(found, beside, strict=True))
     return (
-        f"{machine.platform.name}: the verdict on {held} of {len(found)} is the same where contractions take in what "
+        f"{machine.name}: the verdict on {held} of {len(found)} is the same where contractions take in what "
         "follows them (--fusion epilogue)."
     )
 
@@ -118,7 +118,7 @@ def _summary(machine: Machine, found: Sequence[Crossover], over: str, of: str) -
     told = ", ".join(f"{n} {words[outcome]}" for outcome, n in counts.items() if n)
     largest = max((c.threshold for c in found if c.outcome == "at" and c.threshold), default=None)
     last = f"; all that ever become so are from {over} = {largest:,} on" if largest else ""
-    return f"{machine.platform.name}: of {len(found)} {'kernels' if any(c.layer.members for c in found) else 'operations'} {told}{last}."
+    return f"{machine.name}: of {len(found)} {'kernels' if any(c.layer.members for c in found) else 'operations'} {told}{last}."
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _wide(machines: Sequence[Machine], over: str, *, beside: bool) -> tuple[Colu
             crossover = group[0][index].found
             return Cell(outcome_text(crossover, over), style=STYLES.get(crossover.outcome, ""))
 
-        name = machines[index].platform.name
+        name = machines[index].name
         return Column("compute-bound" if one else name, name, outcome, numeric=False, priority=8 if index else KEPT)
 
     one = len(machines) == 1
@@ -215,8 +215,8 @@ def _long(*, beside: bool) -> tuple[Column[_Solved], ...]:
         Column("holds", "verdict_holds", lambda row: given(row.holds), numeric=False),
     )
     return (
-        Column("platform", "platform", lambda row: Cell(row.machine.platform.name), numeric=False),
-        Column("precision", "precision", lambda row: Cell(row.machine.precision), numeric=False),
+        Column("platform", "platform", lambda row: Cell(row.machine.name), numeric=False),
+        Column("precision", "precision", lambda row: Cell(row.machine.stored_in), numeric=False),
         Column("layer", "layer", lambda row: Cell(row.found.layer.name), numeric=False),
         Column("type", "type", lambda row: Cell(row.found.layer.module_type), numeric=False),
         Column("unit", "unit", lambda row: Cell(row.found.unit), numeric=False),

@@ -4,7 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fxcost.costs.model import CostModel, LayerCost
+from fxcost.costs.fusion.models import fused
+from fxcost.costs.graph.cost_graph import FUSED
+from fxcost.costs.model import UNUSED, CostModel, LayerCost
 from fxcost.costs.roles import ROLES
 from fxcost.errors import FxcostError, near_matches
 from fxcost.formulas.algebra import Formula, factors_of, terms_of
@@ -28,6 +30,10 @@ def find_layers(model: CostModel, name: str) -> tuple[LayerCost, ...]:
         paths = {path for path in _modules(model) if path.rpartition(".")[2] == name}
         inside = {layer.name for path in paths for layer in _inside(model, path)}
         found = [layer for layer in model.layers if layer.name in inside]
+    if not found:  # a kernel's name, as `fxcost crossover` prints it
+        kernels = (each for fusion in FUSED if model.graph for each in fused(model, fusion).layers)
+        held = {member.name for kernel in kernels if kernel.name == name for member in kernel.members}
+        found = [layer for layer in model.layers if layer.name in held]
     if not found:
         names = {*(layer.name for layer in model.layers), *named, *_modules(model)}
         raise FxcostError(
@@ -100,9 +106,34 @@ def _told(model: CostModel, layers: Sequence[LayerCost], point: Mapping[str, int
                 for dtype, n in by_dtype.items()
             ]
     lines += _steps(f"bytes moved, {model.dtype}", moved, point, least)
+    lines += _kernels(model, layer)
     for found, value in layer.extra.items():
         lines += _steps(found, value, point)
     return [_Told(*line) for line in (*lines, ("", ""))]
+
+
+WHY = {
+    "leads": "it leads it",
+    "inlined": "worked out where it is read, it is no kernel of its own",
+    "merged": "it runs over the same elements and shares what it moves with what leads",
+    "follows": "nothing else reads what the contraction before it makes, so that this takes it in",
+}
+"""Why an operation is in its kernel."""
+
+
+def _kernels(model: CostModel, layer: LayerCost) -> list[tuple[str, str]]:
+    """The kernel that a layer is part of under each fusion, and why."""
+    if model.graph is None or layer.op == UNUSED:
+        return []
+    lines: list[tuple[str, str]] = []
+    for fusion in FUSED:
+        row, member = next(
+            (row, each) for row in fused(model, fusion).layers for each in row.members if each.name == layer.name
+        )
+        why = "alone in it" if len(row.members) == 1 else WHY[member.edges.parts[FUSED.index(fusion)].joined]
+        moved = row.cost.bytes_moved(model.bits())
+        lines.append((f"kernel, {fusion}", f"{row.name}: {why}; it moves {formula(moved)} bytes"))
+    return lines
 
 
 def _listed(layers: Sequence[LayerCost]) -> str:

@@ -23,6 +23,7 @@ from fxcost.machines.units import (
 from fxcost.reports.parts.numbers import decimal, prefix_for
 from fxcost.reports.parts.tables import KEPT, Cell, Column, Report
 from fxcost.roofline.rate import Machine
+from fxcost.work import Unit
 
 SHOWN = {"fp32": 6, "tf32": 3, "fp16": KEPT, "bf16": 8, "fp8": 4, "int8": 5}
 """Precisions of the table of all machines, and the priorities of their columns."""
@@ -193,10 +194,16 @@ def machine_lines(machine: Machine) -> tuple[str, ...]:
     """The numbers of a machine that a table rests on."""
     matrix, vector = (machine.peak(unit) for unit in ("matrix", "vector"))
     ridge = machine.ridge("matrix")
+    within = f" in {machine.precision}" if machine.scheme else ""
     line = (
-        f"{machine.platform.name}  {machine.precision}: matrix {_rate(matrix)}FLOP/s, "
+        f"{machine.platform.name}  {machine.stored_in}: matrix {_rate(matrix)}FLOP/s{within}, "
         f"vector {_rate(vector)}FLOP/s, memory {_rate(machine.bandwidth)}B/s, ridge point {decimal(ridge)} FLOP/B"
     )
+    others = {each.precision: each for each in machine.beside if each.precision != machine.precision}
+    told = [
+        f"in {name} {_rate(each.peak('matrix'))}FLOP/s, ridge point {decimal(each.ridge('matrix'))} FLOP/B"
+        for name, each in others.items()
+    ]
     doubts = [f"{key} is doubtful ({figure.source})" for key, figure in _used(machine) if figure.doubtful]
     if machine.platform.multiplies_in_bfloat16(machine.precision):
         doubts.append(BFLOAT16_PRODUCTS)
@@ -204,13 +211,16 @@ def machine_lines(machine: Machine) -> tuple[str, ...]:
         doubts.append(
             "its vector peak is not published: the bound of layers on the vector unit is unknown, their time that of their traffic"
         )
-    return (line, *(f"         {doubt}" for doubt in doubts))
+    return (line, *(f"         {each}" for each in (*told, *doubts)))
 
 
 def _used(machine: Machine) -> list[tuple[str, Any]]:
-    platform, precision = machine.platform, machine.precision
-    used = [("matrix peak", platform.peak("matrix", precision)), ("vector peak", platform.peak("vector", precision))]
+    platform = machine.platform
+    used = [(f"{unit} peak", platform.peak(unit, machine.precision_of(unit))) for unit in UNITS_OF_WORK]
     return [(name, figure) for name, figure in [*used, ("bandwidth", platform.bandwidth)] if figure is not None]
+
+
+UNITS_OF_WORK: tuple[Unit, ...] = ("matrix", "vector")
 
 
 def _rate(value: Fraction | None) -> str:

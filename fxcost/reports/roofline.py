@@ -8,12 +8,15 @@ from typing import Any
 from fxcost.costs.fusion.models import fused
 from fxcost.costs.graph.cost_graph import Fusion
 from fxcost.costs.model import CostModel
+from fxcost.inputs import BATCH_SIZE
 from fxcost.reports.costs import Alike, alike, percent, times_text
 from fxcost.reports.memory import TOO_MUCH, gigabytes
 from fxcost.reports.parts.numbers import decimal, merged_name, scaled, share, sizes_text
 from fxcost.reports.parts.tables import Cell, Column, Report, frame, records
 from fxcost.reports.platforms import machine_lines
+from fxcost.request import Cache
 from fxcost.roofline.bound import seconds_by_fusion
+from fxcost.roofline.caches import weights_stay_up_to
 from fxcost.roofline.held import HeldBytes, Holder
 from fxcost.roofline.points import LayerPoint, layer_points
 from fxcost.roofline.rate import Machine
@@ -64,6 +67,7 @@ def roofline_report(
     wide: bool,
     top: int | None = None,
     fusion: Fusion = "none",
+    cache: Cache = "ignore",
 ) -> Report[Any]:
     """Each kernel's intensity, bound and time at one point; rows of kernels that repeat are merged when ``wide``."""
     edged = model
@@ -74,7 +78,7 @@ def roofline_report(
     notes: list[str] = []
     total: _LayerRow | None = None
     for machine in machines:
-        points = layer_points(model, machine, at)
+        points = layer_points(model, machine, at, cache)
         groups = _grouped_points(points) if wide else [[p] for p in points]
         if top is not None:
             groups = sorted(groups, key=_seconds, reverse=True)[:top]
@@ -86,9 +90,11 @@ def roofline_report(
         total = _LayerRow(machine, "total", points, whole_time, "", is_total=True)
         held = Holder(machine, fusion)(edged, point)
         mark = f" {TOO_MUCH}" if held is not None and not held.fits else ""
-        notes.append(_point_summary(machine, points, edged, point, OTHER.get(fusion), mark))
+        notes.append(_point_summary(machine, points, edged, point, OTHER.get(fusion), cache, mark))
         if held is not None:
             notes.append(_held_line(machine, held))
+        if cache == "ideal":
+            notes.append(_cache_line(machine, points, model, point))
         if edged.graph is not None:
             notes.append(_fusions_line(machine, seconds_by_fusion(edged, machine, at)))
     heading = (f"{model.ref} at {sizes_text(whole)}", *(line for m in machines for line in machine_lines(m)))
@@ -106,7 +112,7 @@ def roofline_report(
 
 def _columns(*, many: bool) -> tuple[Column[_LayerRow], ...]:
     return (
-        Column("platform", "platform", lambda row: Cell(row.machine.platform.name), numeric=False, hidden=not many),
+        Column("platform", "platform", lambda row: Cell(row.machine.name), numeric=False, hidden=not many),
         Column("layer", "layer", lambda row: Cell(row.name), numeric=False, overflow="spill"),
         Column("type", "type", lambda row: Cell(row.first.layer.kind if row.first else ""), numeric=False, priority=1),
         Column("×N", "count", lambda row: Cell(times_text(len(row.points)) * (not row.is_total), len(row.points))),
@@ -131,7 +137,7 @@ def _intensity(row: _LayerRow) -> Cell:
 def _ridge(row: _LayerRow) -> Cell:
     if row.first is None:
         return Cell("")
-    ridge = row.machine.ridge(row.first.unit)
+    ridge = row.machine.computing(row.first.layer).ridge(row.first.unit)
     return Cell(decimal(ridge), ridge)
 
 
@@ -170,13 +176,25 @@ def _grouped_points(points: Iterable[LayerPoint]) -> list[list[LayerPoint]]:
     return list(groups.values())
 
 
+def _cache_line(machine: Machine, points: Sequence[LayerPoint], model: CostModel, point: Mapping[str, int]) -> str:
+    """How much reaches memory, and up to which batch the weights stay."""
+    moved = sum((p.bytes_moved for p in points), Fraction(0))
+    whole = sum((p.bytes_moved for p in layer_points(model, machine, point)), Fraction(0))
+    told = f"{machine.name}: {scaled(moved, 10**6) or 0} of {scaled(whole, 10**6)} MB reach memory beside a cache of {scaled(Fraction(machine.platform.on_chip), 10**6)} MB"
+    if BATCH_SIZE not in model.symbols:
+        return f"{told}."
+    others = {name: size for name, size in point.items() if name != BATCH_SIZE}
+    last = weights_stay_up_to(model, machine, BATCH_SIZE, others)
+    return f"{told}; weights stay in it " + (f"up to {BATCH_SIZE} = {last:,}." if last else f"at no {BATCH_SIZE}.")
+
+
 ROOFLINE_TIMES = "Roofline times: kernels one after the other at datasheet peaks, neither a bound nor an estimate."
 
 
 def _fusions_line(machine: Machine, seconds: Mapping[Any, Fraction]) -> str:
     """``none 0.710 ms · pointwise 0.487 · …``."""
     told = [f"{name} {float(value * 1000):,.3g}" for name, value in seconds.items()]
-    return f"{machine.platform.name}: {told[0]} ms · {' · '.join(told[1:])}; only the bound is never beaten."
+    return f"{machine.name}: {told[0]} ms · {' · '.join(told[1:])}; only the bound is never beaten."
 
 
 def share_range(*shares: Fraction) -> str:
@@ -191,23 +209,24 @@ def _point_summary(
     model: CostModel,
     point: Mapping[str, int],
     other: Fusion | None,
+    cache: Cache,
     mark: str,
 ) -> str:
     seconds, doubt = _seconds(points), _doubt(points)
     shares = [compute_share(points)]
     if other:
-        shares.append(compute_share(layer_points(fused(model, other), machine, point)))
+        shares.append(compute_share(layer_points(fused(model, other), machine, point, cache)))
     rate = model.batch(point) / seconds
     least, at_most, only = ("≥ ", "≤ ", " (of layers whose bound is known)") if doubt else ("", "", "")
     return (
-        f"{machine.platform.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(rate):,.5g} {counted_in(model)}/s{mark}, "
+        f"{machine.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(rate):,.5g} {counted_in(model)}/s{mark}, "
         f"{share_range(*shares)} % of the time compute-bound{' (pointwise to epilogue)' if other else ''}{only}. {ROOFLINE_TIMES}"
     )
 
 
 def _held_line(machine: Machine, held: HeldBytes) -> str:
     """What a call holds, and whether that fits."""
-    told = f"{machine.platform.name}: {gigabytes(held.peak)} GB held"
+    told = f"{machine.name}: {gigabytes(held.peak)} GB held"
     if held.capacity is None:
         return f"{told}; how much memory it has is not published."
     return f"{told} of {gigabytes(held.capacity)}" + (

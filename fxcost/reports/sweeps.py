@@ -29,7 +29,7 @@ def sweep_report(
     model: CostModel, over: str, swept: Sequence[tuple[Machine, Sequence[SweepPoint]]], at: Mapping[str, int]
 ) -> Report[Any]:
     """Time, throughput and changes of bound along the sizes of a symbol, on each machine, for each size of others."""
-    machines = list({machine.platform.name: machine for machine, _ in swept}.values())
+    machines = list({machine.name: machine for machine, _ in swept}.values())
     beside = list(dict.fromkeys(name for _, points in swept for p in points for name in p.beside))
     others = {name: size for name, size in others_of(model, over, at).items() if name not in beside}
     overs = ", ".join((*beside, over))
@@ -47,7 +47,7 @@ def sweep_report(
     rows = tuple(_Swept(machine, point) for machine, points in swept for point in points)
     told = all(p.bound_seconds is not None for _, points in swept for p in points)
     columns: tuple[Column[_Swept], ...] = (
-        Column("platform", "platform", lambda row: Cell(row.machine.platform.name), numeric=False, hidden=one),
+        Column("platform", "platform", lambda row: Cell(row.machine.name), numeric=False, hidden=one),
         *map(beside_of, beside),
         Column(over, over, lambda row: Cell(f"{row.point.size:,}", row.point.size)),
         Column("ms", "seconds", _time),

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from fxcost.costs.model import CostModel
+from fxcost.costs.model import CostModel, LayerCost
 from fxcost.formulas.algebra import Formula, formula_of
 from fxcost.formulas.arrays.tables import Array, ExactValues, GivenSizes, SizeArrays, Table
 from fxcost.formulas.evaluation import total
-from fxcost.formulas.quantities import LARGEST_AMOUNT
+from fxcost.formulas.quantities import LARGEST_AMOUNT, Widths
 from fxcost.formulas.ranges.domain import Condition, SymbolRange
 from fxcost.formulas.ranges.interval_arithmetic import Ends, least
-from fxcost.roofline.demand import demand
+from fxcost.roofline.demand import Demand, demand
 from fxcost.roofline.points import layer_points
 from fxcost.roofline.rate import Machine, Resource
 
@@ -78,9 +78,16 @@ class ModelTimes:
     @cached_property
     def _layers(self) -> Counter[KnownDemand]:
         """What layers ask for, and how many ask for just that."""
-        bits = self.model.bits(self.machine.bits)
-        asked = (demand(each.cost, bits, self.machine) for each in self.model.layers if each.coverage != "free")
+        model = self.machine.stored(self.model)
+        bits = model.bits(self.machine.bits)
+        asked = (self._asked(each, bits) for each in model.layers if each.coverage != "free")
         return Counter(tuple((r, formula_of(each[r])) for r in self._rates if each[r] != 0) for each in asked)
+
+    def _asked(self, layer: LayerCost, bits: Widths) -> Demand:
+        """What a layer asks, its contractions as what takes as long at the precision of the machine."""
+        machine = self.machine.computing(layer)
+        asked = demand(layer, bits, machine)
+        return {**asked, "matrix": self.machine.as_long_as(machine.precision, asked["matrix"])}
 
     @cached_property
     def _rates(self) -> Mapping[Resource, Fraction]:

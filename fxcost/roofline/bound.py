@@ -17,7 +17,7 @@ def bound_seconds(model: CostModel, machine: Machine, at: Mapping[str, int] | No
     cache of the machine, where they stay from call to call. Operators without a rule add only what is known of them. Errors as `layer_points`, and for a model
     without edges.
     """
-    (point,) = layer_points(fused(model, "ideal"), machine, at)
+    (point,) = layer_points(fused(machine.stored(model), "ideal"), machine, at)
     stays = point.bytes_moved <= machine.platform.on_chip
     return point.computing_seconds if stays else point.seconds
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.errors import FxcostError
-from fxcost.formulas.algebra import Formula, Rounding, Symbol, formula_of
+from fxcost.formulas.algebra import Formula, Rounding, Symbol, Touched, formula_of
 from fxcost.formulas.evaluation import substitute, total
 from fxcost.formulas.expressions import symbol
 from fxcost.formulas.quantities import Quantity
@@ -56,6 +56,7 @@ def step_crossovers(
     Compared are the FLOPs of its matrix products with all bytes that its rows move, and with those of weights and
     cache alone, as if activations never left the chip.
     """
+    model = machine.stored(model)
     first, second = map(_solver(model, machine, over, at).solve, step(model))
     return first, second
 
@@ -68,6 +69,7 @@ def crossovers(
     With F = f·n and Q = w + a·n bytes the crossover is n* = R·w/(f − R·a) for the ridge R; in general it is a set of
     intervals. Raises `FxcostError` for a symbol that the model does not have.
     """
+    model = machine.stored(model)
     solver = _solver(model, machine, over, at)
     return tuple(solver.solve(layer) for layer in model.layers if layer.coverage != "free")
 
@@ -156,20 +158,21 @@ class _Solver:
         self.machine, self.others, self.over = machine, others, symbol(over)
         self.bits = model.bits(machine.bits)
         self.range = narrowed_range(model, over, others)
-        self.found: dict[tuple[int, str], Crossover] = {}
+        self.found: dict[tuple[object, ...], Crossover] = {}
         self.known: dict[tuple[Formula, Formula, Fraction], _OfUnit] = {}
 
     def solve(self, layer: LayerCost) -> Crossover:
         """The crossover of a layer, found once for all that share what they cost."""
-        key = (id(layer.cost), layer.coverage)
+        key = (id(layer.cost), layer.coverage, layer.computes, layer.mixed)
         if key not in self.found:
             self.found[key] = self._solve(layer)
         return replace(self.found[key], layer=layer)
 
     def _solve(self, layer: LayerCost) -> Crossover:
-        asked = demand(layer.cost, self.bits, self.machine)
+        machine = self.machine.computing(layer)
+        asked = demand(layer, self.bits, machine)
         units = units_of(asked)
-        ridges: dict[Unit, Fraction | None] = {unit: self.machine.ridge(unit) for unit in units}
+        ridges: dict[Unit, Fraction | None] = {unit: machine.ridge(unit) for unit in units}
         solved: dict[Unit, _OfUnit] = {
             unit: self._of_unit(asked, unit, ridge) for unit, ridge in ridges.items() if ridge is not None
         }
@@ -237,5 +240,7 @@ def _leading(formula: Formula, variable: Symbol) -> tuple[int, Fraction] | None:
 def _unrounded(formula: Formula) -> Formula:
     if not formula.children:
         return formula
+    if isinstance(formula, Touched):
+        return formula.children[0]
     children = tuple(map(_unrounded, formula.children))
     return children[0] if isinstance(formula, Rounding) else formula.rebuilt(children)

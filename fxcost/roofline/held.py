@@ -14,7 +14,7 @@ from fxcost.roofline.rate import Machine
 def footprint_on(model: CostModel, machine: Machine, fusion: Fusion) -> Footprint:
     """What a call of a model holds on a machine, as formulas; errors as `footprint`."""
     on_cpu = machine.platform.kind == "cpu"
-    return footprint(model, scheme_named(machine.precision), fusion, on_cpu=on_cpu)
+    return footprint(model, machine.scheme or scheme_named(machine.precision), fusion, on_cpu=on_cpu)
 
 
 @dataclass(frozen=True)

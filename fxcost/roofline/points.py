@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from fxcost.costs.model import CostModel, Costs, LayerCost
+from fxcost.costs.model import CostModel, Costs, LayerCost, mixed_products
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Exact
 from fxcost.formulas.quantities import Q, Widths, number
+from fxcost.request import Cache
+from fxcost.roofline.caches import with_cache
 from fxcost.roofline.demand import demand, units_of
 from fxcost.roofline.rate import Machine
 from fxcost.work import Unit
@@ -42,9 +44,14 @@ class LayerPoint:
         return self.flops / self.bytes_moved if self.bytes_moved else None
 
 
-def layer_points(model: CostModel, machine: Machine, at: Mapping[str, int] | None = None) -> tuple[LayerPoint, ...]:
-    """Bound, intensity and time of each layer that runs, at sizes ``at``; raises `FxcostError` where none takes time."""
-    evaluated = model.at(at)
+def layer_points(
+    model: CostModel, machine: Machine, at: Mapping[str, int] | None = None, cache: Cache = "ignore"
+) -> tuple[LayerPoint, ...]:
+    """Bound, intensity and time of each layer that runs, at sizes ``at``; raises `FxcostError` where none takes time.
+
+    With ``cache="ideal"`` only what `with_cache` leaves is moved.
+    """
+    evaluated = with_cache(model, machine, at) if cache == "ideal" else machine.stored(model).at(at)
     bits = evaluated.bits(machine.bits)
     points = tuple(_point(layer, bits, machine) for layer in evaluated.layers if layer.coverage != "free")
     if not any(point.seconds for point in points):
@@ -55,7 +62,8 @@ def layer_points(model: CostModel, machine: Machine, at: Mapping[str, int] | Non
 
 
 def _point(layer: LayerCost[Exact], bits: Widths, machine: Machine) -> LayerPoint:
-    asked = demand(layer.cost, bits, machine)
+    machine = machine.computing(layer)
+    asked = demand(layer, bits, machine)
     units = units_of(asked)
     rates: dict[Unit, Fraction | None] = {unit: machine.rate(unit) for unit in units}
     times: dict[Unit, Fraction] = {unit: number(asked[unit]) / rate for unit, rate in rates.items() if rate is not None}
@@ -77,7 +85,7 @@ def step_points(
     model: CostModel, machine: Machine, at: Mapping[str, int] | None = None
 ) -> tuple[LayerPoint, LayerPoint]:
     """Bound, intensity and time of a whole call at sizes ``at``, as `step` takes it."""
-    evaluated = model.at(at)
+    evaluated = machine.stored(model).at(at)
     bits = evaluated.bits(machine.bits)
     first, second = (_point(layer, bits, machine) for layer in step(evaluated))
     return first, second
@@ -93,6 +101,7 @@ def step(model: Costs[Q]) -> tuple[LayerCost[Q], LayerCost[Q]]:
     kept = replace(whole, **dict(zip(("reads", "writes"), sides, strict=True)))
     coverage = "unknown" if model.unknown else "counted"
     first, second = (
-        LayerCost(name, "", "", "sum", coverage, "", cost) for name, cost in ((WHOLE_CALL, whole), (KEPT_ON_CHIP, kept))
+        LayerCost(name, "", "", "sum", coverage, "", cost, mixed=mixed_products(model.layers))
+        for name, cost in ((WHOLE_CALL, whole), (KEPT_ON_CHIP, kept))
     )
     return first, second

@@ -1,13 +1,17 @@
 """What a machine does in a second: the peaks of its units and the bandwidth of its memory, at one precision."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
-from fxcost.costs.model import CostModel
+from fxcost.costs.model import CostModel, LayerCost
 from fxcost.errors import FxcostError
-from fxcost.machines.sheets import NO_CROSSOVER, PRECISION_BITS, PRECISION_OF_DTYPE, Platform, precision_named
+from fxcost.formats.applying import as_stored
+from fxcost.formats.composing import scheme_named
+from fxcost.formats.schemes import Scheme
+from fxcost.machines.sheets import NO_CROSSOVER, PRECISION_BITS, PRECISION_OF_DTYPE, Platform
+from fxcost.machines.units import Figure
 from fxcost.work import Unit
 
 Resource = Literal["matrix", "vector", "memory"]
@@ -23,6 +27,13 @@ class Machine:
 
     platform: Platform
     precision: str
+    """Of contractions."""
+    scheme: Scheme | None = None
+    """The formats that models are stored in, where these are not all of the precision."""
+    elementwise: str = ""
+    """The precision of all other work; empty for that of contractions."""
+    label: str = ""
+    """What tables call it, where that is not the platform alone."""
 
     def __post_init__(self) -> None:
         _ = self.bandwidth
@@ -36,11 +47,11 @@ class Machine:
     @cached_property
     def shares_unit(self) -> bool:
         """Whether contractions run on the vector unit, one after the other with all else."""
-        return self.platform.peak("matrix", self.precision) is self.platform.peak("vector", self.precision)
+        return self._figure("matrix") is self._figure("vector")
 
     def peak(self, unit: Unit) -> Fraction | None:
         """Dense FLOP/s of a unit; None where the maker publishes none."""
-        figure = self.platform.peak(unit, self.precision)
+        figure = self._figure(unit)
         return None if figure is None else Fraction(figure.value)
 
     def rate(self, resource: Resource) -> Fraction | None:
@@ -49,16 +60,98 @@ class Machine:
 
     def ridge(self, unit: Unit) -> Fraction | None:
         """The intensity in FLOP/byte from which work on the unit is compute-bound."""
-        return self.platform.ridge(unit, self.precision)
+        return self.platform.ridge(unit, self.precision_of(unit))
+
+    def precision_of(self, unit: Unit) -> str:
+        """What a unit computes in."""
+        return self.elementwise or self.precision if unit == "vector" else self.precision
+
+    def _figure(self, unit: Unit) -> Figure | None:
+        return self.platform.peak(unit, self.precision_of(unit))
 
     @property
-    def bits(self) -> int:
-        """Bits of one stored element at this precision."""
-        return PRECISION_BITS[self.precision]
+    def name(self) -> str:
+        """What tables call it."""
+        return self.label or self.platform.name
+
+    @property
+    def stored_in(self) -> str:
+        """The precision, or the scheme of several, that models are stored in."""
+        return self.scheme.name if self.scheme else self.precision
+
+    @property
+    def bits(self) -> int | None:
+        """Bits of one stored element at this precision; None where a scheme says, which `stored` applies."""
+        return None if self.scheme else PRECISION_BITS[self.precision]
+
+    def stored(self, model: CostModel) -> CostModel:
+        """The model as its scheme stores it; the same where all is of one precision."""
+        if self.scheme is None or model.widths:
+            return model
+        if id(model) not in self._known:
+            self._known[id(model)] = (model, as_stored(model, self.scheme))
+        return self._known[id(model)][1]
+
+    @cached_property
+    def _known(self) -> dict[int, tuple[CostModel, CostModel]]:
+        """Models beside what they are as stored, by identity: both are kept, so that none takes another's place."""
+        return {}
+
+    def computing(self, layer: LayerCost[Any]) -> "Machine":
+        """The machine at the precisions that a layer computes in. Raises `FxcostError` for one that the platform lacks."""
+        matrix, vector = layer.computes
+        if (matrix or self.precision, vector or self.elementwise) == (self.precision, self.elementwise):
+            return self
+        if layer.computes not in self._others:
+            found = replace(self, precision=matrix or self.precision, elementwise=vector or self.elementwise)
+            self._others[layer.computes] = found
+        return self._others[layer.computes]
+
+    def as_long_as(self, precision: str, flops: Any) -> Any:
+        """How many FLOPs of contractions take as long at its own precision as these do at another."""
+        if precision in ("", self.precision):
+            return flops
+        return self.platform_peak(self.precision) / self.platform_peak(precision) * flops
+
+    def platform_peak(self, precision: str) -> Fraction:
+        """Dense FLOP/s of contractions at a precision. Raises `FxcostError` for one that the platform lacks."""
+        figure = self.platform.peak("matrix", precision)
+        assert figure is not None  # a peak of contractions is there, or refused
+        return Fraction(figure.value)
+
+    @property
+    def beside(self) -> "tuple[Machine, ...]":
+        """The machines at the other precisions that layers were found to compute in."""
+        return tuple(self._others.values())
+
+    @cached_property
+    def _others(self) -> "dict[tuple[str, str], Machine]":
+        return {}
 
 
-def machine_for(model: CostModel, platform: Platform, precision: str | None) -> Machine:
-    """The platform at ``precision``, or at the model's own dtype when none is named."""
+def machine_for(model: CostModel, platform: Platform, precision: str | Scheme | None, label: str = "") -> Machine:
+    """The platform at ``precision``, named or as a scheme, or at the model's own dtype when none is named.
+
+    Raises `FxcostError` for a precision that the platform lacks, and that contractions of the model compute in.
+    """
+    scheme = scheme_named(precision) if isinstance(precision, str) else precision
+    if scheme is not None and scheme.uniform:
+        return _machine(model, platform, scheme.uniform, label)
+    if scheme is None:
+        return _machine(model, platform, None, label)
+    own = PRECISION_OF_DTYPE.get(model.dtype, "")
+    scheme = replace(scheme, matrix=scheme.matrix or own, vector=scheme.vector or own)
+    stored = as_stored(model, scheme)
+    used = dict.fromkeys(layer.computes[0] for layer in stored.layers if layer.cost.matrix != 0)
+    # What no contraction computes in may be missing: the first that is used stands in.
+    first = scheme.matrix if scheme.matrix in used or not used else next(iter(used))
+    machine = replace(_machine(model, platform, first or None, label), scheme=scheme, elementwise=scheme.vector)
+    for layer in stored.layers:
+        machine.computing(layer)
+    return machine
+
+
+def _machine(model: CostModel, platform: Platform, precision: str | None, label: str) -> Machine:
     if not platform.precisions:
         raise FxcostError(f"{platform.name} publishes no peak of its matrix unit, so it has no roofline{NO_CROSSOVER}")
     own = PRECISION_OF_DTYPE.get(model.dtype)
@@ -74,7 +167,7 @@ def machine_for(model: CostModel, platform: Platform, precision: str | None) -> 
             f"{platform.name} has no {own} peak; it has: {listed}\n"
             f"{model.ref} computes in {model.dtype}; ask for another precision with --precision {nearest}"
         )
-    return Machine(platform, precision_named(precision) if precision else str(own))
+    return Machine(platform, precision or str(own), label=label)
 
 
 PREFERRED = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8", "fp64", "fp4", "int4")

@@ -8,6 +8,7 @@ from fxcost.costs.fusion.models import fused_along
 from fxcost.costs.graph.cost_graph import Fusion
 from fxcost.costs.model import CostModel
 from fxcost.formulas.ranges.piecewise import IntegerSet, Interval
+from fxcost.request import Cache
 from fxcost.roofline.bound import bound_seconds
 from fxcost.roofline.crossover import Crossover, Outcome, outcome_of
 from fxcost.roofline.held import HeldBytes, Holder
@@ -62,6 +63,7 @@ def sweep(
     at: Mapping[str, int] | None = None,
     beside: Mapping[str, int] | None = None,
     fusion: Fusion = "none",
+    cache: Cache = "ignore",
 ) -> tuple[SweepPoint, ...]:
     """Time, throughput and bounds of the model at each size of ``over``, kernels run one after the other.
 
@@ -74,7 +76,11 @@ def sweep(
     other: Fusion | None = OTHER.get(fusion)
     others = fused_along(along, other) if other else {}
     held = Holder(machine, fusion)
-    for size, sized, found in _measured(fused_along(along, fusion), machine, over, at):
+
+    def points_of(costs: CostModel, machine: Machine, sized: Mapping[str, int]) -> Sequence[LayerPoint]:
+        return layer_points(costs, machine, sized, cache)
+
+    for size, sized, found in _measured(fused_along(along, fusion), machine, over, at, points_of):
         bounds: dict[str, Bound] = {point.layer.name: point.bound for point in found}
         changed = {name: bound for name, bound in bounds.items() if before.get(name, bound) != bound}
         points.append(
@@ -89,7 +95,7 @@ def sweep(
                 tuple(name for name, bound in changed.items() if bound == "compute"),
                 tuple(name for name, bound in changed.items() if bound == "memory"),
                 None if along[size].graph is None else bound_seconds(along[size], machine, sized),
-                compute_share(layer_points(others[size], machine, sized)) if others else None,
+                compute_share(points_of(others[size], machine, sized)) if others else None,
                 held(along[size], sized),
             )
         )
@@ -138,7 +144,7 @@ def _tried(points: list[tuple[int, LayerPoint]], machine: Machine) -> Crossover:
     bounds: list[Bound] = [point.bound for _, point in points]
     layer, unit = points[0][1].layer, points[-1][1].unit
     where = IntegerSet(tuple(Interval(size, size) for size, point in points if point.bound == "compute"), None)
-    return Crossover(layer, _outcome(bounds), where, None, None, machine.ridge(unit), unit)
+    return Crossover(layer, _outcome(bounds), where, None, None, machine.computing(layer).ridge(unit), unit)
 
 
 def _outcome(bounds: list[Bound]) -> Outcome:

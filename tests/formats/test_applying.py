@@ -116,12 +116,12 @@ def test_kernels_are_those_of_the_model_and_move_formats(net: Any) -> None:
     from fxcost.costs.fusion.models import fused
 
     scheme = scheme_named("weights=int8:channel,activations=fp16,last.*=fp16")
-    rows = as_stored(net, scheme, fused(net, "ideal"))
+    rows = as_stored(fused(net, "ideal"), scheme)
     (whole,) = rows.at(B=3).layers
     weights = 32 * 48 + 48 * 4 + 2 * (2 * 48) + 2 * (48 * 8 + 8)
     assert whole.cost.bytes_moved(rows.bits()) == 2 * 3 * (32 + 8) + weights
     assert [each.computes[0] for each in whole.members] == ["", "", "", "fp16"]
-    kernels = as_stored(net, scheme, fused(net, "pointwise"))
+    kernels = as_stored(fused(net, "pointwise"), scheme)
     assert [row.name for row in kernels.layers] == [row.name for row in fused(net, "pointwise").layers]
     assert sum(number(row.cost.bytes_moved(kernels.bits())) for row in kernels.at(B=3).layers) < sum(
         moved(net, scheme.name, B=3).values()

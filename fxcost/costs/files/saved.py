@@ -507,7 +507,8 @@ class _Reader(FrameReader):
                 self._one(self.tensors, _number_at(place, before), "tensor")
             for which, part in enumerate(kind.parts):
                 leader = self._one(self.operations, index - part.back, "operation")
-                if leader.parts[which].back or (part.joined == "leads") != (not part.back):
+                tells = bool(part.accesses) or part.launches > 0
+                if leader.parts[which].back or (part.joined == "leads") != (not part.back) or (part.back and tells):
                     raise FxcostError(
                         f"{self.place}: operation {index} is part of a kernel that operation {index - part.back} does not lead"
                     )

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fxcost.costs.fusion.groups import with_parts
+from fxcost.costs.fusion.kernels import GIVEN
 from fxcost.costs.graph.cost_graph import FUSED, Access, CostGraph, Edges, Fusion
-from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, operator_name
+from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, mixed_products, operator_name
 from fxcost.errors import FxcostError
-from fxcost.formulas.algebra import Formula, greatest_of
+from fxcost.formulas.algebra import ZERO, Formula, greatest_of
 
 WHOLE_MODEL = "(whole model)"
 LONGEST_NAME = 4
@@ -68,6 +69,7 @@ def _row(
         edges=edges,
         members=tuple(members),
         launches=launches,
+        mixed=mixed_products(members),
         shared=any(member.shared for member in members),
     )
 
@@ -94,13 +96,19 @@ def _short(layer: LayerCost, beside: LayerCost) -> str:
 def _whole(layers: Sequence[LayerCost], graph: CostGraph) -> LayerCost:
     reads: dict[int, dict[int, Formula]] = {}
     writes: dict[int, dict[int, Formula]] = {}
+    written: dict[int, Formula] = {}
     for access in (access for layer in layers for access in layer.edges.accesses):
         tensor = graph.tensors[access.tensor]
         role = graph.storages[tensor.storage].role
-        given = role in ("weight", "buffer", "state", "input")
-        if given and tensor.version == 0 and access.read != 0:
-            _most(reads.setdefault(tensor.storage, {}), access.tensor, access.read)
-        if given and access.written != 0:
+        if role not in GIVEN:
+            continue
+        if access.read != 0:
+            # What was written here is there already; all else comes from memory.
+            made = written.get(tensor.storage, ZERO)
+            read = access.read if made == 0 else greatest_of(ZERO, access.read - made)
+            _most(reads.setdefault(tensor.storage, {}), access.tensor, read)
+        if access.written != 0:
+            written[tensor.storage] = written.get(tensor.storage, ZERO) + access.written
             _most(writes.setdefault(tensor.storage, {}), access.tensor, access.written)
     for each in dict.fromkeys(graph.outputs):
         storage = graph.tensors[each].storage

@@ -17,7 +17,8 @@ def expert_notes(graph: Graph) -> tuple[str, ...]:
     notes: list[str] = []
     if any(FLOPS[node].rule == "grouped_matrix_product" for node in operations(graph)):
         notes.append(
-            "rows sent to experts spread over as many experts as they can: min(experts, rows) experts' weights are read"
+            "tokens pick experts uniformly: of E experts Touched(E, k, tokens) = E·(1 − (1 − k/E)^tokens) are read where each "
+            "token picks k, an expectation (--experts most: as many as there can be)"
         )
     modules: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
     for node, number in _all_multiplied(graph):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxcost.formulas.algebra import (
+    TOUCHED_BITS,
     Constant,
     Extreme,
     Floor,
@@ -22,7 +23,10 @@ from fxcost.formulas.algebra import (
     Rounding,
     Sum,
     Symbol,
+    Touched,
+    floor,
     split_coefficient,
+    touched_of,
 )
 
 Array = NDArray[Any]
@@ -138,6 +142,28 @@ class Choice(Instruction):
 
 
 @dataclass(frozen=True)
+class Expectation(Instruction):
+    """How many of so many things are touched when as many rows as a register has pick some of them, in parts of a whole."""
+
+    things: int
+    picked: int
+
+    @property
+    def written(self) -> int:
+        return self.things << TOUCHED_BITS
+
+    def bound(self, *_: int) -> int:
+        return self.things << TOUCHED_BITS
+
+    def apply(self, *values: Any) -> Integers:
+        (rows,) = values
+        different, back = np.unique(rows, return_inverse=True)
+        found = [int(touched_of(self.things, self.picked, int(each)) * (1 << TOUCHED_BITS)) for each in different]
+        kind = object if np.asarray(rows).dtype == object else np.int64
+        return np.array(found, kind)[back].reshape(np.shape(rows))
+
+
+@dataclass(frozen=True)
 class Sign(Instruction):
     """1 or -1, whichever sign a register has; raises ZeroDivisionError where it is zero."""
 
@@ -221,12 +247,21 @@ class Lowering:
             return self._product(formula)
         if isinstance(formula, Rounding):
             return self._rounding(formula)
+        if isinstance(formula, Touched):
+            return self._touched(formula)
         tops, scale = self._alike([self(child) for child in formula.children])
         if isinstance(formula, Mod):
             return Scaled(scale.coefficient, self._do(Remainder(tuple(tops))), scale.bottom)
         assert isinstance(formula, Extreme)
         chosen = reduce(lambda a, b: self._do(Choice((a, b), isinstance(formula, Min))), tops)
         return Scaled(scale.coefficient, chosen, scale.bottom)
+
+    def _touched(self, formula: Touched) -> Scaled:
+        things, picked, rows = formula.children
+        whole = self(rows if rows.is_whole else floor(rows))
+        register = self._scaled_top(whole.coefficient, whole.top)
+        found = self._do(Expectation((register,), int(things), int(picked)))
+        return Scaled(Fraction(1, 1 << TOUCHED_BITS), found)
 
     def _do(self, instruction: Instruction, *, positive: bool = False) -> int:
         if instruction not in self.registers:

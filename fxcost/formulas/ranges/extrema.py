@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from fractions import Fraction
 
-from fxcost.formulas.algebra import Extreme, Formula, Min, Symbol, parts_of, replaced
+from fxcost.formulas.algebra import Extreme, Formula, Min, Symbol, Touched, parts_of, replaced
+from fxcost.formulas.ranges.expectations import where_expectation_nonnegative
 from fxcost.formulas.ranges.piecewise import IntegerSet, coefficients, union
 from fxcost.formulas.ranges.piecewise import where_nonnegative as where_unbent
 
@@ -15,6 +16,8 @@ def where_nonnegative(
     formula: Formula, symbol: Symbol, low: int = 1, high: int | None = None, step: int = 1
 ) -> IntegerSet:
     """As `piecewise.where_nonnegative`, proven also where Min or Max of two lines bends the expression."""
+    if any(isinstance(part, Touched) for part in parts_of(formula)):
+        return where_expectation_nonnegative(formula, symbol, low, high, step)
     found: list[IntegerSet] = []
     for first, last, straight in stretches(formula, symbol, low, high):
         found.append(where_unbent(straight, symbol, first, last, step))

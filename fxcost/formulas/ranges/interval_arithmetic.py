@@ -16,9 +16,11 @@ from fxcost.formulas.algebra import (
     Rounding,
     Sum,
     Symbol,
+    Touched,
     expanded,
     split_coefficient,
     terms_of,
+    touched_of,
 )
 from fxcost.formulas.evaluation import MAX_EXPANDED_TERMS, expanded_terms
 
@@ -42,6 +44,12 @@ def span(formula: Formula, ends: Ends) -> Span:
         dividend, divisor = formula.children
         return _remainder(dividend, divisor, ends)
     inner = [span(child, ends) for child in formula.children]
+    if isinstance(formula, Touched):
+        (things, _), (picked, _), (low, high) = inner
+        assert things is not None
+        assert picked is not None
+        most = things if high is None else Fraction(touched_of(int(things), int(picked), high))
+        return Fraction(touched_of(int(things), int(picked), low or 0)), most
     lows, highs = [low for low, _ in inner], [high for _, high in inner]
     if isinstance(formula, Sum):
         return _sum(lows), _sum(highs)
@@ -169,7 +177,7 @@ def direction(formula: Formula) -> int | None:
     if isinstance(formula, Product):
         grows = ways == {1} and min(formula.exponents) > 0
         return (1 if formula.coefficient > 0 else -1) if grows else None
-    if isinstance(formula, Sum | Rounding | Extreme):
+    if isinstance(formula, Sum | Rounding | Extreme | Touched):
         ways -= {0}
         return ways.pop() if len(ways) == 1 else None
     return None

@@ -4,13 +4,15 @@
 # pyright: reportUnknownVariableType=false
 # sympy and torch are typed in part.
 
+from collections import deque
 from collections.abc import Mapping
 from functools import cache
 
 import sympy
 import torch
+from torch.fx import Node
 
-from fxcost.formulas.with_sympy import apply
+from fxcost.formulas.with_sympy import TOUCHED, apply
 from fxcost.ops.kernels import LINEAR_DYNAMIC
 from fxcost.ops.rules import Call, contraction
 from fxcost.ops.shapes import met
@@ -146,9 +148,25 @@ def affine_grid(call: Call) -> sympy.Expr:
 
 
 def _experts_touched(call: Call) -> Mapping[str, sympy.Expr]:
+    """Each token picks some of the experts, all alike; a row is a token with one expert that it picked."""
     weight_name, rows = _weight_name(call), call.tensors[0][1].shape[0]
     experts, *matrix = call[weight_name].shape
-    return {weight_name: apply(sympy.Min, experts, rows) * sympy.Mul(*matrix)}
+    picked = sympy.Integer(_picked(call.node))
+    return {weight_name: apply(TOUCHED, experts, picked, rows / picked) * sympy.Mul(*matrix)}
+
+
+def _picked(node: Node | None) -> int:
+    """How many experts a token is sent to, by the choice of the greatest scores that comes before; 1 where there is none."""
+    waiting, seen = deque[Node](node.all_input_nodes if node else ()), set[Node]()
+    while waiting:
+        each = waiting.popleft()
+        if each in seen:
+            continue
+        seen.add(each)
+        if str(each.target) == "aten.topk.default" and isinstance(each.args[1], int):
+            return each.args[1]
+        waiting.extend(each.all_input_nodes)
+    return 1
 
 
 def _weight_name(call: Call) -> str:
@@ -164,8 +182,8 @@ def _is_not_rows_by_experts(call: Call) -> bool:
     aten._scaled_grouped_mm,
     aten._scaled_grouped_mm_v2,
     "transformers.grouped_mm_fallback",
-    reason="each row meets the one expert it is sent to; rows are taken to spread over as many experts as they can, "
-    "so min(experts, rows) experts' weights are read",
+    reason="each row meets the one expert it is sent to; tokens pick experts uniformly, so that of E experts, of which "
+    "each token picks k, E·(1 − (1 − k/E)^tokens) are expected to be read",
     reads=_experts_touched,
     unknown_when=_is_not_rows_by_experts,
     unknown_why="a grouped product of other shapes than rows by a matrix for each expert has no rule",

@@ -44,9 +44,7 @@ def plot_sweep(
     throughput, time = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
     for machine, points in swept:
         sizes = [p.size for p in points]
-        label = _literal(
-            ", ".join([machine.platform.name, *(f"{name}={size}" for name, size in points[0].beside.items())])
-        )
+        label = _literal(", ".join([machine.name, *(f"{name}={size}" for name, size in points[0].beside.items())]))
         throughput.plot(sizes, [float(p.throughput) for p in points], marker="o", label=label)
         time.plot(sizes, [float(p.seconds) * 1000 for p in points], marker="o", label=label)
     for axes, label in ((throughput, f"{counted}/s, roofline"), (time, "ms, roofline")):
@@ -84,7 +82,7 @@ def _draw_roofs(axes: Any, roofs: Sequence[tuple[Machine, Sequence[LayerPoint]]]
                 c=COLOURS[bound],
                 marker=MARKERS[bound],
                 alpha=0.6,
-                label=f"{bound}-bound on {_literal(machine.platform.name)}" if mine else None,
+                label=f"{bound}-bound on {_literal(machine.name)}" if mine else None,
             )
     axes.set(xlabel="arithmetic intensity, FLOP/B", ylabel="FLOP/s attainable", xscale="log", yscale="log")
     axes.grid(True, which="both", alpha=0.2)
@@ -97,9 +95,7 @@ def _draw_roof(axes: Any, machine: Machine, unit: Any, line: str, low: float, hi
         return
     ridge = float(peak) / bandwidth
     axes.plot([low, ridge, high], [low * bandwidth, float(peak), float(peak)], line, color="#555555", linewidth=1)
-    axes.annotate(
-        f"{_literal(machine.platform.name)} {unit}\nridge {ridge:.1f}", (ridge, float(peak)), fontsize=7, va="bottom"
-    )
+    axes.annotate(f"{_literal(machine.name)} {unit}\nridge {ridge:.1f}", (ridge, float(peak)), fontsize=7, va="bottom")
 
 
 def _write(figure: Any, path: Path) -> None:
