@@ -184,6 +184,8 @@ def kind_of(layer: LayerCost, graph: CostGraph) -> FusionKind:
         return "pointwise"
     if name in NORMALIZATIONS:
         return "normalization"
+    if len(layer.edges.outputs) != 1 and name not in REDUCTIONS:
+        return "kernel"
     if name in POOLINGS:
         return "reduction" if _is_global(layer.edges, graph) else "pooling"
     if name in REDUCTIONS and len(layer.edges.inputs) == 1:  # a maximum of two tensors is none

@@ -23,6 +23,9 @@ class Merging:
         self.inlining, self.kernels = inlining, inlining.kernels
         self.writers = self._by_buffer(lambda kernel: kernel.writes)
         self.readers = self._by_buffer(lambda kernel: kernel.reads)
+        for place, kernel in enumerate(self.kernels):
+            for buffer in kernel.after:  # what is left of it is there to be read later
+                self.readers.setdefault(buffer, []).append(place)
         self.needs = [self._needed(place) for place in range(len(self.kernels))]
         self.levels = self._levels()
         self.groups = [Merged([place], each.outer, each.inner) for place, each in enumerate(self.kernels)]
