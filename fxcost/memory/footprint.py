@@ -6,7 +6,7 @@ Of a fused kernel, what it keeps inside never exists, and all else is let go of 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -26,7 +26,7 @@ from fxcost.formulas.ranges.domain import SymbolRange
 from fxcost.formulas.ranges.extrema import where_nonnegative
 from fxcost.formulas.ranges.interval_arithmetic import Ends, least
 from fxcost.memory.kernel_order import in_order
-from fxcost.memory.temporaries import TemporaryKind, temporaries
+from fxcost.memory.temporaries import TemporaryKind, temporaries, with_channels_last
 
 
 @dataclass(frozen=True)
@@ -193,6 +193,7 @@ def _moments(
     units: Sequence[LayerCost], held: Iterable[Lifetime], here: Placement, kinds: Sequence[TemporaryKind]
 ) -> Iterable[Moment]:
     """What is held while each unit runs, each sum once."""
+    channels_last = with_channels_last(units, here.graph) if "cpu" in kinds else set[int]()
     bytes_of = [each.elements * (bits / 8) for each, bits in zip(here.graph.storages, here.bits, strict=True)]
     born: dict[int, list[Formula]] = {}
     gone: dict[int, list[Formula]] = {}
@@ -204,7 +205,7 @@ def _moments(
     for place, unit in enumerate(units):
         alive.update(born.get(place, ()))
         together: Formula | None = None
-        for beside in dict.fromkeys(_beside(unit, here, kinds)):
+        for beside in dict.fromkeys(_beside(unit, here, kinds, channels_last)):
             key = frozenset(item for item in alive.items() if item[1]), beside
             if key in seen:
                 continue
@@ -219,12 +220,14 @@ _Beside = tuple[Formula, Formula]
 """Bytes that an operation holds while it runs, and those that a CPU's convolution copies."""
 
 
-def _beside(unit: LayerCost, here: Placement, kinds: Sequence[TemporaryKind]) -> Iterable[_Beside]:
+def _beside(
+    unit: LayerCost, here: Placement, kinds: Sequence[TemporaryKind], channels_last: Collection[int]
+) -> Iterable[_Beside]:
     """What is held beside the rest while each operation of a unit runs: one of them is the most."""
     for operation in unit.members or (unit,):
         held: list[Formula] = []
         scratch: list[Formula] = []
-        for each in temporaries(operation, here.graph) if kinds else ():
+        for each in temporaries(operation, here.graph, channels_last) if kinds else ():
             if each.kind in kinds:
                 bits = here.bits[here.graph.tensors[each.like].storage] if each.bits == "like" else each.bits
                 known = scratch if each.kind == "cpu" else held

@@ -5,11 +5,12 @@ Read in ATen of torch 2.13 (``aten/src/ATen/native``: ``Pooling.cpp``, ``Normali
 alone are the copies that oneDNN's convolutions make in layouts of their own (``mkldnn/Conv.cpp``).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from fxcost.costs.fusion.kernels import lie_evenly
+from fxcost.costs.fusion.kinds import kind_of
 from fxcost.costs.graph.cost_graph import CostGraph, StoredTensor
 from fxcost.costs.model import LayerCost, operator_name
 from fxcost.formulas.algebra import ONE, Formula, multiply
@@ -35,8 +36,8 @@ class Temporary:
 class _Arguments:
     """The tensors of one call, by the names of its arguments."""
 
-    def __init__(self, layer: LayerCost, graph: CostGraph) -> None:
-        self.graph = graph
+    def __init__(self, layer: LayerCost, graph: CostGraph, channels_last: Collection[int]) -> None:
+        self.graph, self.channels_last = graph, channels_last
         self.given = dict(layer.edges.inputs)
         self.outputs = layer.edges.outputs
 
@@ -47,10 +48,29 @@ class _Arguments:
         return multiply(ONE, *self.tensor(place).shape)
 
 
-def temporaries(layer: LayerCost, graph: CostGraph) -> tuple[Temporary, ...]:
-    """What a call of an operator holds while it runs."""
+def temporaries(layer: LayerCost, graph: CostGraph, channels_last: Collection[int] = ()) -> tuple[Temporary, ...]:
+    """What a call of an operator holds while it runs; ``channels_last`` are the storages that `with_channels_last` finds."""
     rule = _RULES.get(operator_name(layer.op))
-    return tuple(rule(_Arguments(layer, graph))) if rule and layer.edges.outputs else ()
+    return tuple(rule(_Arguments(layer, graph, channels_last))) if rule and layer.edges.outputs else ()
+
+
+def with_channels_last(layers: Iterable[LayerCost], graph: CostGraph) -> set[int]:
+    """Storages that a CPU's operators write with channels last, since what they are given has them last.
+
+    A trace writes what a convolution gives with its channels first, whatever it is given.
+    """
+    found: set[int] = set()
+    for layer in layers:
+        is_convolution = operator_name(layer.op) in CONVOLUTIONS
+        if not layer.edges.outputs or not (is_convolution or kind_of(layer, graph) == "pointwise"):
+            continue
+        made = layer.edges.outputs[0]
+        rank = len(graph.tensors[made].shape)
+        told = (tensor for name, tensor in layer.edges.inputs if not is_convolution or name == "input")
+        whole = [tensor for tensor in told if len(graph.tensors[tensor].shape) == rank]
+        if whole and all(_has_channels_last(graph.tensors[tensor], found) for tensor in whole):
+            found.add(graph.tensors[made].storage)
+    return found
 
 
 def _places_of_maxima(call: _Arguments) -> Iterator[Temporary]:
@@ -99,7 +119,7 @@ def _convolution(call: _Arguments) -> Iterator[Temporary]:
     given, weight, made = call.given.get("input"), call.given.get("weight"), call.outputs[0]
     if given is None or weight is None:
         return
-    if _has_channels_last(call.tensor(given)):
+    if _has_channels_last(call.tensor(given), call.channels_last):
         times = 1 if all(size == 1 for size in call.tensor(weight).shape[2:]) else 2
         yield Temporary("cpu", "convolution's copies", times * call.elements(weight), "like", made)
     else:
@@ -107,8 +127,10 @@ def _convolution(call: _Arguments) -> Iterator[Temporary]:
             yield Temporary("cpu", "convolution's copies", copied, "like", made)
 
 
-def _has_channels_last(tensor: StoredTensor) -> bool:
-    return len(tensor.shape) > 2 and tensor.strides[1] == 1 and any(size != 1 for size in tensor.shape[2:])
+def _has_channels_last(tensor: StoredTensor, known: Collection[int]) -> bool:
+    if len(tensor.shape) < 4 or all(size == 1 for size in tensor.shape[2:]):
+        return False
+    return tensor.strides[1] == 1 or (tensor.storage in known and tensor.strides[-1] == 1)
 
 
 def _transposed_convolution(call: _Arguments) -> Iterator[Temporary]:
@@ -116,6 +138,7 @@ def _transposed_convolution(call: _Arguments) -> Iterator[Temporary]:
     yield Temporary("cpu", "convolution's copies", 2 * call.elements(made), "like", made)
 
 
+CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convolution", "_convolution")
 TemporaryRule = Callable[[_Arguments], Iterator[Temporary]]
 _RULES: Mapping[str, TemporaryRule] = {
     "max_pool2d": _places_of_maxima,
@@ -124,6 +147,6 @@ _RULES: Mapping[str, TemporaryRule] = {
     "layer_norm": _statistics_of_rows,
     "scaled_dot_product_attention": _attention,
     "matmul": _product,
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution", "_convolution"), _convolution),
+    **dict.fromkeys(CONVOLUTIONS, _convolution),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _transposed_convolution),
 }
