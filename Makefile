@@ -9,6 +9,7 @@
 # make ranges  2,000 drawn networks that depend on their sizes, run for real where formulas are said to hold (minutes)
 # make test TORCH=2.14.1   the same against another torch, in an environment of its own
 # make check-formats  bytes of published checkpoints, from their configurations alone (seconds)
+# make check-memory  what calls hold on the CPU, against PyTorch's own allocator (two minutes)
 # make mutants change each number in the rules of operators, and see that the table of rules notices (a minute)
 # make goldens write the golden files of the formulas anew; read the difference before committing it
 
@@ -18,7 +19,7 @@ TORCH ?=
 VENV := .venv$(TORCH:%=-%)
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types unit wheel bench zoo zoo-all zoo-wild ranges mutants goldens check-fusion check-formats
+.PHONY: setup demo test lint types unit wheel bench zoo zoo-all zoo-wild ranges mutants goldens check-fusion check-formats check-memory
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/ready
@@ -84,6 +85,9 @@ check-fusion: setup
 
 check-formats: setup
 	$(BIN)/pytest -v tests/formats/test_stored_bytes.py tests/formats/test_number_format.py
+
+check-memory: setup
+	$(BIN)/python -m bench.memory
 
 mutants: setup
 	$(BIN)/python -m bench.mutants

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from fxcost.costs.graph.cost_graph import Fusion
+    from fxcost.memory.footprint import Footprint, MemoryUse
     from fxcost.roofline.crossover import Crossover
     from fxcost.roofline.points import LayerPoint
     from fxcost.roofline.rate import Machine
@@ -80,7 +82,7 @@ class CostModel(data.CostModel, _Shown[Formula]):
         from fxcost.roofline.rate import machine_for
 
         machine = machine_for(self, load_platform(platform), precision)
-        return Placed(_as_called(fused(self, fusion), CostModel), machine, self)
+        return Placed(_as_called(fused(self, fusion), CostModel), machine, self, fusion)
 
     def fused(self, fusion: "Fusion" = "pointwise") -> "CostModel":
         """The model with a row for each kernel under ``fusion``, as in `on`."""
@@ -122,6 +124,31 @@ class CostModel(data.CostModel, _Shown[Formula]):
 
         return placed(self, UNCHANGED if precision is None else scheme_named(precision)).stored_bytes
 
+    def footprint(self, *, precision: str | None = None, fusion: "Fusion" = "pointwise") -> "Footprint":
+        """What a call holds in memory as formulas in bytes: ``.peak``, its parts, and one `Moment` for each that may be the most.
+
+        ``precision`` is as in `stored_bytes`, ``fusion`` as in `on`. Raises `FxcostError` for a model saved before files
+        held who feeds whom.
+        """
+        from fxcost.formats.composing import scheme_named
+        from fxcost.memory.footprint import footprint
+
+        return footprint(self, None if precision is None else scheme_named(precision), fusion)
+
+    def memory(
+        self,
+        at: Mapping[str, int] | None = None,
+        *,
+        precision: str | None = None,
+        fusion: "Fusion" = "pointwise",
+        **sizes: int,
+    ) -> "MemoryUse":
+        """Bytes that a call holds at these sizes: weights, buffers, cache state, inputs, activations, and their ``peak``.
+
+        Arguments and errors as `footprint`. What libraries and drivers take for themselves is not counted.
+        """
+        return self.footprint(precision=precision, fusion=fusion).at({**(at or {}), **sizes})
+
     def save(self, path: str | Path) -> None:
         """Write the model as JSON that ``fxcost.load`` and every command read."""
         saved.save(self, path)
@@ -148,6 +175,7 @@ class Placed:
     machine: "Machine"
     traced: CostModel
     """With a row for each operation."""
+    fusion: "Fusion" = "pointwise"
 
     def rows(self, at: Mapping[str, int] | None = None, **sizes: int) -> "tuple[LayerPoint, ...]":
         """FLOPs, bytes, intensity, bound and roofline time in seconds of each kernel at these sizes, all exact."""
@@ -177,6 +205,34 @@ class Placed:
         from fxcost.roofline.crossover import crossovers
 
         return crossovers(self.model, self.machine, over, at)
+
+    @cached_property
+    def footprint(self) -> "Footprint":
+        """What a call holds in memory, as formulas in bytes; errors as `CostModel.footprint`."""
+        from fxcost.roofline.held import footprint_on
+
+        return footprint_on(self.traced, self.machine, self.fusion)
+
+    def memory(self, at: Mapping[str, int] | None = None, **sizes: int) -> "MemoryUse":
+        """Bytes that a call holds at these sizes, as `CostModel.memory`."""
+        return self.footprint.at({**(at or {}), **sizes})
+
+    def largest(
+        self,
+        over: str = "B",
+        at: Mapping[str, int] | None = None,
+        *,
+        memory: float | Fraction | str = 1,
+        **sizes: int,
+    ) -> int | None:
+        """The greatest size of a symbol at which a call fits so large a share of the machine's memory; None where none does.
+
+        Raises `FxcostError` for a machine that publishes no capacity, and where what is held does not grow with the symbol.
+        """
+        from fxcost.memory.fitting import largest, usable_bytes
+
+        limit = usable_bytes(self.machine.platform, memory)
+        return largest(self.footprint, over, limit, {**(at or {}), **sizes}).size
 
     def to_pandas(self, at: Mapping[str, int] | None = None, **sizes: int) -> Any:
         """A pandas DataFrame of `rows`, as ``fxcost roofline -f csv`` has them; needs pandas."""

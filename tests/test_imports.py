@@ -48,7 +48,7 @@ def test_the_checkout_has_its_symlinks(name: str) -> None:
 
 ORDER = (
     "errors", "dtypes", "work", "files", "sheet_files", "inputs", "user_code", "formulas", "graph", "ops", "tracing", "models", "request", "passes", "costs",
-    "machines", "formats", "options", "roofline", "verify", "drift", "plugins", "reports", "api", "regression", "cli", "pytest_plugin", "__main__",
+    "machines", "formats", "memory", "options", "roofline", "verify", "drift", "plugins", "reports", "api", "regression", "cli", "pytest_plugin", "__main__",
 )  # fmt: skip
 """The folders and modules of fxcost, each of which imports those before it alone."""
 INSIDE = {

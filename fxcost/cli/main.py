@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from fxcost.cli.memory import fit
 from fxcost.cli.platforms import platforms
 from fxcost.cli.precisions import precisions
 from fxcost.cli.regression import check, diff, lock
@@ -75,7 +76,7 @@ def _options(
 _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 
 
-for _command in (trace, crossover, roofline, sweep, explain, verify, lock, diff, check, platforms, precisions):
+for _command in (trace, crossover, roofline, sweep, fit, explain, verify, lock, diff, check, platforms, precisions):
     app.command(cls=_Command)(_command)
 
 

@@ -1,6 +1,7 @@
 """What passes read and write on the nodes of a traced graph, and their chain."""
 
 from fxcost.graph.annotations import (
+    DIES,
     KIND,
     LAYER,
     OUTPUTS,
@@ -18,6 +19,7 @@ from fxcost.graph.annotations import (
 )
 
 __all__ = [
+    "DIES",
     "KIND",
     "LAYER",
     "OUTPUTS",

@@ -117,6 +117,10 @@ REACH: Key[tuple[int, int]] = Key("fxcost.reach")
 KIND: Key[int] = Key("fxcost.kind")
 """A number for what an operation is called with, which all have that are called with the like. Written by tracing."""
 
+DIES: Key[tuple[int, ...]] = Key("fxcost.dies")
+"""For each tensor that an operation yields, the place among the operations of the last during which its storage is held;
+absent where no run was seen. Written by tracing."""
+
 STATE: Key[bool] = Key("fxcost.state")
 """Set on a placeholder that stands for a part of the cache; absent on others. Written by tracing."""
 

@@ -149,8 +149,8 @@ def _remark(figure: Figure) -> str:
     return "; ".join(marks)
 
 
-TELLING = ("outcome", "bound", "to_compute_bound")
-"""The columns of a crossover, a roofline and a sweep that say what a machine answers."""
+TELLING = ("outcome", "bound", "to_compute_bound", "binds")
+"""The columns of a crossover, a roofline, a sweep and of what fits that say what a machine answers."""
 
 
 @dataclass(frozen=True)

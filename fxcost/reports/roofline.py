@@ -10,12 +10,14 @@ from fxcost.costs.graph.cost_graph import Fusion
 from fxcost.costs.model import CostModel
 from fxcost.inputs import BATCH_SIZE
 from fxcost.reports.costs import Alike, alike, percent, times_text
+from fxcost.reports.memory import TOO_MUCH, gigabytes
 from fxcost.reports.parts.numbers import decimal, merged_name, scaled, share, sizes_text
 from fxcost.reports.parts.tables import Cell, Column, Report, frame, records
 from fxcost.reports.platforms import machine_lines
 from fxcost.request import Cache
 from fxcost.roofline.bound import seconds_by_fusion
 from fxcost.roofline.caches import weights_stay_up_to
+from fxcost.roofline.held import HeldBytes, Holder
 from fxcost.roofline.points import LayerPoint, layer_points
 from fxcost.roofline.rate import Machine
 from fxcost.roofline.sweep import OTHER, compute_share
@@ -86,7 +88,11 @@ def roofline_report(
             for group in groups
         ]
         total = _LayerRow(machine, "total", points, whole_time, "", is_total=True)
-        notes.append(_point_summary(machine, points, edged, point, OTHER.get(fusion), cache))
+        held = Holder(machine, fusion)(edged, point)
+        mark = f" {TOO_MUCH}" if held is not None and not held.fits else ""
+        notes.append(_point_summary(machine, points, edged, point, OTHER.get(fusion), cache, mark))
+        if held is not None:
+            notes.append(_held_line(machine, held))
         if cache == "ideal":
             notes.append(_cache_line(machine, points, model, point))
         if edged.graph is not None:
@@ -204,6 +210,7 @@ def _point_summary(
     point: Mapping[str, int],
     other: Fusion | None,
     cache: Cache,
+    mark: str,
 ) -> str:
     seconds, doubt = _seconds(points), _doubt(points)
     shares = [compute_share(points)]
@@ -212,8 +219,18 @@ def _point_summary(
     rate = model.batch(point) / seconds
     least, at_most, only = ("≥ ", "≤ ", " (of layers whose bound is known)") if doubt else ("", "", "")
     return (
-        f"{machine.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(rate):,.5g} {counted_in(model)}/s, "
+        f"{machine.name}: {least}{float(seconds * 1000):,.4g} ms, {at_most}{float(rate):,.5g} {counted_in(model)}/s{mark}, "
         f"{share_range(*shares)} % of the time compute-bound{' (pointwise to epilogue)' if other else ''}{only}. {ROOFLINE_TIMES}"
+    )
+
+
+def _held_line(machine: Machine, held: HeldBytes) -> str:
+    """What a call holds, and whether that fits."""
+    told = f"{machine.name}: {gigabytes(held.peak)} GB held"
+    if held.capacity is None:
+        return f"{told}; how much memory it has is not published."
+    return f"{told} of {gigabytes(held.capacity)}" + (
+        "." if held.fits else f": {TOO_MUCH} it does not fit, so that it does not run there."
     )
 
 

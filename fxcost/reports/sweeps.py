@@ -8,6 +8,7 @@ from fxcost.costs.model import CostModel
 from fxcost.inputs import BATCH_SIZE
 from fxcost.reports.costs import percent
 from fxcost.reports.crossovers import LONGEST_LIST, NO_BEST_BATCH, others_of
+from fxcost.reports.memory import TOO_MUCH, gigabytes
 from fxcost.reports.parts.numbers import share, sizes_text
 from fxcost.reports.parts.tables import Cell, Column, Report
 from fxcost.reports.platforms import machine_lines
@@ -43,6 +44,7 @@ def sweep_report(
         )
 
     one = len(machines) == 1
+    rows = tuple(_Swept(machine, point) for machine, points in swept for point in points)
     told = all(p.bound_seconds is not None for _, points in swept for p in points)
     columns: tuple[Column[_Swept], ...] = (
         Column("platform", "platform", lambda row: Cell(row.machine.name), numeric=False, hidden=one),
@@ -51,11 +53,12 @@ def sweep_report(
         Column("ms", "seconds", _time),
         Column("bound ms", "bound_seconds", _bound, priority=4, hidden=not told),
         Column(f"{unit}/s", f"{unit}_per_second", _throughput),
+        Column("GB", "held_bytes", _held, hidden=not any(row.point.held for row in rows)),
+        Column("fits", "fits", _fits, hidden=True),
         Column("% time compute-bound", "compute_time_share_percent", _compute_share, priority=3),
         changed("to compute-bound", "to_compute_bound", lambda point: point.to_compute, priority=2),
         changed("to memory-bound", "to_memory_bound", lambda point: point.to_memory, priority=1),
     )
-    rows = tuple(_Swept(machine, point) for machine, points in swept for point in points)
     heading = (
         f"{model.ref} over {overs}" + (f" at {sizes_text(others)}" if others else ""),
         *(line for machine in machines for line in machine_lines(machine)),
@@ -63,6 +66,8 @@ def sweep_report(
     notes = (ROOFLINE_TIMES,)
     if any(p.unknown for _, points in swept for p in points):
         notes += ("≥ and ≤: the bound of some layers is unknown; % is of the time of the others.",)
+    if any(_is_too_much(row) for row in rows):
+        notes += (f"{TOO_MUCH}: the machine has less memory than is held, so that nothing runs there.",)
     return Report(
         columns,
         rows,
@@ -79,7 +84,23 @@ def _time(row: _Swept) -> Cell:
 
 def _throughput(row: _Swept) -> Cell:
     throughput = float(row.point.throughput)
-    return Cell(f"{'≤ ' if row.point.unknown else ''}{throughput:,.5g}", throughput)
+    mark = f" {TOO_MUCH}" if _is_too_much(row) else ""
+    return Cell(f"{'≤ ' if row.point.unknown else ''}{throughput:,.5g}{mark}", throughput)
+
+
+def _is_too_much(row: _Swept) -> bool:
+    return row.point.held is not None and not row.point.held.fits
+
+
+def _held(row: _Swept) -> Cell:
+    held = row.point.held
+    return Cell("", "") if held is None else Cell(gigabytes(held.peak), held.peak)
+
+
+def _fits(row: _Swept) -> Cell:
+    held = row.point.held
+    known = held is not None and held.capacity is not None
+    return Cell("", "") if held is None or not known else Cell(str(held.fits), held.fits)
 
 
 def _compute_share(row: _Swept) -> Cell:

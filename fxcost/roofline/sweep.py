@@ -11,6 +11,7 @@ from fxcost.formulas.ranges.piecewise import IntegerSet, Interval
 from fxcost.request import Cache
 from fxcost.roofline.bound import bound_seconds
 from fxcost.roofline.crossover import Crossover, Outcome, outcome_of
+from fxcost.roofline.held import HeldBytes, Holder
 from fxcost.roofline.points import Bound, LayerPoint, layer_points
 from fxcost.roofline.rate import Machine
 
@@ -41,6 +42,8 @@ class SweepPoint:
     """What no call takes less than; None of a model without edges."""
     compute_share_of_other: Fraction | None = None
     """The share of the time that is compute-bound where contractions take in what follows them, or where they do not."""
+    held: HeldBytes | None = None
+    """What a call holds in memory; None of a model without edges."""
 
     @property
     def throughput(self) -> Fraction:
@@ -72,6 +75,7 @@ def sweep(
     before: Mapping[str, Bound] = {}
     other: Fusion | None = OTHER.get(fusion)
     others = fused_along(along, other) if other else {}
+    held = Holder(machine, fusion)
 
     def points_of(costs: CostModel, machine: Machine, sized: Mapping[str, int]) -> Sequence[LayerPoint]:
         return layer_points(costs, machine, sized, cache)
@@ -92,6 +96,7 @@ def sweep(
                 tuple(name for name, bound in changed.items() if bound == "memory"),
                 None if along[size].graph is None else bound_seconds(along[size], machine, sized),
                 compute_share(points_of(others[size], machine, sized)) if others else None,
+                held(along[size], sized),
             )
         )
         before = bounds

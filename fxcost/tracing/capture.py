@@ -10,7 +10,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from copy import deepcopy
 from dataclasses import replace
 from itertools import chain
@@ -38,6 +38,7 @@ from fxcost.tracing.environment.restoration import PutBack, as_found
 from fxcost.tracing.export.examples import Named
 from fxcost.tracing.export.reading import Traced, read_program, tensor_inputs, with_live_tensors
 from fxcost.tracing.export.writing import write
+from fxcost.tracing.recording.lifetimes import Watch, write_lifetimes
 from fxcost.tracing.recording.recorder import DataMissing, record, without_memory
 from fxcost.tracing.recording.replay import Manner, replayed
 from fxcost.tracing.recording.validation import Mismatch, Run
@@ -101,8 +102,9 @@ def record_module(
     example = _example(sizes, symbolic)
     doing = f"recording with {_listed(symbolic)}"
     draws = Draws()
+    plain_manner: list[Manner] = []
 
-    def run(given: Mapping[str, Any], carried: Sizes, manner: Manner) -> Run:
+    def run(given: Mapping[str, Any], carried: Sizes, manner: Manner, watch: Watch | None = None) -> Run:
         call = _Call(module, arguments, given)
         try:
             with torch.random.fork_rng(devices=[]), draws.seeded():
@@ -114,12 +116,20 @@ def record_module(
                     exported=manner.exported or manner.uncached,
                     hashing=manner.hashing,
                     whole=manner.whole,
+                    watch=watch,
                 )
         finally:
             put_back()  # what a run leaves behind, such as a cache, must not change the next
         if manner.exported:
             recording.assume(AS_EXPORTED)
+        if not carried.atoms:
+            plain_manner.append(manner)
         return Run(module, recording, call.tensors)
+
+    def watched() -> Watch:
+        watch = Watch()
+        run(example, Sizes(), plain_manner[-1], watch)
+        return watch
 
     with _without_collection(), _as_found(module) as keep, _in_silence():
         without_memory(module)
@@ -132,6 +142,9 @@ def record_module(
                     f"the model draws random numbers with Python's random or NumPy, and runs otherwise with others: {error}"
                 ) from error
             raise
+        if not traced.ended:
+            with suppress(FxcostError):  # without it lifetimes follow from the graph
+                write_lifetimes(traced.graph, _within(budget_seconds, "watching a run", example, watched))
     if draws.drawn:
         traced = replace(traced, assumptions=(*traced.assumptions, DRAWN))
     for node, spec in zip(placeholders(traced.graph), arguments.specs(), strict=False):

@@ -80,6 +80,7 @@ class StorageKind(Record):
     name: Line = ""
     shape: tuple[int, ...] | None = None
     transient: bool = False
+    held_for: int | None = Field(default=None, ge=0, lt=2**31)
 
 
 class TensorKind(Record):
@@ -286,7 +287,8 @@ class _Writer:
             elements = self.formula(each.elements)
             shape = None if each.shape is None else tuple(map(self.formula, each.shape))
             row = StorageKind(role=each.role, dtype=each.dtype, elements=elements, module=shift, name=name)
-            rows.append(row.model_copy(update={"shape": shape, "transient": each.transient}))
+            told = {"shape": shape, "transient": each.transient, "held_for": each.held_for}
+            rows.append(row.model_copy(update=told))
         return rows
 
     def _tensors(self) -> list[TensorKind]:
@@ -461,7 +463,8 @@ class _Reader(FrameReader):
         path = "" if kind.module is None else self.modules[module][0]
         shape = None if kind.shape is None else self.sizes(kind.shape)
         name = f"{path}.{kind.name}" if path else kind.name
-        return Storage(kind.role, kind.dtype, self._formula(kind.elements), name, shape, kind.transient)
+        elements = self._formula(kind.elements)
+        return Storage(kind.role, kind.dtype, elements, name, shape, kind.transient, kind.held_for)
 
     def _tensors(self) -> LazySequence[StoredTensor]:
         for kind in self.saved.tensors.kinds:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from fxcost.costs.fusion.kinds import BATCH_NORMS, HEAVY, TWICE_READ, FusionKind, base_name, kind_of
 from fxcost.costs.fusion.rules import FusionRules
-from fxcost.costs.graph.cost_graph import CostGraph
+from fxcost.costs.graph.cost_graph import GIVEN, CostGraph
 from fxcost.costs.model import LayerCost
 from fxcost.formulas.algebra import ONE, ZERO, Formula, add, least_of, multiply
 
@@ -22,8 +22,6 @@ Moves = dict[int, Formula]
 Loops = Literal["flat", "by channel", "windows", "slice"]
 """How a kernel has to go through its elements: one by one as they lie, by axes because of what has an element for each
 channel, by windows, or into a part of something larger."""
-GIVEN = ("weight", "buffer", "state", "input")
-"""Roles of what is there before anything runs."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +191,7 @@ class Inlining:
             return False
         made = self.made_by.get(self.buffer(tensor))
         found = self.graph.tensors[tensor]
-        return (made is None or self.kernels[made].apart) and not _lie_evenly(found.shape[:-2], found.strides[:-2])
+        return (made is None or self.kernels[made].apart) and not lie_evenly(found.shape[:-2], found.strides[:-2])
 
     def _copy_operand(self, index: int, tensor: int, read: Formula) -> int:
         copied = self._own_tensor(tensor)
@@ -436,7 +434,7 @@ class Inlining:
 
     def _lies_in_order(self, tensor: int) -> bool:
         found = self.graph.tensors[tensor]
-        return _lie_evenly(found.shape, found.strides)
+        return lie_evenly(found.shape, found.strides)
 
     def _is_by_channel(self, index: int) -> bool:
         """Whether it reads what has an element for each place of an axis between the first and the last."""
@@ -479,7 +477,7 @@ def _first_uneven(loops: Sequence[Loops]) -> Loops:
     return uneven[0] if uneven else "flat"
 
 
-def _lie_evenly(sizes: Sequence[Formula], strides: Sequence[Formula]) -> bool:
+def lie_evenly(sizes: Sequence[Formula], strides: Sequence[Formula]) -> bool:
     """Whether these axes are one axis that is cut."""
     axes = [(size, stride) for size, stride in zip(sizes, strides, strict=True) if size != 1]
     return all(one[1] == other[1] * other[0] for one, other in pairwise(axes))

@@ -1,14 +1,16 @@
 """From an annotated graph to the storages and tensors of a cost graph, numbered as operations first use them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
 
 from torch.fx import Graph, Node
 
 from fxcost.costs.graph.cost_graph import Access, CostGraph, Edges, Storage, StorageRole, StoredTensor
 from fxcost.formulas.algebra import ZERO, Formula
 from fxcost.formulas.with_sympy import from_sympy
-from fxcost.graph import OUTPUTS, PARAMETER, STATE, TRANSIENT, WEIGHT, TensorSpec, operations, placeholders
+from fxcost.graph import DIES, OUTPUTS, PARAMETER, STATE, TRANSIENT, WEIGHT, TensorSpec, operations, placeholders
 from fxcost.passes.flops import FLOPS
 from fxcost.passes.traffic import TRAFFIC
 from fxcost.passes.verdict import VERDICT
@@ -19,7 +21,37 @@ def build_graph(graph: Graph) -> tuple[CostGraph, Mapping[Node, Edges]]:
     tables = _Tables(graph)
     edges = {node: found for node in operations(graph) if (found := tables.edges(node)) is not None}
     outputs = tuple(tables.tensor(each) for node in _returned(graph) for each in OUTPUTS[node])
-    return CostGraph(tuple(tables.storages), tuple(tables.tensors), outputs), edges
+    storages = _with_lifetimes(tables, graph, list(edges.values()), [node in edges for node in operations(graph)])
+    return CostGraph(storages, tuple(tables.tensors), outputs), edges
+
+
+def _with_lifetimes(
+    tables: "_Tables", graph: Graph, rows: Sequence[Edges], is_row: Sequence[bool]
+) -> tuple[Storage, ...]:
+    """The storages with how long each was held in a run that was seen; a row that reads one later was not, and holds it too."""
+    rows_until = list(accumulate(is_row))
+    held: dict[int, int] = {}
+    for node in operations(graph):
+        if node in DIES:
+            for spec, last in zip(OUTPUTS[node], DIES[node], strict=True):
+                if spec.storage in tables.places and spec.storage not in tables.given:
+                    place = tables.places[spec.storage]
+                    held[place] = max(held.get(place, 0), rows_until[last] - 1)
+    if not held:
+        return tuple(tables.storages)
+    first: dict[int, int] = {}
+    last_use: dict[int, int] = {}
+    for row, edges in enumerate(rows):
+        for tensor in edges.tensors:
+            storage = tables.storage_of[tensor]
+            first.setdefault(storage, row)
+            last_use[storage] = row
+    return tuple(
+        replace(storage, held_for=max(held.get(place, 0), last_use[place]) - first[place])
+        if place in first and (place in held or place in tables.scores)
+        else storage
+        for place, storage in enumerate(tables.storages)
+    )
 
 
 def _returned(graph: Graph) -> list[Node]:
@@ -40,6 +72,10 @@ class _Tables:
         self.storages: list[Storage] = []
         self.places: dict[object, int] = {}
         self.tensors: dict[StoredTensor, int] = {}
+        self.storage_of: list[int] = []
+        """The storage of each tensor."""
+        self.scores: set[int] = set()
+        """Storages that one operation alone sees."""
 
     def edges(self, node: Node) -> Edges | None:
         """The tensors of an operation; None of one that is free. To be asked in the order that they run."""
@@ -74,9 +110,12 @@ class _Tables:
     def _scores(self, node: Node, dtype: str, elements: Formula) -> int:
         storage = self.places[node] = len(self.storages)
         self.storages.append(Storage("activation", dtype, elements))
+        self.scores.add(storage)
         return self._numbered(StoredTensor(storage, 0, dtype, (elements,), (), ZERO))
 
     def _numbered(self, tensor: StoredTensor) -> int:
+        if tensor not in self.tensors:
+            self.storage_of.append(tensor.storage)
         return self.tensors.setdefault(tensor, len(self.tensors))
 
     def _storage(self, key: int, whole: TensorSpec) -> int:

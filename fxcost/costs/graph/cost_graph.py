@@ -12,6 +12,8 @@ from fxcost.formulas.quantities import Counts
 StorageRole = Literal["weight", "buffer", "state", "input", "activation", "output"]
 COUNTED_AS: Mapping[StorageRole, str] = {"weight": "weight", "buffer": "weight", "state": "state"}
 """What is not counted as an activation."""
+GIVEN: tuple[StorageRole, ...] = ("weight", "buffer", "state", "input")
+"""Roles of what is there before anything runs."""
 Change = Callable[[Formula], Formula]
 
 
@@ -28,6 +30,8 @@ class Storage:
     """Of a weight or buffer, as it lies in memory; None of others, and of files that were saved without."""
     transient: bool = False
     """Whether it is a buffer, or a constant of the model's code, that no checkpoint holds."""
+    held_for: int | None = None
+    """How many operations after the first that has it it was still held in a run; None where no run was seen."""
 
 
 class StoredTensor(NamedTuple):

@@ -48,9 +48,9 @@ class Surroundings(TorchFunctionMode):
     ``missing`` is the first error of a question for data that there is none of, also where the model swallows it.
     """
 
-    def __init__(self, assume: Callable[[str], None]) -> None:
+    def __init__(self, assume: Callable[[str], None], *, keeps: bool = True) -> None:
         super().__init__()
-        self.assume = assume
+        self.assume, self.keeps = assume, keeps
         self.missing: Exception | None = None
         self.asks_layout = False
         """Whether code of the model asked how a tensor lies in memory, which differs at sizes of 1."""
@@ -59,7 +59,7 @@ class Surroundings(TorchFunctionMode):
         """Whether numbers that were known were written over, after which none are."""
         self.twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.made: list[torch.Tensor] = []
-        """Tensors that code made of Python's own numbers, often by no operator."""
+        """Tensors that code made of Python's own numbers, often by no operator; none where they are not to be kept."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -105,13 +105,18 @@ class Surroundings(TorchFunctionMode):
             return result
         if func not in _OF_VALUES:
             args = numbers.plain(args)
-        self.made.append(func(*args, **{**kwargs, "device": META}))
+        made = func(*args, **{**kwargs, "device": META})
+        self._keep_made(made)
         if func in _OF_VALUES and args:
-            keep_ends(self.made[-1], ends_of(args[0]))
-            whole = not self.made[-1].is_floating_point()
+            keep_ends(made, ends_of(args[0]))
+            whole = not made.is_floating_point()
             if whole and (known := numbers.numbers_in(args[0])) is not None:
-                numbers.keep(self.made[-1], known)
-        return self.made[-1]
+                numbers.keep(made, known)
+        return made
+
+    def _keep_made(self, made: torch.Tensor) -> None:
+        if self.keeps:
+            self.made.append(made)
 
     def _fill(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
         """What a tensor is filled with is no size, and need not be read; a plain number is known."""
@@ -119,7 +124,7 @@ class Surroundings(TorchFunctionMode):
         made = func in self.makes
         result = func(*shapes, **{**named, **({"device": META} if made else {})})
         if made:
-            self.made.append(result)
+            self._keep_made(result)
         if kwargs.get("out") is not None:
             self.written_over |= numbers.known_of(kwargs["out"]) is not None
         else:

@@ -46,6 +46,7 @@ from fxcost.tracing.environment.restoration import script_attributes
 from fxcost.tracing.environment.value_bounds import ends_of, keep_ends
 from fxcost.tracing.recording.kernels import refuse_unlike_dtypes
 from fxcost.tracing.recording.known_results import Results
+from fxcost.tracing.recording.lifetimes import Watch
 from fxcost.tracing.recording.shapes import SHAPES
 from fxcost.tracing.recording.steps import LEAF, UNREACHED, Recording, Step
 from fxcost.tracing.recording.views import views_within
@@ -74,12 +75,21 @@ class _RunEnded(BaseException):
 class _Recorder(SchemaCheckMode):
     """Torch lets a subclass of one of three modes of its own see operators at this key; this is the plainest of them."""
 
-    def __init__(self, recording: Recording, sizes: Sizes, modules: "_Modules", surroundings: Surroundings) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        sizes: Sizes,
+        modules: "_Modules",
+        surroundings: Surroundings,
+        watch: Watch | None = None,
+    ) -> None:
         super().__init__()
         self._dispatch_key = torch._C.DispatchKey.PreDispatch
         self.recording, self.sizes, self.modules, self.surroundings = recording, sizes, modules, surroundings
         self.results = Results(recording, bool(sizes.atoms))
         self.looks = True
+        self.watch = watch
+        self.note = watch.note if watch else recording.steps.append
 
     @contextmanager
     def unseen(self) -> Generator[None]:
@@ -116,7 +126,7 @@ class _Recorder(SchemaCheckMode):
             [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, torch.Tensor)],
             list(module.parameters()),
         )
-        self.recording.steps.append(Step(LEAF, given, {}, list(every_tensor_in(result)), layer))
+        self.note(Step(LEAF, given, {}, list(every_tensor_in(result)), layer))
         if error is not None:
             said = next(iter(str(error).splitlines()), "")
             self.recording.ended = f"{layer.module}: {type(error).__name__}: {said[:120]}"
@@ -142,6 +152,8 @@ class _Recorder(SchemaCheckMode):
         args = tuple(META if isinstance(each, torch.device) else each for each in args)
         layer = self.modules.layer() if self.looks else self.modules.stack[-1]
         refuse_unlike_dtypes(func, args, layer, autocast=NO_AUTOCAST in self.recording.assumptions)
+        if self.watch and self.looks:
+            self.watch.before_call()
         outside, self.sizes.place = self.sizes.place, lambda: in_operator(func, layer)
         self.sizes.asked.clear()
         try:
@@ -156,7 +168,7 @@ class _Recorder(SchemaCheckMode):
         finally:
             self.sizes.place = outside
         if self.looks:
-            self.recording.steps.append(Step(func, args, kwargs, result, layer))
+            self.note(Step(func, args, kwargs, result, layer))
             if func._schema.is_mutable:  # which may change shapes too
                 for tensor in tensors_in((args, kwargs)):
                     self.recording.layouts.pop(id(tensor), None)
@@ -165,7 +177,8 @@ class _Recorder(SchemaCheckMode):
     def _result(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         run = SHAPES.get(func, func)
         views = any(each.alias_info is not None for each in func._schema.returns)
-        known = self.looks and not func._schema.is_mutable
+        # What earlier calls gave is known by tensors that a watched run has let go of.
+        known = self.looks and not func._schema.is_mutable and not self.watch
         if self.sizes.atoms:
             return self.results.of(func, run, args, kwargs) if known else run(*args, **kwargs)
         with torch._C._DisablePythonDispatcher():  # which is there for carried sizes; kernels in C++ are faster
@@ -220,17 +233,18 @@ def record(
     exported: bool = False,
     hashing: bool = False,
     whole: Sequence[Globals] | None = None,
+    watch: Watch | None = None,
 ) -> Recording:
     """Run ``call``, which calls ``model`` on meta tensors, and keep what ran; each of ``leaves`` as one step.
 
     With ``exported`` the model is told that it is exported where it asks; with ``hashing`` the first size that it looks up
-    in a table raises `SizesHeld`; what ``int`` does of sizes see `sizes_kept`. Raises `DataMissing` where it asks for values of data, also where it swallows the error.
+    in a table raises `SizesHeld`; what ``int`` does of sizes see `sizes_kept`. With ``watch`` no call is kept, but noted there. Raises `DataMissing` where it asks for values of data, also where it swallows the error.
     """
     recording = Recording()
     paths = dict(model.named_modules())
     stack = _Modules(model, recording.modules)
-    surroundings = Surroundings(recording.assume)
-    recorder = _Recorder(recording, sizes, stack, surroundings)
+    surroundings = Surroundings(recording.assume, keeps=watch is None)
+    recorder = _Recorder(recording, sizes, stack, surroundings, watch)
     sizes.place = _place_in_model
     with ExitStack() as settings:
         settings.enter_context(without_fast_path(lambda: recording.assume(NO_FAST_PATH)))
@@ -253,7 +267,7 @@ def record(
             used = {id(tensor) for step in recording.steps for tensor in step.taken}
             left = [parameter for parameter in model.parameters() if id(parameter) not in used]
             root = Layer("", type(model).__name__)
-            recording.steps.append(Step(UNREACHED, (left,), {}, [], root))
+            recorder.note(Step(UNREACHED, (left,), {}, [], root))
         except Exception as error:
             if surroundings.missing is None:
                 raise
