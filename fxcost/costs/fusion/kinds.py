@@ -54,6 +54,9 @@ REDUCTIONS = frozenset(
         "logsumexp",
         "count_nonzero",
         "aminmax",
+        "choose_qparams",
+        "choose_qparams_symmetric",
+        "choose_qparams_affine",
     ]
 )
 NORMALIZATIONS = frozenset(
@@ -130,7 +133,7 @@ ALONE = frozenset(
         "_cdist_forward",
     ]
 )
-EXPRESSIONS = ("aten.", "quantized_decomposed.")
+EXPRESSIONS = ("aten.", "quantized_decomposed.", "torchao.")
 """Where the operators are from that compilers take apart, if they have a rule here."""
 HEAVY = frozenset(
     [
