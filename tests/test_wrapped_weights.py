@@ -118,6 +118,17 @@ def test_other_operators_of_a_wrapper_are_recorded_on_what_it_wraps() -> None:
     assert bytes_moved(costs.fused("pointwise")) == PRODUCT
 
 
+def test_a_wrapped_constant_of_the_code_is_read_as_stored() -> None:
+    """One that no module holds, and that has memory."""
+    constant = scaled()
+
+    class Constant(nn.Module):
+        def forward(self, input: Tensor) -> Tensor:
+            return functional.linear(input, constant)
+
+    assert bytes_moved(traced(Constant()).fused("epilogue")) == PRODUCT
+
+
 def test_a_wrapped_weight_is_left_as_it_was() -> None:
     module = linear()
     before = module.weight
