@@ -151,6 +151,12 @@ def test_a_wrapped_weight_that_does_not_run_is_named() -> None:
     assert f"not run: idle ({N * K:,} parameters)" in traced(Idle()).assumptions
 
 
+def test_scales_do_not_say_what_a_model_computes_in() -> None:
+    """Of codes, with a scale of 32 bits for each row, and all else in fp16."""
+    costs = traced(linear(), dtype="float16")
+    assert costs.dtype == "float16"
+
+
 # torchao, where it is installed
 
 
@@ -175,6 +181,7 @@ GIVEN = 2 * B * (256 + 512 + 512 + 256)
 def test_weights_of_int8_are_read_as_such(torchao: Any) -> None:
     """With a scale of 32 bits for each row."""
     costs = traced(converted(torchao, torchao.Int8WeightOnlyConfig()), 256, "bfloat16").fused("epilogue")
+    assert costs.dtype == "bfloat16"
     assert bytes_moved(costs) == MATRICES + 4 * (512 + 256) + GIVEN
 
 
@@ -193,6 +200,7 @@ def test_products_of_int8_are_those_that_a_gpu_runs(torchao: Any) -> None:
     costs = traced(converted(torchao, torchao.Int8DynamicActivationInt8WeightConfig()), 256, "bfloat16")
     assert not costs.unknown
     assert [layer.op for layer in costs.layers if layer.macs != 0] == ["aten._int_mm.default"] * 2
+    assert costs.dtype == "bfloat16"
     quantized = 2 * B * (256 + 512) + B * (256 + 512) + 2 * 4 * B
     products = MATRICES + 4 * (512 + 256) + B * (256 + 512) + 2 * 4 * B + 2 * B * (512 + 256)
     assert bytes_moved(costs.fused("epilogue")) == quantized + products

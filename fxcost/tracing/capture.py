@@ -10,7 +10,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from copy import deepcopy
 from dataclasses import replace
 from itertools import chain
@@ -253,7 +253,8 @@ def _example_tensor(spec: InputSpec, example: Mapping[str, Any], device: torch.d
 def _as_found(module: torch.nn.Module) -> Generator[Callable[[], PutBack]]:
     """Trace in eval mode; put back all that the modules hold, and the random state. Gives what `as_found` does."""
     with torch.random.fork_rng(devices=[]), as_found(module) as keep:
-        module.eval()
+        with suppress(NotImplementedError):  # a program that was exported has one mode
+            module.eval()
         yield keep
 
 

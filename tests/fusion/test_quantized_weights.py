@@ -222,3 +222,11 @@ def test_quantizing_follows_the_product_before_it() -> None:
     assert bytes_moved(costs.fused("pointwise")) == STORED + 4 * B * (K + N) + (4 + 1) * B * N
     assert bytes_moved(costs.fused("epilogue")) == STORED + 4 * B * K + B * N
     assert len(costs.fused("epilogue").layers) == 1
+
+
+def test_a_program_as_a_module_is_traced_too() -> None:
+    """It has one mode, and refuses to be put in another."""
+    program: Any = torch.export.export(Exported(to_int8=False).eval(), (torch.zeros(2, K),))
+    costs = trace(program.module(), inputs=(f"x: float32[2,{K}]",), warn=lambda _: None, isolated=False)
+    found = costs.fused("epilogue").at()
+    assert number(found.total.bytes_moved(found.bits())) == STORED + 4 * 2 * (K + N)
