@@ -31,3 +31,11 @@ DTYPES: Mapping[str, Dtype] = {
     "bcomplex32": Dtype(32),
 }
 """Of torch 2.13 and 2.14, the last in 2.14 alone. Integers of fewer than eight bits lie one in each byte, as torch has them."""
+
+
+def may_hold_codes(dtype: str) -> bool:
+    """Whether elements of a dtype of torch may stand for weights: whole numbers of up to 32 bits, floats of up to 8; no truth values, and nothing of other names."""
+    found = DTYPES.get(dtype)
+    if found is None or dtype == "bool":
+        return False
+    return found.bits <= 8 or (found.bits <= 32 and "int" in dtype)

@@ -18,6 +18,7 @@ from fxcost.costs.model import CostModel, cautions, fit, refuse_unknown
 from fxcost.costs.notes.attention_notes import attention_notes
 from fxcost.costs.notes.cache_copies import refuse_copies
 from fxcost.costs.notes.expert_notes import expert_notes
+from fxcost.costs.notes.packed_numbers import packed_notes
 from fxcost.costs.notes.unused_modules import leftover_notes
 from fxcost.errors import FxcostError, near_matches
 from fxcost.formulas.algebra import Formula
@@ -173,6 +174,7 @@ def _assumptions(source: Source, request: Request, traced: Traced) -> tuple[str,
         graph, request.attention, decodes=request.mode == "decode", causal_skip=request.causal_skip
     )
     notes += expert_notes(graph)
+    notes += packed_notes(graph)
     notes += leftover_notes(source, graph)
     return tuple(notes)
 

@@ -19,6 +19,7 @@ from fxcost.costs.fusion.groups import with_parts
 from fxcost.costs.graph.building import build_graph
 from fxcost.costs.graph.cost_graph import CostGraph, Edges
 from fxcost.costs.model import Cost, CostModel, LayerCost, State, names_of, unused_parameter
+from fxcost.dtypes import may_hold_codes
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Constant, Formula
 from fxcost.formulas.evaluation import total
@@ -143,10 +144,29 @@ def _modules(nodes: list[Node], own: Mapping[str, str]) -> dict[str, str]:
 
 
 def _own_dtype(graph: Graph) -> str:
-    """The floating-point dtype that most of the model's weights have, by elements."""
+    """The floating-point dtype that most of the model's weights have, by elements; where most are codes, which have none, that of what it computes."""
     elements: Counter[str] = Counter()
+    codes = 0
     for node in placeholders(graph):
         for tensor in OUTPUTS[node]:
-            if tensor.dtype.startswith(("float", "bfloat")):
-                elements[tensor.dtype] += int(tensor.elements) if node in WEIGHT and tensor.elements.is_Integer else 1
-    return elements.most_common(1)[0][0] if elements else "float32"
+            held = int(tensor.elements) if node in WEIGHT and tensor.elements.is_Integer else 0
+            if _is_floating(tensor.dtype):
+                elements[tensor.dtype] += held or 1
+            codes += held if may_hold_codes(tensor.dtype) else 0
+    computed = _computed_dtype(graph) if codes > elements.total() else ""
+    return computed or (elements.most_common(1)[0][0] if elements else "float32")
+
+
+def _computed_dtype(graph: Graph) -> str:
+    """The floating-point dtype that most contractions give, or where none gives any the results; empty without."""
+    products = [node for node in operations(graph) if FLOPS[node].matrix != 0]
+    returned = [each for node in graph.nodes if node.op == "output" for each in node.all_input_nodes if each in OUTPUTS]
+    for nodes in (products, returned):
+        found = Counter(each.dtype for node in nodes for each in OUTPUTS[node] if _is_floating(each.dtype))
+        if found:
+            return found.most_common(1)[0][0]
+    return ""
+
+
+def _is_floating(dtype: str) -> bool:
+    return dtype.startswith(("float", "bfloat"))

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 
+from fxcost.costs.fusion.groups import with_parts
 from fxcost.costs.graph.cost_graph import CostGraph
-from fxcost.costs.model import Cost, CostModel, LayerCost, State, mixed_products
+from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, State, mixed_products
 from fxcost.errors import FxcostError
 from fxcost.formats.schemes import Scheme
 from fxcost.formats.storing import Placement, placed
@@ -17,7 +18,8 @@ def as_stored(model: CostModel, scheme: Scheme) -> CostModel:
     Rows may be operations or kernels. What other dtypes hold, and what views a storage as another dtype, stays as it
     is. Raises `FxcostError` for a model that was saved without its storages.
     """
-    here = placed(model, scheme)
+    here = placed(_with_kernels(model), scheme)
+    model = here.model
     costs: dict[tuple[int, ...], Cost] = {}
     labels = _labels(here)
     storages = tuple(replace(each, dtype=labels.get(n, each.dtype)) for n, each in enumerate(here.graph.storages))
@@ -34,6 +36,16 @@ def as_stored(model: CostModel, scheme: Scheme) -> CostModel:
         state=None if model.state is None else _state(model.state, model.dtype, caches, scheme),
         widths={label: here.bits[place] for place, label in labels.items()},
     )
+
+
+def _with_kernels(model: CostModel) -> CostModel:
+    """The model with the kernels of its operations found, which are of what it was written in: formats are deployed as they are."""
+    known = all(layer.edges.parts or layer.members for layer in model.layers if layer.op != UNUSED)
+    if known or model.graph is None:
+        return model
+    layers = [layer for layer in model.layers if layer.op != UNUSED]
+    unused = [layer for layer in model.layers if layer.op == UNUSED]
+    return replace(model, layers=(*with_parts(layers, model.graph), *unused))
 
 
 def _labels(here: Placement) -> Mapping[int, str]:

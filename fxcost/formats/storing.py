@@ -7,12 +7,12 @@ from functools import cached_property
 from math import ceil
 from typing import Literal
 
-from fxcost.costs.graph.cost_graph import CostGraph, edges_known
+from fxcost.costs.graph.cost_graph import HELD, CostGraph, edges_known
 from fxcost.costs.model import UNUSED, CostModel, LayerCost
 from fxcost.formats.format_text import format_of_dtype
 from fxcost.formats.number_format import Matrices, NumberFormat
 from fxcost.formats.schemes import AS_IS, OF_INPUTS, Scheme, StorageRule, StorageUse
-from fxcost.formats.uses import HELD, makers, storage_uses
+from fxcost.formats.uses import makers, storage_uses
 
 _SCALED_BY = ("weight", "bias", "running_mean", "running_var")
 """Arguments of norms that have no say in what these give."""

@@ -4,14 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
-from fxcost.costs.graph.cost_graph import CostGraph, Storage
+from fxcost.costs.graph.cost_graph import HELD, CostGraph, Storage
 from fxcost.costs.model import CostModel, LayerCost, operator_name
 from fxcost.formats.number_format import Matrices
 from fxcost.formats.schemes import Numbered, StorageUse
 from fxcost.formulas.algebra import Constant, Formula
 
-HELD = ("weight", "buffer")
-"""Roles of what a model holds, whichever inputs it is given."""
 _SECOND = ("mat2", "other", "batch2", "vec2")
 """Arguments of products whose rows are the inputs, where the first dimension of a weight given to `linear` is the outputs."""
 

@@ -25,7 +25,7 @@ def demand(layer: LayerCost[Any], bits: Widths, machine: Machine) -> Demand:
 
 def _matrix(layer: LayerCost[Any], machine: Machine) -> Any:
     """FLOPs of contractions, those of a row of several in the precision of each."""
-    if machine.scheme is None or layer.cost.matrix == 0:
+    if (machine.scheme is None and not layer.mixed) or layer.cost.matrix == 0:
         return layer.cost.matrix
     return sum_of(machine.as_long_as(precision, flops) for precision, flops in layer.matrix_by_precision)
 

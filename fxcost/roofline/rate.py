@@ -5,7 +5,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
 
-from fxcost.costs.model import CostModel, LayerCost
+from fxcost.costs.model import CostModel, LayerCost, mixed_products
 from fxcost.errors import FxcostError
 from fxcost.formats.applying import as_stored
 from fxcost.formats.composing import scheme_named
@@ -85,16 +85,31 @@ class Machine:
         return None if self.scheme else PRECISION_BITS[self.precision]
 
     def stored(self, model: CostModel) -> CostModel:
-        """The model as its scheme stores it; the same where all is of one precision."""
-        if self.scheme is None or model.widths:
+        """The model as its scheme stores it, products of whole numbers at their own peak; else the same where all is of one precision."""
+        if model.widths or (self.scheme is None and not self._multiplies_integers(model)):
             return model
         if id(model) not in self._known:
-            self._known[id(model)] = (model, as_stored(model, self.scheme))
+            self.know(model, model if self.scheme is None else as_stored(model, self.scheme))
         return self._known[id(model)][1]
 
     def know(self, model: CostModel, stored: CostModel) -> None:
         """Take what a model is as stored, which was worked out already."""
+        if self._multiplies_integers(model):
+            stored = self._with_integer_products(stored)
         self._known[id(model)] = (model, stored)
+
+    def _with_integer_products(self, model: CostModel) -> CostModel:
+        return replace(
+            model, layers=tuple(_told(each, (self.precision, self.precision_of("vector"))) for each in model.layers)
+        )
+
+    def _multiplies_integers(self, model: CostModel) -> bool:
+        """Whether a model has products of int8 that are not told yet, and the platform a peak for them."""
+        return "int8" in self.platform.precisions and any(
+            each.op in INTEGER_PRODUCTS and each.computes[0] != "int8"
+            for layer in model.layers
+            for each in layer.members or (layer,)
+        )
 
     @cached_property
     def _known(self) -> dict[int, tuple[CostModel, CostModel]]:
@@ -173,6 +188,21 @@ def _machine(model: CostModel, platform: Platform, precision: str | None, label:
             f"{model.ref} computes in {model.dtype}; ask for another precision with --precision {nearest}"
         )
     return Machine(platform, precision or str(own), label=label)
+
+
+INTEGER_PRODUCTS = frozenset({"aten._int_mm.default"})
+"""Contractions that multiply int8 as it is, whatever precision is asked for all others."""
+
+
+def _told(layer: LayerCost, usual: tuple[str, str]) -> LayerCost:
+    """A row with what it computes in, products of whole numbers in theirs; a kernel computes in what its first contraction does."""
+    members = tuple(_told(each, usual) for each in layer.members)
+    first = min(members, key=lambda each: each.cost.matrix == 0, default=None)
+    matrix, vector = (told or other for told, other in zip(layer.computes, usual, strict=True))
+    own = ("int8" if layer.op in INTEGER_PRODUCTS else matrix, vector)
+    return replace(
+        layer, computes=own if first is None else first.computes, members=members, mixed=mixed_products(members)
+    )
 
 
 PREFERRED = ("bf16", "fp16", "tf32", "fp32", "fp8", "int8", "fp64", "fp4", "int4")

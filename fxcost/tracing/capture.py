@@ -266,7 +266,8 @@ def _example_tensor(spec: InputSpec, example: Mapping[str, Any], device: torch.d
 def _as_found(module: torch.nn.Module) -> Generator[Callable[[], PutBack]]:
     """Trace in eval mode; put back all that the modules hold, and the random state. Gives what `as_found` does."""
     with torch.random.fork_rng(devices=[]), as_found(module) as keep:
-        module.eval()
+        with suppress(NotImplementedError):  # a program that was exported has one mode
+            module.eval()
         yield keep
 
 

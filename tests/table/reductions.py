@@ -340,6 +340,12 @@ ENTRIES = [
     counted(aten.sum.default, lambda x: total(numbers(x)), X),
     counted(aten.amax.default, lambda x, _: [greatest(row) for row in rows(x)], X, [1]),
     counted(aten.aminmax.default, extremes, X, dim=1),
+    counted(
+        "quantized_decomposed.choose_qparams.tensor",
+        lambda **given: extremes(given["input"].reshape(1, -1)),
+        input=X,
+        gives=(X.new_zeros(1), X.new_zeros(1)),
+    ),
     counted(aten.nansum.default, lambda x, _: [total(map(number_or_nothing, row)) for row in rows(x)], X, [1]),
     counted(aten.var.dim, variance, X, [1]),
     counted(aten.cumsum.default, running(lambda a, b: a + b, 0), X, 1),

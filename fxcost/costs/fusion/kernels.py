@@ -11,8 +11,9 @@ from typing import Literal
 
 from fxcost.costs.fusion.kinds import BATCH_NORMS, HEAVY, TWICE_READ, FusionKind, base_name, kind_of
 from fxcost.costs.fusion.rules import FusionRules
-from fxcost.costs.graph.cost_graph import GIVEN, CostGraph
+from fxcost.costs.graph.cost_graph import GIVEN, HELD, CostGraph, Storage
 from fxcost.costs.model import LayerCost
+from fxcost.dtypes import may_hold_codes
 from fxcost.formulas.algebra import ONE, ZERO, Formula, add, least_of, multiply
 
 StorageVersion = tuple[int, int]
@@ -42,6 +43,8 @@ class Value:
     """Whether all that it reads has as many elements, in one order."""
     ordered: bool = True
     """Whether it has the order of what it reads."""
+    codes: bool = False
+    """Whether it is worked out of elements that may stand for weights; those that only say which are read do not count."""
 
     @property
     def counted_reads(self) -> int:
@@ -328,7 +331,8 @@ class Inlining:
         layer, kind = self.layers[index], self.kinds[index]
         elements = self._elements(layer.edges.outputs[0])
         reads = self._reads(index).items()
-        parts = [self._part(tensor, read, elements) for tensor, read in reads if of in (None, tensor)]
+        told = {tensor: self._part(tensor, read, elements) for tensor, read in reads if of in (None, tensor)}
+        parts = list(told.values())
         orders = {
             part.ordered for part in parts if part.elements == elements
         }  # of what has as many elements as the result
@@ -344,6 +348,7 @@ class Inlining:
             loops=_first_uneven([loops, *(part.loops for part in parts)]),
             whole=in_place and len(orders) < 2 and all(part.whole for part in parts),
             ordered=orders != {False},
+            codes=any(part.codes for tensor, part in told.items() if not self._is_index(index, tensor)),
         )
 
     def _part(self, tensor: int, read: Formula, elements: Formula) -> Value:
@@ -351,9 +356,14 @@ class Inlining:
         ordered = self._lies_in_order(tensor)
         value = self.values.get(self.buffer(tensor))
         if value is None:
-            return Value((), read, {tensor: read}, frozenset((tensor,)), whole=read == elements, ordered=ordered)
+            whole, codes = read == elements, tensor >= 0 and may_hold_codes(self._storage(tensor).dtype)
+            return Value((), read, {tensor: read}, frozenset((tensor,)), whole=whole, ordered=ordered, codes=codes)
         part = value if read == value.elements else _cut(value, read)
         return replace(part, ordered=ordered and value.ordered)
+
+    def _is_index(self, index: int, tensor: int) -> bool:
+        """Whether a gather picks by a tensor, rather than from it."""
+        return self.kinds[index] == "gather" and tensor != self.layers[index].edges.inputs[0][1]
 
     def _say(self, index: int, value: Value) -> None:
         buffer = self._output(index)
@@ -386,10 +396,12 @@ class Inlining:
         return any(self.buffer(tensor) == buffer and n == value.elements for tensor, n in self._reads(reader).items())
 
     def _unpacks(self, value: Value) -> bool:
-        """Whether a value is made of weights alone, some of them whole numbers."""
-        sources = [self.graph.storages[self.buffer(each)[0]] for each in value.reads if each >= 0]
-        packed = any("int" in each.dtype or "float8" in each.dtype for each in sources)
-        return packed and all(each.role in ("weight", "buffer") for each in sources) and min(value.reads) >= 0
+        """Whether a value is made of weights alone, some of them numbers that stand for others."""
+        held = (tensor >= 0 and self._storage(tensor).role in HELD for tensor in value.reads)
+        return value.codes and all(held)
+
+    def _storage(self, tensor: int) -> Storage:
+        return self.graph.storages[self.graph.tensors[tensor].storage]
 
     def _uses(self, reader: int, buffer: StorageVersion) -> int:
         """In how many places an operation reads a value."""

@@ -54,6 +54,9 @@ REDUCTIONS = frozenset(
         "logsumexp",
         "count_nonzero",
         "aminmax",
+        "choose_qparams",
+        "choose_qparams_symmetric",
+        "choose_qparams_affine",
     ]
 )
 NORMALIZATIONS = frozenset(
@@ -130,6 +133,8 @@ ALONE = frozenset(
         "_cdist_forward",
     ]
 )
+EXPRESSIONS = ("aten.", "quantized_decomposed.", "torchao.")
+"""Where the operators are from that compilers take apart, if they have a rule here."""
 HEAVY = frozenset(
     [
         "exp",
@@ -174,7 +179,7 @@ def base_name(layer: LayerCost) -> str:
 def kind_of(layer: LayerCost, graph: CostGraph) -> FusionKind:
     """What fusion sees in a layer."""
     name = base_name(layer)
-    if layer.coverage != "counted" or not layer.op.startswith("aten.") or name in ALONE or not layer.edges.outputs:
+    if layer.coverage != "counted" or not layer.op.startswith(EXPRESSIONS) or name in ALONE or not layer.edges.outputs:
         return "contraction" if layer.cost.matrix != 0 else "kernel"
     if layer.cost.matrix != 0:
         return "contraction"

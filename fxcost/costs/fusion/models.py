@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fxcost.costs.fusion.groups import with_parts
-from fxcost.costs.fusion.kernels import GIVEN
-from fxcost.costs.graph.cost_graph import FUSED, Access, CostGraph, Edges, Fusion
+from fxcost.costs.graph.cost_graph import FUSED, GIVEN, Access, CostGraph, Edges, Fusion
 from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, mixed_products, operator_name
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import ZERO, Formula, greatest_of

@@ -10,6 +10,8 @@ from fxcost.formulas.algebra import ZERO, Formula, add
 from fxcost.formulas.quantities import Counts
 
 StorageRole = Literal["weight", "buffer", "state", "input", "activation", "output"]
+HELD: tuple[StorageRole, ...] = ("weight", "buffer")
+"""Roles of what a model holds, whichever inputs it is given."""
 COUNTED_AS: Mapping[StorageRole, str] = {"weight": "weight", "buffer": "weight", "state": "state"}
 """What is not counted as an activation."""
 GIVEN: tuple[StorageRole, ...] = ("weight", "buffer", "state", "input")

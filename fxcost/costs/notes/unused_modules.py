@@ -12,6 +12,7 @@ from fxcost.costs.model import NOT_RUN
 from fxcost.graph import operations
 from fxcost.models.building import signature_of
 from fxcost.passes.parameters import unused_parameters
+from fxcost.tracing.sizes.tensors import names_in
 from fxcost.tracing.source import Source
 
 MOST_NAMED = 3
@@ -25,8 +26,12 @@ def leftover_notes(source: Source, graph: Graph) -> tuple[str, ...]:
     """Which submodules did not run, and which inputs may be why; nothing where all of them did."""
     if source.module is None:
         return ()
-    parameters = dict(source.module.named_parameters())
-    left = {id(parameters[name]) for name in unused_parameters(graph) if name in parameters}
+    unused = unused_parameters(graph)
+    left = {
+        id(tensor)
+        for name, tensor in source.module.named_parameters()
+        if unused and all(each in unused for each in names_in(name, tensor))
+    }
     if not left:
         return ()
     sizes = {path: sum(p.numel() for p in each.parameters()) for path, each in _left(source.module, left)}

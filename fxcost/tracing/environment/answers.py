@@ -23,6 +23,7 @@ from fxcost.tracing.environment.messages import is_message
 from fxcost.tracing.environment.value_bounds import ValueEnds, ends_of, keep_ends, places_in
 from fxcost.tracing.sizes.naming import TorchFiles
 from fxcost.tracing.sizes.polynomials import Polynomial, SizesHeld, symbols_of
+from fxcost.tracing.sizes.tensors import is_wrapper, wrapped_again, wrapped_in
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 AS_EXPORTED = (
@@ -134,6 +135,8 @@ class Surroundings(TorchFunctionMode):
     def _bare(self, value: Any) -> Any:
         """What is without memory in the place of tensors with memory: those that no module holds, such as a global table."""
         if isinstance(value, torch.Tensor) and not value.is_meta:
+            if is_wrapper(value):  # which says where what it wraps seemed to be
+                return wrapped_again(value, self._bare) if any(_with_memory((value,))) else value
             if id(value) not in self.twins:
                 with torch._C._DisablePythonDispatcher():  # past what records
                     twin = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=META)
@@ -263,7 +266,8 @@ def _with_memory(values: Iterable[Any]) -> Iterator[bool]:
     """For each tensor whether it has memory."""
     for value in values:
         if isinstance(value, torch.Tensor):
-            yield not value.is_meta
+            if not value.is_meta:
+                yield not is_wrapper(value) or any(_with_memory(wrapped_in(value).values()))
         elif isinstance(value, (list, tuple)):
             yield from _with_memory(value)
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from unittest import mock
 
 import torch
+from torch._higher_order_ops.out_dtype import OutDtypeOperator
 from torch.distributions import Distribution
 from torch.nn.attention import flex_attention
 
@@ -39,6 +40,7 @@ def recordable(assume: Callable[[str], None]) -> Generator[None]:
         settings.enter_context(_flex_as_attention(assume))
         settings.enter_context(_steps_kept())
         settings.enter_context(_with_open_weights())
+        settings.enter_context(_integer_products())
         for name in ("grad", "backward"):
             settings.enter_context(mock.patch.object(torch.autograd, name, refuse_gradients))
         yield
@@ -64,6 +66,23 @@ def _steps_kept() -> Generator[None]:
         mock.patch.object(torch.SymInt, "__divmod__", divided, create=True),
         mock.patch.object(torch.SymInt, "__rdivmod__", lambda size, other: divided(other, size), create=True),
     ):
+        yield
+
+
+@contextmanager
+def _integer_products() -> Generator[None]:
+    """Run products of int8 matrices that add up in int32 as a GPU does, by the operator that they become there."""
+    plain = OutDtypeOperator.__call__
+
+    def call(self: Any, operator: Any, dtype: torch.dtype, *args: Any) -> Any:
+        whole = dtype == torch.int32 and all(
+            each.dtype == torch.int8 for each in args if isinstance(each, torch.Tensor)
+        )
+        if operator is torch.ops.aten.mm.default and whole:
+            return torch.ops.aten._int_mm.default(*args)
+        return plain(self, operator, dtype, *args)
+
+    with mock.patch.object(OutDtypeOperator, "__call__", call):
         yield
 
 

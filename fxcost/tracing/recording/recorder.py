@@ -54,7 +54,16 @@ from fxcost.tracing.sizes.layouts import in_operator
 from fxcost.tracing.sizes.naming import Refusal, TorchFiles, TraceError, line_of
 from fxcost.tracing.sizes.polynomials import Place, Rounded, TooManyAnswers
 from fxcost.tracing.sizes.symbolic import Sizes
-from fxcost.tracing.sizes.tensors import called, every_tensor_in, leaves_of, name_of, tensors_in
+from fxcost.tracing.sizes.tensors import (
+    called,
+    every_tensor_in,
+    is_wrapper,
+    leaves_of,
+    name_of,
+    parameters_of,
+    tensors_in,
+    wrapped_again,
+)
 
 ModuleRunner = Callable[[torch.nn.Module, Callable[..., Any], Any, Any], Any]
 """Runs a module: given it, what runs it in the usual way, and its arguments by place and by name."""
@@ -124,7 +133,7 @@ class _Recorder(SchemaCheckMode):
         # What an object among them holds, such as the cache of all layers, need not be read.
         given = (
             [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, torch.Tensor)],
-            list(module.parameters()),
+            parameters_of(module),
         )
         self.note(Step(LEAF, given, {}, list(every_tensor_in(result)), layer))
         if error is not None:
@@ -134,10 +143,11 @@ class _Recorder(SchemaCheckMode):
         return result
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if transforms := functorch.get_interpreter_stack():
-            if any(each.key() != functorch.TransformType.Vmap for each in transforms):
-                refuse_gradients()
-            # What runs under vmap is known once its batching rules have made plain operators of it.
+        transforms = functorch.get_interpreter_stack() or ()
+        if any(each.key() != functorch.TransformType.Vmap for each in transforms):
+            refuse_gradients()
+        if transforms or any(map(is_wrapper, tensors_in((args, kwargs or {})))):
+            # Known once batching rules, or the operators of what wraps tensors, have made plain operators of it.
             with _Below(self):
                 return func(*args, **(kwargs or {}))
         return self.recorded(func, args, kwargs)
@@ -197,6 +207,8 @@ class _Below(TorchDispatchMode):
         asked = _OF_SHAPE.get(name_of(func).removeprefix("sym_"))
         if asked is not None and len(args) == 1:
             return asked(args[0])  # batching rules ask so of carried sizes, which no operator answers
+        if any(map(is_wrapper, tensors_in((args, kwargs or {})))):
+            return NotImplemented  # theirs are recorded
         return self.recorder.recorded(func, args, kwargs)
 
 
@@ -265,7 +277,7 @@ def record(
             recording.output = call()
         except _RunEnded:
             used = {id(tensor) for step in recording.steps for tensor in step.taken}
-            left = [parameter for parameter in model.parameters() if id(parameter) not in used]
+            left = [parameter for parameter in parameters_of(model) if id(parameter) not in used]
             root = Layer("", type(model).__name__)
             recorder.note(Step(UNREACHED, (left,), {}, [], root))
         except Exception as error:
@@ -375,6 +387,8 @@ class _Bare:
         return self.known[id(tensor)][1]
 
     def _made(self, tensor: torch.Tensor) -> torch.Tensor:
+        if is_wrapper(tensor):
+            return wrapped_again(tensor, self)
         kind: Any = type(tensor)
         plain: Any = torch.Tensor
         if kind.__torch_dispatch__ is not plain.__torch_dispatch__:

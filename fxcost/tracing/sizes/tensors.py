@@ -4,12 +4,13 @@
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
 # Torch's storages and trees are private and typed in part; this folder is the border that keeps them from the rest.
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from fxcost.graph import Layer
 from fxcost.tracing.sizes.naming import TraceError
@@ -90,4 +91,43 @@ def leaves_of(value: Any) -> list[Any]:
 
 
 def named_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    return chain(model.named_parameters(), model.named_buffers())
+    """The parameters and buffers of a model; of those that wrap others, such as quantised weights, what they wrap."""
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        yield from zip(
+            names_in(name, tensor), wrapped_in(tensor).values() if is_wrapper(tensor) else (tensor,), strict=True
+        )
+
+
+def names_in(name: str, tensor: torch.Tensor) -> list[str]:
+    """The names of what a named tensor wraps; of one that wraps nothing its own."""
+    return [f"{name}.{part}" for part in wrapped_in(tensor)] if is_wrapper(tensor) else [name]
+
+
+def parameters_of(module: torch.nn.Module) -> list[torch.Tensor]:
+    """The parameters among `named_tensors`."""
+    return [tensor for _, tensor in named_tensors(module) if isinstance(tensor, torch.nn.Parameter)]
+
+
+def is_wrapper(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has operators of its own, which run those of torch on tensors that it wraps."""
+    return type(tensor) not in _PLAIN_TENSORS and is_traceable_wrapper_subclass(tensor)
+
+
+def wrapped_in(tensor: Any) -> dict[str, torch.Tensor]:
+    """The tensors that a wrapper holds, by the names of its attributes."""
+    names, _ = tensor.__tensor_flatten__()
+    return {name: getattr(tensor, name) for name in names}
+
+
+def wrapped_again(tensor: Any, bare: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """A wrapper of the same kind around what ``bare`` makes of each tensor; of a parameter each part is one."""
+    _, told = tensor.__tensor_flatten__()
+    parts = {name: bare(each) for name, each in wrapped_in(tensor).items()}
+    again = type(tensor).__tensor_unflatten__(parts, told, tensor.shape, tensor.stride())
+    if isinstance(tensor, torch.nn.Parameter):
+        for each in (again, *parts.values()):
+            each._is_param = True
+    return again
+
+
+_PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
