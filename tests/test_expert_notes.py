@@ -14,7 +14,7 @@ SMALL = {
     "num_key_value_heads": 2, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 1,
 }  # fmt: skip
 ALL = "all 4 experts run on every token in 2 layers: Llama4TextExperts multiplies them all, whatever a router picks"
-PICKED = "min(experts, rows) experts' weights are read"
+PICKED = "tokens pick experts uniformly: of E experts Touched(E, k, tokens)"
 SAID: Mapping[str, tuple[dict[str, Any], str, str]] = {
     "llama4_text": ({"intermediate_size_mlp": 48, "interleave_moe_layer_step": 1}, ALL, PICKED),
     "mixtral": ({}, PICKED, "experts run on every token"),

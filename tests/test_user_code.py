@@ -96,9 +96,9 @@ def test_a_file_is_loaded_once(fxcost_command: Command, folder: Path, arguments:
 
 def test_what_changed_is_loaded_anew(fxcost_command: Command, folder: Path) -> None:
     (folder / "wide.py").write_text("import torch\ndef f(): return torch.nn.Linear(3, 4), torch.zeros(2, 3)\n")
-    assert "16 parameters" in fxcost_command("trace", "wide.py:f")[1]
+    assert "16 params" in fxcost_command("trace", "wide.py:f")[1]
     (folder / "wide.py").write_text("import torch\ndef f(): return torch.nn.Linear(3, 8), torch.zeros(2, 3)\n")
-    assert "32 parameters" in fxcost_command("trace", "wide.py:f")[1]
+    assert "32 params" in fxcost_command("trace", "wide.py:f")[1]
 
 
 def test_a_file_does_not_take_the_place_of_a_library(fxcost_command: Command, folder: Path) -> None:

@@ -444,11 +444,11 @@ _WORKING_BITS = 160
 
 
 def touched(things: Formula, picked: Formula, rows: Formula) -> Formula:
-    """The expected number of things that are touched; raises `ValueError` unless the first two are whole numbers above 0."""
-    numbers = [part.value for part in (things, picked) if isinstance(part, Constant) and part.is_whole]
-    if len(numbers) < 2 or min(numbers) < 1:
+    """The expected number of things that are touched; raises `ValueError` where one of the first two is no whole number above 0."""
+    numbers = [part.value for part in (things, picked) if isinstance(part, Constant)]
+    if any(number < 1 or number.denominator != 1 for number in numbers):
         raise ValueError("Touched needs whole numbers above 0 of things, and of those that a row picks")
-    if isinstance(rows, Constant):
+    if len(numbers) == 2 and isinstance(rows, Constant):
         return Constant(touched_of(int(things), int(picked), rows.value))
     return Touched(things, picked, rows)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from itertools import permutations, product
 from typing import Any
 
@@ -236,16 +237,18 @@ def chain(*matrices: torch.Tensor) -> Entry:
 
 
 def experts(operator: Any, rows_of: Sequence[int], count: int, case: str, *others: Any, name: str = "mat2") -> Entry:
-    """Rows spread over as many experts as they can; each meets the matrix of the one it is sent to, which is read once."""
+    """Each row meets the matrix of the one expert it is sent to; read are as many as in the mean of all ways to send the rows."""
     length, width, out = len(rows_of), 4, 2
 
     def cost() -> Cost:
         Number.macs = 0
         x, weights = drawn(length, width), drawn(count, width, out)
-        touched = set(rows_of)
+        ways = product(range(count), repeat=length)
+        mean = Fraction(sum(len(set(way)) for way in ways), count**length)
         for row, expert in enumerate(rows_of):
             contracted("i,ik->k", x[row], weights[expert])
-        return Cost(macs=Number.macs, reads={name: sum(1 for expert in touched for _ in numbers(weights[expert]))})
+        touched = Fraction(math.floor(mean * 2**32), 2**32)
+        return Cost(macs=Number.macs, reads={name: touched * sum(1 for _ in numbers(weights[0]))})
 
     x, weights = drawn(length, width), drawn(count, width, out)
     if isinstance(operator, str):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property, partial
 from types import ModuleType
 from typing import Any, Literal
@@ -28,7 +29,7 @@ OUT_DTYPE = torch.ops.higher_order.out_dtype
 Size = Callable[[int], sympy.Expr]
 SEED = 7
 """Of torch's random numbers in every call."""
-Moved = Mapping[str, int]
+Moved = Mapping[str, int | Fraction]
 """Elements by the name of the argument, or ``output``."""
 Reads = Moved | Literal["nothing"]
 AS_STORED: Moved = {}

@@ -79,7 +79,7 @@ def _bend(formula: Formula, symbol: Symbol) -> int | None:
         coefficient, rest = split_coefficient(term)
         if not isinstance(rest, Touched):
             lines.append(term)
-        elif not _grows_evenly(rest.children[2], symbol):
+        elif not _grows_evenly(rest, symbol):
             return None
         else:
             signs.add(coefficient > 0)
@@ -89,6 +89,7 @@ def _bend(formula: Formula, symbol: Symbol) -> int | None:
     return -1 if signs.pop() else 1
 
 
-def _grows_evenly(rows: Formula, symbol: Symbol) -> bool:
-    line = coefficients(rows, symbol)
+def _grows_evenly(touched: Touched, symbol: Symbol) -> bool:
+    things, picked, rows = touched.children
+    line = coefficients(rows, symbol) if not (things.names or picked.names) else None
     return line is not None and len(line) <= 2 and sum(line[1:]) >= 0

@@ -45,11 +45,7 @@ def span(formula: Formula, ends: Ends) -> Span:
         return _remainder(dividend, divisor, ends)
     inner = [span(child, ends) for child in formula.children]
     if isinstance(formula, Touched):
-        (things, _), (picked, _), (low, high) = inner
-        assert things is not None
-        assert picked is not None
-        most = things if high is None else Fraction(touched_of(int(things), int(picked), high))
-        return Fraction(touched_of(int(things), int(picked), low or 0)), most
+        return _touched(*inner)
     lows, highs = [low for low, _ in inner], [high for _, high in inner]
     if isinstance(formula, Sum):
         return _sum(lows), _sum(highs)
@@ -60,6 +56,16 @@ def span(formula: Formula, ends: Ends) -> Span:
     if isinstance(formula, Max):
         return max(_known(lows), default=None), None if None in highs else max(_known(highs))
     return None if None in lows else min(_known(lows)), min(_known(highs), default=None)
+
+
+def _touched(things: Span, picked: Span, rows: Span) -> Span:
+    """It grows with each of the three, and never beyond the things that there are."""
+    lows, highs = [(end[which] for end in (things, picked, rows)) for which in (0, 1)]
+    ends = [[None if end is None else int(end) for end in side] for side in (lows, highs)]
+    (fewest, least, first), (most, greatest, last) = ends
+    low = touched_of(fewest, least, first) if fewest and least and first else 0
+    high = touched_of(most, greatest, last) if most and greatest and last else things[1]
+    return Fraction(low), None if high is None else Fraction(high)
 
 
 def _remainder(dividend: Formula, divisor: Formula, ends: Ends) -> Span:
