@@ -1,6 +1,7 @@
 """The greatest size that fits, against trying every size."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,16 @@ def test_any_form_is_solved(form: Formula, limit: int) -> None:
         assert largest(made_of(form, SymbolRange(1, 99)), "B", Fraction(limit)).size == tried(form, limit, 99)
         return
     assert largest(made_of(form), "B", Fraction(limit)).size == tried(form, limit, 400)
+
+
+def test_two_forms_that_cross_are_both_kept() -> None:
+    told = replace(made_of(7 * B), moments=(Moment("steep", 7 * B), Moment("flat", 2 * B + 90), Moment("low", 2 * B)))
+    assert [each.name for each in told.along("B").moments] == ["steep", "flat"]
+    assert [largest(told, "B", Fraction(limit)).size for limit in (100, 700)] == [5, 100]
+
+
+def test_what_is_held_at_any_size_may_be_too_much() -> None:
+    assert largest(made_of(Constant(50)), "B", Fraction(10)).size is None
 
 
 def test_ranges_and_conditions_are_kept() -> None:

@@ -55,6 +55,11 @@ def test_one_kernel_of_many_operations_holds_its_output_alone() -> None:
     assert costs.memory(fusion="pointwise", B=10).activations == 10 * 8 * 4
 
 
+def test_of_a_norm_within_a_kernel_only_what_it_gives_is_held() -> None:
+    costs = costs_of(nn.Sequential(nn.LayerNorm(8), nn.ReLU()), "x: float32[B,8]")
+    assert costs.memory(fusion="pointwise", B=10).activations == 10 * 8 * 4
+
+
 def test_bytes_follow_the_formats_of_storages() -> None:
     """Weights in int4 with a scale of 16 bits for each 128, by hand: a row of 100 has one scale; activations in 2 bytes."""
     costs = costs_of(Chain(), "x: float32[B,8]")
@@ -104,6 +109,22 @@ def test_a_kernel_waits_for_what_it_reads() -> None:
     )
     sooner = replace(later, name="sooner", edges=Edges(accesses=(Access(0, written=ONE),)))
     assert [each.name for each in in_order([later, sooner], graph)] == ["sooner", "later"]
+
+
+def test_a_kernel_waits_for_all_that_it_reads() -> None:
+    storages = [Storage("activation", "float32", ONE)] * 2
+    tensors = [StoredTensor(place, 0, "float32", (ONE,), (ONE,)) for place in range(2)]
+    cost = Cost(ZERO, ZERO)
+    both, one, other = (
+        LayerCost(name, "", "", "add", "counted", "", cost, edges=Edges(accesses=accesses))
+        for name, accesses in (
+            ("both", (Access(0, read=ONE), Access(1, read=ONE))),
+            ("one", (Access(0, written=ONE),)),
+            ("other", (Access(1, written=ONE),)),
+        )
+    )
+    ordered = in_order([both, one, other], CostGraph(storages, tensors, ()))
+    assert [each.name for each in ordered] == ["one", "other", "both"]
 
 
 def test_a_file_without_edges_is_refused_by_name(small_records: Any) -> None:

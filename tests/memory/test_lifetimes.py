@@ -73,6 +73,16 @@ def test_what_is_passed_to_a_module_lives_until_it_returns(no_run_is_seen: None)
     assert held(costs) == [(0, 3), (1, 2), (2, 3), (3, 4), (4, 4)]
 
 
+class Returns(nn.Module):
+    def forward(self, x: Any) -> Any:
+        first = x + 1
+        return first, (first * 2).exp()
+
+
+def test_what_is_returned_lives_to_the_end(no_run_is_seen: None) -> None:
+    assert held(costs_of(Returns())) == [(0, 2), (1, 2), (2, 2)]
+
+
 def test_the_rule_and_a_run_agree_where_no_variable_is_kept() -> None:
     assert held(costs_of(Caller())) == [(0, 3), (1, 2), (2, 3), (3, 4), (4, 4)]
 
