@@ -17,7 +17,7 @@ from torch.fx import Graph, Node
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fxcost.formulas.evaluation import evaluate
-from fxcost.formulas.with_sympy import from_sympy
+from fxcost.formulas.with_sympy import TOUCHED, from_sympy
 from fxcost.graph import OUTPUTS, TensorSpec
 from fxcost.ops import Call
 from fxcost.ops import rules as own_rules
@@ -43,11 +43,11 @@ class Cost:
     """What a call does: work, and the elements it moves of what does not move as it is stored."""
 
     coverage: str = "counted"
-    macs: int = 0
-    vector: int = 0
+    macs: int | Fraction = 0
+    vector: int | Fraction = 0
     reads: Reads = field(default_factory=dict)
     writes: Moved = field(default_factory=dict)
-    scores: int | None = None
+    scores: int | Fraction | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Entry:
             _value(rules.amount_of(rule, call, amount, "work")) if counted else 0 for amount in (rule.macs, rule.vector)
         )
         own_reads, own_writes = (rules.amounts_of(rule, call, side) for side in ("reads", "writes"))
-        reads: dict[str, int] = {}
+        reads: dict[str, int | Fraction] = {}
         for name, tensor in call.tensors:
             reads[name] = reads.get(name, 0) + _value(own_reads.get(name, tensor.stored))
         writes = {"output": sum(_value(own_writes.get("output", output.stored)) for output in call.outputs)}
@@ -176,15 +176,15 @@ def _symbol(size: int) -> sympy.Expr:
     return sympy.Symbol(f"n{size}", integer=True, positive=True) if size > 1 else sympy.Integer(size)
 
 
-def _value(amount: sympy.Expr) -> int:
-    """A whole number that a formula gives is one."""
-    found = (
-        amount
+def _value(amount: sympy.Expr) -> int | Fraction:
+    """A whole number that a formula gives is one, but for an expectation."""
+    found: int | Fraction = (
+        int(amount)
         if amount.is_Integer
         else evaluate(from_sympy(amount), {str(symbol): int(str(symbol)[1:]) for symbol in amount.free_symbols})
     )
-    assert found == int(found)
-    return int(found)
+    assert found == int(found) or amount.has(TOUCHED)  # an expectation
+    return found
 
 
 def _spec(value: Any, size: Size) -> Any:

@@ -60,9 +60,8 @@ def span(formula: Formula, ends: Ends) -> Span:
 
 def _touched(things: Span, picked: Span, rows: Span) -> Span:
     """It grows with each of the three, and never beyond the things that there are."""
-    lows, highs = [(end[which] for end in (things, picked, rows)) for which in (0, 1)]
-    ends = [[None if end is None else int(end) for end in side] for side in (lows, highs)]
-    (fewest, least, first), (most, greatest, last) = ends
+    ends = [[None if end is None else int(end) for end in each] for each in (things, picked, rows)]
+    (fewest, most), (least, greatest), (first, last) = ends
     low = touched_of(fewest, least, first) if fewest and least and first else 0
     high = touched_of(most, greatest, last) if most and greatest and last else things[1]
     return Fraction(low), None if high is None else Fraction(high)

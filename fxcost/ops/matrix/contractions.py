@@ -149,6 +149,8 @@ def affine_grid(call: Call) -> sympy.Expr:
 
 def _experts_touched(call: Call) -> Mapping[str, sympy.Expr]:
     """Each token picks some of the experts, all alike; a row is a token with one expert that it picked."""
+    if _is_not_rows_by_experts(call):
+        return {}
     weight_name, rows = _weight_name(call), call.tensors[0][1].shape[0]
     experts, *matrix = call[weight_name].shape
     picked = sympy.Integer(_picked(call.node))
