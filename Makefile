@@ -5,7 +5,7 @@
 # make check-fusion bytes of fused kernels beside Inductor's own count on a CPU (ten minutes)
 # make zoo     all of torchvision, timm's families and a list of transformers against torch's own counter (an hour)
 # make zoo-all every name of timm (an hour or two)
-# make zoo-wild models of eleven libraries beyond those (twenty minutes)
+# make zoo-wild models of twelve libraries beyond those (twenty minutes)
 # make ranges  2,000 drawn networks that depend on their sizes, run for real where formulas are said to hold (minutes)
 # make test TORCH=2.14.1   the same against another torch, in an environment of its own
 # make check-formats  bytes of published checkpoints, from their configurations alone (seconds)

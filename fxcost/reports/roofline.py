@@ -193,7 +193,8 @@ ROOFLINE_TIMES = "Roofline times: kernels one after the other at datasheet peaks
 
 def _fusions_line(machine: Machine, seconds: Mapping[Any, Fraction]) -> str:
     """``none 0.710 ms · pointwise 0.487 · …``."""
-    told = [f"{name} {float(value * 1000):,.3g}" for name, value in seconds.items()]
+    milliseconds = {name: float(value * 1000) for name, value in seconds.items()}
+    told = [f"{name} {ms:,.0f}" if ms >= 1000 else f"{name} {ms:.3g}" for name, ms in milliseconds.items()]
     return f"{machine.name}: {told[0]} ms · {' · '.join(told[1:])}; only the bound is never beaten."
 
 
