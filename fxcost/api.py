@@ -18,8 +18,8 @@ from fxcost.request import Attention, Mode, Request
 if TYPE_CHECKING:
     import torch
 
-    from fxcost.costs.graph.cost_graph import Fusion
     from fxcost.memory.footprint import Footprint, MemoryUse
+    from fxcost.request import Fusion
     from fxcost.roofline.crossover import Crossover
     from fxcost.roofline.points import LayerPoint
     from fxcost.roofline.rate import Machine

@@ -9,9 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 import typer
 
-from fxcost.costs.experts import Experts
-from fxcost.costs.graph.cost_graph import Fusion
-from fxcost.request import Attention, Cache, Mode, Request
+from fxcost.request import Attention, Cache, Experts, Fusion, Mode, Request
 
 By = Literal["layer", "module", "op"]
 """Rows of `fxcost trace`."""

@@ -13,6 +13,10 @@ Attention = Literal["fused", "math"]
 """How attention touches memory."""
 Mode = Literal["forward", "decode"]
 """What a model is run for."""
+Fusion = Literal["none", "pointwise", "epilogue", "ideal"]
+"""Which operations run as one kernel: each alone; as torch.compile joins them; contractions with what follows them; all."""
+Experts = Literal["expected", "most"]
+"""How many experts are read: as expected under uniform routing, or each choice another as long as there are others."""
 Cache = Literal["ignore", "ideal"]
 """Whether what stays in a machine's last-level cache from call to call counts as moved: ignored, or kept there ideally."""
 Look = Callable[["Graph", tuple[str, ...]], None]

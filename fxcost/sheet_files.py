@@ -19,7 +19,7 @@ Text = Annotated[str, Field(min_length=1)]
 class SheetRecord(BaseModel):
     """A frozen table of a sheet; a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 SheetT = TypeVar("SheetT", bound=SheetRecord)

@@ -1,5 +1,6 @@
 """The command line: its commands in their order, and the border where errors are told."""
 
+import gc
 import os
 import sys
 from collections import Counter
@@ -83,6 +84,7 @@ for _command in (trace, crossover, roofline, sweep, fit, explain, verify, lock, 
 def main() -> None:
     """Run the command line; an error the user can mend is told in one or two lines."""
     _open_streams()
+    gc.set_threshold(100_000)  # what a command makes is small, or lives until it ends
     try:
         try:
             app(prog_name="fxcost")

@@ -13,9 +13,9 @@ from fxcost.options import Asked
 from fxcost.request import Look, Request
 
 if TYPE_CHECKING:
-    from fxcost.costs.graph.cost_graph import Fusion
     from fxcost.costs.model import CostModel
     from fxcost.costs.retracing import Traces
+    from fxcost.request import Fusion
     from fxcost.roofline.rate import Machine
 
 

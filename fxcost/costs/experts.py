@@ -2,13 +2,10 @@
 
 from dataclasses import replace
 from functools import cache
-from typing import Literal
 
 from fxcost.costs.model import CostModel, LayerCost
 from fxcost.formulas.algebra import Formula, Touched, least_of, parts_of, replaced
-
-Experts = Literal["expected", "most"]
-"""Under uniform routing, or each choice another expert as long as there are others."""
+from fxcost.request import Experts
 
 
 def with_experts(model: CostModel, experts: Experts) -> CostModel:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 
-from fxcost.costs.fusion.groups import with_parts
 from fxcost.costs.graph.cost_graph import CostGraph
 from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, State, mixed_products
 from fxcost.errors import FxcostError
@@ -43,6 +42,8 @@ def _with_kernels(model: CostModel) -> CostModel:
     known = all(layer.edges.parts or layer.members for layer in model.layers if layer.op != UNUSED)
     if known or model.graph is None:
         return model
+    from fxcost.costs.fusion.groups import with_parts  # for files that were saved before they held them
+
     layers = [layer for layer in model.layers if layer.op != UNUSED]
     unused = [layer for layer in model.layers if layer.op == UNUSED]
     return replace(model, layers=(*with_parts(layers, model.graph), *unused))

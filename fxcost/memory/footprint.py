@@ -13,7 +13,7 @@ from functools import cached_property
 from math import ceil
 
 from fxcost.costs.fusion.models import fused
-from fxcost.costs.graph.cost_graph import GIVEN, CostGraph, Fusion, StorageRole, edges_known
+from fxcost.costs.graph.cost_graph import GIVEN, CostGraph, StorageRole, edges_known
 from fxcost.costs.lifetimes import Lifetime, LifetimeSource, lifetimes
 from fxcost.costs.model import UNUSED, CostModel, LayerCost, fit
 from fxcost.errors import FxcostError
@@ -27,6 +27,7 @@ from fxcost.formulas.ranges.extrema import where_nonnegative
 from fxcost.formulas.ranges.interval_arithmetic import Ends, least
 from fxcost.memory.kernel_order import in_order
 from fxcost.memory.temporaries import TemporaryKind, temporaries, with_channels_last
+from fxcost.request import Fusion
 
 
 @dataclass(frozen=True)

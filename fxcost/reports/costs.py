@@ -2,15 +2,12 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fxcost.costs.files.frame import quantity_text
 from fxcost.costs.model import UNUSED, Cost, CostModel, Costs, EvaluatedModel, LayerCost
 from fxcost.costs.roles import ROLES, bytes_by_role
 from fxcost.errors import FxcostError
-from fxcost.formats.applying import as_stored
-from fxcost.formats.schemes import Scheme
-from fxcost.formats.storing import Placement, placed
 from fxcost.formulas.algebra import Exact, Formula
 from fxcost.formulas.quantities import Quantity, Widths, number
 from fxcost.machines.sheets import PRECISION_BITS
@@ -27,6 +24,10 @@ from fxcost.reports.parts.numbers import (
     symbol_lines,
 )
 from fxcost.reports.parts.tables import KEPT, Cell, Column, Report, frame
+
+if TYPE_CHECKING:
+    from fxcost.formats.schemes import Scheme
+    from fxcost.formats.storing import Placement
 
 READING = "MACs count the multiply-adds of contractions alone"
 
@@ -77,7 +78,7 @@ def cost_report(
     by: By = "layer",
     depth: int | None = None,
     top: int | None = None,
-    precision: Scheme | None = None,
+    precision: "Scheme | None" = None,
 ) -> Report[Any]:
     """The model's costs as formulas and at one point, rows by layer, module tree, or operator.
 
@@ -85,6 +86,8 @@ def cost_report(
     """
     held = None
     if precision is not None and not isinstance(model, EvaluatedModel):
+        from fxcost.formats.applying import as_stored
+
         held = _stored(model, precision)
         model = model if precision.uniform else as_stored(model, precision)
     evaluated = model if isinstance(model, EvaluatedModel) else model.at(at)
@@ -126,12 +129,14 @@ def cost_report(
     )
 
 
-def _stored(model: CostModel, precision: Scheme) -> Placement | None:
+def _stored(model: CostModel, precision: "Scheme") -> "Placement | None":
     """The weights as a precision stores them; of a file that tells them in sums alone, nothing."""
+    from fxcost.formats.storing import placed
+
     return None if precision.uniform and model.graph is None else placed(model, precision)
 
 
-def _stored_lines(held: Placement | None) -> tuple[str, ...]:
+def _stored_lines(held: "Placement | None") -> tuple[str, ...]:
     if held is None:
         return ()
     parts = ", ".join(f"{_si(size)}B {kept}" for kept, size in held.bytes_by_format.items())

@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import Any
 
 from fxcost.costs.fusion.models import fused
-from fxcost.costs.graph.cost_graph import Fusion
 from fxcost.costs.model import CostModel
 from fxcost.inputs import BATCH_SIZE
 from fxcost.reports.costs import Alike, alike, percent, times_text
@@ -14,7 +13,7 @@ from fxcost.reports.memory import TOO_MUCH, gigabytes
 from fxcost.reports.parts.numbers import decimal, merged_name, scaled, share, sizes_text
 from fxcost.reports.parts.tables import Cell, Column, Report, frame, records
 from fxcost.reports.platforms import machine_lines
-from fxcost.request import Cache
+from fxcost.request import Cache, Fusion
 from fxcost.roofline.bound import seconds_by_fusion
 from fxcost.roofline.caches import weights_stay_up_to
 from fxcost.roofline.held import HeldBytes, Holder

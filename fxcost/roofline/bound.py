@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from fxcost.costs.fusion.models import fused
-from fxcost.costs.graph.cost_graph import FUSED, Fusion
+from fxcost.costs.graph.cost_graph import FUSED
 from fxcost.costs.model import CostModel
+from fxcost.request import Fusion
 from fxcost.roofline.points import layer_points
 from fxcost.roofline.rate import Machine
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fxcost.costs.graph.cost_graph import Fusion
 from fxcost.costs.model import CostModel
 from fxcost.formats.composing import scheme_named
 from fxcost.memory.footprint import Footprint, footprint
+from fxcost.request import Fusion
 from fxcost.roofline.rate import Machine
 
 

@@ -7,8 +7,6 @@ from typing import Any, Literal
 
 from fxcost.costs.model import CostModel, LayerCost, mixed_products
 from fxcost.errors import FxcostError
-from fxcost.formats.applying import as_stored
-from fxcost.formats.composing import scheme_named
 from fxcost.formats.schemes import Scheme
 from fxcost.machines.sheets import NO_CROSSOVER, PRECISION_BITS, PRECISION_OF_DTYPE, Platform
 from fxcost.machines.units import Figure
@@ -89,7 +87,7 @@ class Machine:
         if model.widths or (self.scheme is None and not self._multiplies_integers(model)):
             return model
         if id(model) not in self._known:
-            self.know(model, model if self.scheme is None else as_stored(model, self.scheme))
+            self.know(model, model if self.scheme is None else _as_stored(model, self.scheme))
         return self._known[id(model)][1]
 
     def know(self, model: CostModel, stored: CostModel) -> None:
@@ -148,19 +146,29 @@ class Machine:
         return {}
 
 
+def _as_stored(model: CostModel, scheme: Scheme) -> CostModel:
+    from fxcost.formats.applying import as_stored  # where one precision is asked for, nothing is to be loaded
+
+    return as_stored(model, scheme)
+
+
 def machine_for(model: CostModel, platform: Platform, precision: str | Scheme | None, label: str = "") -> Machine:
     """The platform at ``precision``, named or as a scheme, or at the model's own dtype when none is named.
 
     Raises `FxcostError` for a precision that the platform lacks, and that contractions of the model compute in.
     """
-    scheme = scheme_named(precision) if isinstance(precision, str) else precision
+    if isinstance(precision, str):
+        from fxcost.formats.composing import scheme_named
+
+        precision = scheme_named(precision)
+    scheme = precision
     if scheme is not None and scheme.uniform:
         return _machine(model, platform, scheme.uniform, label)
     if scheme is None:
         return _machine(model, platform, None, label)
     own = PRECISION_OF_DTYPE.get(model.dtype, "")
     scheme = replace(scheme, matrix=scheme.matrix or own, vector=scheme.vector or own)
-    stored = as_stored(model, scheme)
+    stored = _as_stored(model, scheme)
     used = dict.fromkeys(layer.computes[0] for layer in stored.layers if layer.cost.matrix != 0)
     # What no contraction computes in may be missing: the first that is used stands in.
     first = scheme.matrix if scheme.matrix in used or not used else next(iter(used))

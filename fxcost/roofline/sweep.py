@@ -3,17 +3,19 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from fxcost.costs.fusion.models import fused_along
-from fxcost.costs.graph.cost_graph import Fusion
 from fxcost.costs.model import CostModel
 from fxcost.formulas.ranges.piecewise import IntegerSet, Interval
-from fxcost.request import Cache
+from fxcost.request import Cache, Fusion
 from fxcost.roofline.bound import bound_seconds
 from fxcost.roofline.crossover import Crossover, Outcome, outcome_of
-from fxcost.roofline.held import HeldBytes, Holder
 from fxcost.roofline.points import Bound, LayerPoint, layer_points
 from fxcost.roofline.rate import Machine
+
+if TYPE_CHECKING:
+    from fxcost.roofline.held import HeldBytes
 
 Along = Mapping[int, CostModel]
 """The costs that hold at each size, in the order to go through: `Traces.along`."""
@@ -42,7 +44,7 @@ class SweepPoint:
     """What no call takes less than; None of a model without edges."""
     compute_share_of_other: Fraction | None = None
     """The share of the time that is compute-bound where contractions take in what follows them, or where they do not."""
-    held: HeldBytes | None = None
+    held: "HeldBytes | None" = None
     """What a call holds in memory; None of a model without edges."""
 
     @property
@@ -75,6 +77,8 @@ def sweep(
     before: Mapping[str, Bound] = {}
     other: Fusion | None = OTHER.get(fusion)
     others = fused_along(along, other) if other else {}
+    from fxcost.roofline.held import Holder  # crossovers ask for nothing of it
+
     held = Holder(machine, fusion)
 
     def points_of(costs: CostModel, machine: Machine, sized: Mapping[str, int]) -> Sequence[LayerPoint]:

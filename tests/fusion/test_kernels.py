@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from fxcost.api import CostModel, load, trace
 from fxcost.costs.fusion.models import fused
-from fxcost.costs.graph.cost_graph import Fusion
 from fxcost.errors import FxcostError
 from fxcost.machines.sheets import load_platform
+from fxcost.request import Fusion
 from fxcost.roofline.crossover import containing, crossovers
 from fxcost.roofline.rate import Machine
 

@@ -11,7 +11,7 @@ from fxcost.errors import FxcostError
 class Record(BaseModel):
     """Part of a document: what it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Document(Record):

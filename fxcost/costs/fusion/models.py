@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from fxcost.costs.fusion.groups import with_parts
-from fxcost.costs.graph.cost_graph import FUSED, GIVEN, Access, CostGraph, Edges, Fusion
+from fxcost.costs.graph.cost_graph import FUSED, GIVEN, Access, CostGraph, Edges
 from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, mixed_products, operator_name
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import ZERO, Formula, greatest_of
+from fxcost.request import Fusion
 
 WHOLE_MODEL = "(whole model)"
 LONGEST_NAME = 4
@@ -50,6 +50,8 @@ def fused_along(along: Mapping[int, CostModel], fusion: Fusion) -> dict[int, Cos
 
 def _rows(layers: Sequence[LayerCost], graph: CostGraph, which: int) -> Iterator[LayerCost]:
     if any(not layer.edges.parts for layer in layers):
+        from fxcost.costs.fusion.groups import with_parts  # for files that were saved before they held them
+
         layers = with_parts(layers, graph)
     members: dict[int, list[LayerCost]] = {}
     known: dict[object, Cost] = {}

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import ZERO, Formula, add
 from fxcost.formulas.quantities import Counts
+from fxcost.request import Fusion
 
 StorageRole = Literal["weight", "buffer", "state", "input", "activation", "output"]
 HELD: tuple[StorageRole, ...] = ("weight", "buffer")
@@ -59,8 +60,6 @@ class Access(NamedTuple):
         return self._replace(read=change(self.read), written=change(self.written))
 
 
-Fusion = Literal["none", "pointwise", "epilogue", "ideal"]
-"""Which operations run as one kernel: each alone; as torch.compile joins them; contractions with what follows them; all."""
 FUSED: tuple[Fusion, ...] = ("pointwise", "epilogue")
 """Those that have groups of their own."""
 Joined = Literal["leads", "inlined", "merged", "follows"]

@@ -14,7 +14,7 @@ from torch.fx import Node
 
 from fxcost.formulas.with_sympy import TOUCHED, apply
 from fxcost.ops.kernels import LINEAR_DYNAMIC
-from fxcost.ops.rules import Call, contraction
+from fxcost.ops.rules import Call, call_of, contraction
 from fxcost.ops.shapes import met
 
 aten = torch.ops.aten
@@ -165,8 +165,9 @@ def _picked(node: Node | None) -> int:
         if each in seen:
             continue
         seen.add(each)
-        if str(each.target) == "aten.topk.default" and isinstance(each.args[1], int):
-            return each.args[1]
+        call = call_of(each) if each.op == "call_function" else None
+        if call is not None and call.operator == "aten.topk.default":
+            return int(call["k"])
         waiting.extend(each.all_input_nodes)
     return 1
 
