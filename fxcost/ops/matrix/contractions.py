@@ -10,11 +10,12 @@ from functools import cache
 
 import sympy
 import torch
+from torch._ops import OpOverload
 from torch.fx import Node
 
 from fxcost.formulas.with_sympy import TOUCHED, apply
 from fxcost.ops.kernels import LINEAR_DYNAMIC
-from fxcost.ops.rules import Call, call_of, contraction
+from fxcost.ops.rules import Call, contraction, named_arguments
 from fxcost.ops.shapes import met
 
 aten = torch.ops.aten
@@ -165,9 +166,10 @@ def _picked(node: Node | None) -> int:
         if each in seen:
             continue
         seen.add(each)
-        call = call_of(each) if each.op == "call_function" else None
-        if call is not None and call.operator == "aten.topk.default":
-            return int(call["k"])
+        if isinstance(each.target, OpOverload) and str(each.target) == "aten.topk.default":
+            picked = named_arguments(each.target, each.args, each.kwargs)["k"]
+            if isinstance(picked, int):
+                return picked
         waiting.extend(each.all_input_nodes)
     return 1
 
