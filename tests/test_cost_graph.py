@@ -279,7 +279,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no such finding": (lambda d: d["operations"]["kinds"][0].update(extra=[["found", 9999]]), "there is no formula 9999"),
     "no such output": (lambda d: d.update(outputs=[77777]), "there is no tensor 77777"),
     "dtype": (lambda d: d["tensors"]["kinds"][0].update(dtype="flaot32"), "flaot32"),
-    "negative access": (lambda d: d["formulas"].__setitem__(slice(None), ["-B"] * len(d["formulas"])), "no amount is negative"),
+    "negative access": (lambda d: d["formulas"].__setitem__(slice(None), ["-B"] * len(d["formulas"])), "a weight of -B elements"),
 }  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from fxcost.graph import LAYER, OUTPUTS, STATE, WEIGHT, operations, placeholders
 from fxcost.graph.pipeline import Pass, PipelineError
 from fxcost.passes.flops import FLOPS
 from fxcost.passes.parameters import PARAMETERS, unused_parameters
+from fxcost.passes.verdict import VERDICT
 from fxcost.tracing import Traced
 from fxcost.tracing.source import Source
 
@@ -44,7 +45,7 @@ def collect(
     graph, edges = build_graph(traced.graph)
     rows = [_row(node, name, graph, edges[node], extra) for node, name in zip(nodes, names, strict=True)]
     unused = [unused_parameter(name, shape, traced.modules) for name, shape in unused_parameters(traced.graph).items()]
-    layers = (*with_parts(rows, graph), *unused)
+    layers = (*with_parts(rows, graph, _axes(nodes)), *unused)
     state = _state(source, traced.graph)
     return CostModel(
         ref=source.ref,
@@ -63,6 +64,13 @@ def collect(
         state=state,
         graph=graph,
     )
+
+
+def _axes(nodes: list[Node]) -> dict[int, int]:
+    """The axis that each softmax runs over, by its place among the operations."""
+    calls = ((index, VERDICT[node].call) for index, node in enumerate(nodes) if "softmax" in str(node.target))
+    axes = ((index, call.arguments.get("dim")) for index, call in calls if call is not None)
+    return {index: axis for index, axis in axes if isinstance(axis, int)}
 
 
 def _refuse_no_amounts(extra: tuple[Pass[Any], ...], nodes: list[Node], names: list[str]) -> None:

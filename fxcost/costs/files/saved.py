@@ -33,6 +33,7 @@ from fxcost.costs.files.repeats import Order, folded, kinds_of, unfolded
 from fxcost.costs.files.versioned_json import Record, as_json, parsed, validated
 from fxcost.costs.graph.cost_graph import (
     FUSED,
+    HELD,
     Access,
     CostGraph,
     Edges,
@@ -56,7 +57,7 @@ from fxcost.costs.model import (
 )
 from fxcost.errors import FxcostError
 from fxcost.files import read_file, write_file
-from fxcost.formulas.algebra import Formula
+from fxcost.formulas.algebra import Formula, multiply
 from fxcost.formulas.evaluation import evaluate
 from fxcost.formulas.quantities import DTYPE_BITS
 
@@ -455,7 +456,11 @@ class _Reader(FrameReader):
 
     def _storages(self) -> LazySequence[Storage]:
         for kind in self.saved.storages.kinds:
-            self._sizes((kind.elements, *(kind.shape or ())))
+            elements, *shape = self._sizes((kind.elements, *(kind.shape or ())))
+            if kind.role in HELD and (elements.names or (kind.shape is not None and multiply(*shape) != elements)):
+                raise FxcostError(
+                    f"{self.place}: storages: a {kind.role} of {elements} elements: its size is to be a number, and that of its shape"
+                )
         modules = self._modules_at(kind.module or 0 for kind in self.storages)
         return LazySequence(lambda: tuple(map(self._storage, self.storages, modules)))
 
@@ -507,8 +512,8 @@ class _Reader(FrameReader):
                 self._one(self.tensors, _number_at(place, before), "tensor")
             for which, part in enumerate(kind.parts):
                 leader = self._one(self.operations, index - part.back, "operation")
-                tells = bool(part.accesses) or part.launches > 0
-                if leader.parts[which].back or (part.joined == "leads") != (not part.back) or (part.back and tells):
+                leads, tells = not part.back, bool(part.accesses) or part.launches > 0
+                if leader.parts[which].back or (part.joined == "leads") != leads or tells != leads:
                     raise FxcostError(
                         f"{self.place}: operation {index} is part of a kernel that operation {index - part.back} does not lead"
                     )

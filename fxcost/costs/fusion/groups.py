@@ -11,19 +11,23 @@ from fxcost.costs.graph.cost_graph import Access, CostGraph, Joined, Part
 from fxcost.costs.model import LayerCost
 
 
-def with_parts(layers: Sequence[LayerCost], graph: CostGraph) -> tuple[LayerCost, ...]:
-    """The same operations with their parts in the kernels of each fusion."""
-    pointwise = parts_of(layers, graph, COMPILED)
-    epilogue = parts_of(layers, graph, EPILOGUE)
+def with_parts(
+    layers: Sequence[LayerCost], graph: CostGraph, axes: Mapping[int, int] | None = None
+) -> tuple[LayerCost, ...]:
+    """The same operations with their parts in the kernels of each fusion; ``axes`` tells which one each softmax runs over."""
+    pointwise = parts_of(layers, graph, COMPILED, axes)
+    epilogue = parts_of(layers, graph, EPILOGUE, axes)
     return tuple(
         replace(layer, edges=layer.edges._replace(parts=parts))
         for layer, parts in zip(layers, zip(pointwise, epilogue, strict=True), strict=True)
     )
 
 
-def parts_of(layers: Sequence[LayerCost], graph: CostGraph, rules: FusionRules) -> list[Part]:
+def parts_of(
+    layers: Sequence[LayerCost], graph: CostGraph, rules: FusionRules, axes: Mapping[int, int] | None = None
+) -> list[Part]:
     """The part of each operation in a kernel, by rules of fusion."""
-    merging = Merging(Inlining(layers, graph, rules))
+    merging = Merging(Inlining(layers, graph, rules, axes))
     if rules.keeps_for_contractions:
         merging.take_in_epilogues()
     return list(_PartFinder(merging).found)
@@ -74,6 +78,11 @@ class _PartFinder:
                     moved[told] = before._replace(**{side: getattr(before, side) + amount})
         return {leader: (number, tuple(accesses[leader].values())) for leader, number in launches.items()}
 
+    def _alone(self, index: int) -> bool:
+        """Whether an operation alone reads all that it is given."""
+        given = (tensor for _, tensor in self.inlining.layers[index].edges.inputs)
+        return all(self.inlining.readers.get(self.inlining.buffer(tensor)) == [index] for tensor in given)
+
     def _folded(self) -> Iterator[int]:
         """What batch norms read that contractions have taken in: one number a channel is left of it, the bias."""
         for member in self.merging.followers:
@@ -83,7 +92,7 @@ class _PartFinder:
                     continue
                 given = dict(layer.edges.inputs)
                 made = self.inlining.made_by.get(self.inlining.buffer(layer.edges.inputs[0][1]))
-                if made is None or not self.inlining.kernels[made].contraction:
+                if made is None or not self.inlining.kernels[made].contraction or not self._alone(index):
                     continue
                 contraction = self.inlining.layers[self.inlining.kernels[made].operations[-1]]
                 has_bias = any(name == "bias" for name, _ in contraction.edges.inputs)

@@ -46,11 +46,6 @@ class Value:
     codes: bool = False
     """Whether it is worked out of elements that may stand for weights; those that only say which are read do not count."""
 
-    @property
-    def counted_reads(self) -> int:
-        """How many buffers it reads; statistics are two, a mean and a deviation."""
-        return len(self.reads) + sum(tensor < 0 for tensor in self.reads)
-
 
 @dataclass
 class Kernel:
@@ -74,8 +69,20 @@ class Kernel:
 class Inlining:
     """Walks through operations in the order that they run; ``kernels`` is what they become."""
 
-    def __init__(self, layers: Sequence[LayerCost], graph: CostGraph, rules: FusionRules) -> None:
+    def __init__(
+        self,
+        layers: Sequence[LayerCost],
+        graph: CostGraph,
+        rules: FusionRules,
+        axes: Mapping[int, int] | None = None,
+    ) -> None:
         self.layers, self.graph, self.rules = layers, graph, rules
+        self.axes = axes or {}
+        """The axis that each softmax runs over; the last where none is told."""
+        self.gathered: dict[tuple[int, int], int] = {}
+        """Of each gather and the tensor that it picks from, the tensor that stands for what it picks."""
+        self.picks: set[int] = set()
+        self.statistics: set[int] = set()
         self.kinds: list[FusionKind] = [kind_of(layer, graph) for layer in layers]
         self.kernels: list[Kernel] = []
         self.home: dict[int, int] = {}
@@ -99,6 +106,8 @@ class Inlining:
 
     def buffer(self, tensor: int) -> StorageVersion:
         """Where the elements of a tensor lie."""
+        if tensor < 0 and tensor in self.picks:
+            return self.buffer(self.stands_for[tensor])
         if tensor < 0:
             return (tensor, 0)
         found = self.graph.tensors[tensor]
@@ -112,7 +121,10 @@ class Inlining:
     def capped(self, reads: Moves) -> Moves:
         """What is read of one buffer through several tensors: at most all of it."""
         first = next(iter(reads))
-        if len(reads) == 1 or first < 0:
+        if len(reads) == 1:
+            return reads
+        first = self.stands_for[first] if first in self.picks else first
+        if first < 0:
             return reads
         whole = self.graph.storages[self.graph.tensors[first].storage].elements
         together = whole if whole in reads.values() else add(*reads.values())
@@ -231,6 +243,7 @@ class Inlining:
         keeps_all = self.rules.keeps_heavy and "softmax" in base_name(self.layers[index])
         kept = value.elements if keeps_all else 2 * rows
         statistics = self._own_tensor(output)
+        self.statistics.add(statistics)
         others = {tensor: n for tensor, n in self._writes(index).items() if tensor != output}
         self._add(
             Kernel(
@@ -251,14 +264,16 @@ class Inlining:
     def _concatenation(self, index: int) -> None:
         """Each part copied into its place, but for what can be made there."""
         output = self.layers[index].edges.outputs[0]
-        for tensor, read in self._reads(index).items():
-            buffer = self.buffer(tensor)
+        parts = [tensor for _, tensor in self.layers[index].edges.inputs]
+        for tensor in parts:
+            buffer, read = self.buffer(tensor), self._elements(tensor)
             value = self.values.get(buffer)
             if value is not None and read != value.elements:
                 self._add(_part_of(value, read, {output: read}))
                 continue
             self._keep(buffer)
-            if self._is_movable(buffer) and read in self.kernels[self.made_by[buffer]].writes.values():
+            once = parts.count(tensor) == 1
+            if once and self._is_movable(buffer) and read in self.kernels[self.made_by[buffer]].writes.values():
                 self.kernels[self.made_by[buffer]].writes[output] = read
                 self.made_by[self.buffer(output)] = self.made_by[buffer]
                 self.within.add(buffer)
@@ -270,7 +285,7 @@ class Inlining:
     def _is_movable(self, buffer: StorageVersion) -> bool:
         """Whether what is kept may lie within a concatenation: no contraction made it, and nothing else reads it."""
         made = self.made_by.get(buffer)
-        alone = len(self.readers.get(buffer, ())) == 1 and buffer not in self.within
+        alone = len(self.readers.get(buffer, ())) == 1 and buffer not in self.within | self.kept
         return made is not None and alone and not self.kernels[made].apart
 
     def _product_before(self, index: int) -> int | None:
@@ -317,7 +332,8 @@ class Inlining:
         """Keep a value in memory, where it is not kept yet."""
         value = self.values.pop(buffer, None)
         if value is not None:
-            writes = self._writes(value.operations[-1])
+            made = self._writes(value.operations[-1]).items()
+            writes = {tensor: n for tensor, n in made if self.buffer(tensor) == buffer}
             self._add(
                 Kernel(
                     value.operations, value.elements, dict(value.reads), writes, plain=value.plain, loops=value.loops
@@ -332,6 +348,8 @@ class Inlining:
         elements = self._elements(layer.edges.outputs[0])
         reads = self._reads(index).items()
         told = {tensor: self._part(tensor, read, elements) for tensor, read in reads if of in (None, tensor)}
+        if kind == "gather":
+            told = {tensor: self._picked(index, tensor, part) for tensor, part in told.items()}
         parts = list(told.values())
         orders = {
             part.ordered for part in parts if part.elements == elements
@@ -361,6 +379,21 @@ class Inlining:
         part = value if read == value.elements else _cut(value, read)
         return replace(part, ordered=ordered and value.ordered)
 
+    def _picked(self, index: int, tensor: int, part: Value) -> Value:
+        """What a gather reads: of what it picks from, elements that are not those which another picks."""
+        if self._is_index(index, tensor):
+            return part
+        reads: Moves = {}
+        for read, amount in part.reads.items():
+            own = self.gathered.get((index, read))
+            if own is None:
+                own = self.gathered[index, read] = self._own_tensor(
+                    self.stands_for[read] if read in self.picks else read
+                )
+                self.picks.add(own)
+            reads[own] = amount
+        return replace(part, reads=reads, plain=frozenset())
+
     def _is_index(self, index: int, tensor: int) -> bool:
         """Whether a gather picks by a tensor, rather than from it."""
         return self.kinds[index] == "gather" and tensor != self.layers[index].edges.inputs[0][1]
@@ -377,7 +410,7 @@ class Inlining:
         readers = self.readers.get(buffer, ())
         if any(self._needs_kept(each, buffer, value) for each in readers):
             return True
-        many = value.counted_reads
+        many = len(value.reads) + len(self.statistics & value.reads.keys())  # a mean and a deviation
         again = many > self.rules.most_reads_again or value.large or (self.rules.keeps_heavy and value.heavy)
         if again and sum(self._uses(each, buffer) for each in readers) > 1:
             return True
@@ -397,7 +430,8 @@ class Inlining:
 
     def _unpacks(self, value: Value) -> bool:
         """Whether a value is made of weights alone, some of them numbers that stand for others."""
-        held = (tensor >= 0 and self._storage(tensor).role in HELD for tensor in value.reads)
+        sources = [self.stands_for[tensor] if tensor in self.picks else tensor for tensor in value.reads]
+        held = (tensor >= 0 and self._storage(tensor).role in HELD for tensor in sources)
         return value.codes and all(held)
 
     def _storage(self, tensor: int) -> Storage:
@@ -471,6 +505,8 @@ class Inlining:
         weight = next((tensor for argument, tensor in layer.edges.inputs if argument == "weight"), None)
         if "layer_norm" in name and weight is not None:
             return self._elements(output) / self._elements(weight)
+        if "softmax" in name:
+            return self._elements(output) / shape[self.axes.get(index, -1)] if shape else ONE
         return multiply(
             *(shape[:1] if "softmax" not in name and "layer" not in name and "rms" not in name else shape[:-1])
         )

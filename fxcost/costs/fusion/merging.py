@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fxcost.costs.fusion.kernels import Inlining, Kernel, Moves, StorageVersion
-from fxcost.formulas.algebra import ONE, Formula
+from fxcost.formulas.algebra import ONE, ZERO, Formula
 
 
 @dataclass
@@ -181,7 +181,7 @@ class Merging:
                     reads.setdefault(inlining.buffer(tensor), {})[tensor] = read
             for tensor, written in kernel.writes.items():
                 if self._is_needed(inlining.buffer(tensor), inside, kernel):
-                    writes[tensor] = written
+                    writes[tensor] = writes.get(tensor, ZERO) + written
         return {t: n for each in reads.values() for t, n in inlining.capped(each).items()}, writes
 
     def _is_needed(self, buffer: StorageVersion, inside: set[int], kernel: Kernel) -> bool:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from fxcost.costs.graph.cost_graph import FUSED, GIVEN, Access, CostGraph, Edges
 from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, mixed_products, operator_name
 from fxcost.errors import FxcostError
-from fxcost.formulas.algebra import ZERO, Formula, greatest_of
+from fxcost.formulas.algebra import ZERO, Formula, greatest_of, least_of
+from fxcost.formulas.ranges.interval_arithmetic import least
 from fxcost.request import Fusion
 
 WHOLE_MODEL = "(whole model)"
@@ -111,8 +112,7 @@ def _whole(layers: Sequence[LayerCost], graph: CostGraph) -> LayerCost:
     written: dict[int, Formula] = {}
     for access in (access for layer in layers for access in layer.edges.accesses):
         tensor = graph.tensors[access.tensor]
-        role = graph.storages[tensor.storage].role
-        if role not in GIVEN:
+        if graph.storages[tensor.storage].role not in GIVEN:
             continue
         if access.read != 0:
             # What was written here is there already; all else comes from memory.
@@ -126,9 +126,31 @@ def _whole(layers: Sequence[LayerCost], graph: CostGraph) -> LayerCost:
         storage = graph.tensors[each].storage
         if graph.storages[storage].role == "output":
             writes.setdefault(storage, {})[each] = graph.storages[storage].elements
-    accesses = [*_once(reads, graph, "read"), *_once(writes, graph, "written")]
+    once = _at_most(_once(reads, graph, "read"), layers, graph)
+    accesses = [*once, *_once(writes, graph, "written")]
     main = next((layer for layer in layers if layer.cost.matrix != 0), layers[0])
     return _row(WHOLE_MODEL, main, layers, Edges(accesses=tuple(accesses)), graph, 1)
+
+
+def _at_most(accesses: Iterable[Access], layers: Sequence[LayerCost], graph: CostGraph) -> Iterator[Access]:
+    """No more of each storage than the kernels of any fusion read of it."""
+    by_fusion: list[dict[int, Formula]] = []
+    for which in range(len(FUSED)) if all(layer.edges.parts for layer in layers) else ():
+        read: dict[int, Formula] = {}
+        for access in (access for layer in layers for access in layer.edges.parts[which].accesses):
+            storage = graph.tensors[access.tensor].storage
+            read[storage] = read.get(storage, ZERO) + access.read
+        by_fusion.append(read)
+    for access in accesses:
+        storage = graph.tensors[access.tensor].storage
+        limits = {read.get(storage, ZERO) for read in by_fusion}
+        less = [limit for limit in limits if not _is_never_less(limit, access.read)]
+        yield access._replace(read=least_of(access.read, *less)) if less else access
+
+
+def _is_never_less(one: Formula, other: Formula) -> bool:
+    low = least(one - other, {})
+    return low is not None and low >= 0
 
 
 def _most(known: dict[int, Formula], tensor: int, amount: Formula) -> None:
