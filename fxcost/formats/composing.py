@@ -77,7 +77,7 @@ def _changed(base: Scheme | None, given: dict[str, str], name: str) -> Scheme:
     """A scheme whose own rules stand behind those of the keys given."""
     formats = {key: format_named(value) for key, value in given.items() if key not in ("compute", "elementwise")}
     rules = [
-        StorageRule(kept, roles=("weight",), names=(key,), compute=kept.computes)
+        StorageRule(kept, roles=("weight",), names=(key,), compute=kept.computes, asked=True)
         for key, kept in formats.items()
         if key not in KEYS
     ]

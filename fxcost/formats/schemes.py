@@ -93,6 +93,8 @@ class StorageRule:
     """For rows that whole blocks of the format do not fill."""
     compute: str = ""
     """What the products with these weights compute in, where that is not what all do."""
+    asked: bool = False
+    """Whether a user wrote it for one model, so that it has to fit some of its weights."""
 
     def fits(self, use: StorageUse) -> bool:
         """Whether every selector fits."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 from fxcost.costs.graph.cost_graph import HELD, CostGraph, edges_known
 from fxcost.costs.model import UNUSED, CostModel, LayerCost
+from fxcost.errors import FxcostError
 from fxcost.formats.format_text import format_of_dtype
 from fxcost.formats.number_format import Matrices, NumberFormat
 from fxcost.formats.schemes import AS_IS, OF_INPUTS, Scheme, StorageRule, StorageUse
@@ -122,7 +123,14 @@ class Placement:
 
 def placed(model: CostModel, scheme: Scheme) -> Placement:
     """The storages of a model under a scheme. Raises `FxcostError` for a model that was saved without them."""
-    return Placement(model, scheme, edges_known(model.graph, model.ref))
+    found = Placement(model, scheme, edges_known(model.graph, model.ref))
+    for rule in scheme.rules:
+        if rule.asked and rule not in found.rules:
+            raise FxcostError(
+                f"{scheme.name}: no weight of {model.ref} in {model.dtype} is left for {rule.names[0]}; "
+                f"`fxcost trace {model.ref} --graph` names them"
+            )
+    return found
 
 
 def _bits(kept: NumberFormat, use: StorageUse) -> Fraction:

@@ -183,3 +183,8 @@ def test_a_cache_of_two_formats_is_refused(decoding: Any) -> None:
     first = replace(scheme.rules[0], names=(names[0],))
     with pytest.raises(FxcostError, match="stores the cache of some layers in bf16, fp8; give all one format"):
         as_stored(decoding, replace(scheme, rules=(first, *scheme.rules[1:])))
+
+
+def test_a_pattern_that_fits_no_weight_is_refused(net: Any) -> None:
+    with pytest.raises(FxcostError, match=r"no weight of \w+ in float32 is left for nope\.\*"):
+        placed(net, scheme_named("fp16,nope.*=int4"))
