@@ -385,6 +385,9 @@ class Inlining:
             return part
         reads: Moves = {}
         for read, amount in part.reads.items():
+            if read < 0 and read not in self.picks:  # statistics, which are one for all
+                reads[read] = amount
+                continue
             own = self.gathered.get((index, read))
             if own is None:
                 own = self.gathered[index, read] = self._own_tensor(
