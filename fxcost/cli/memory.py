@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fxcost.cli.models import fusion_of, is_saved, point_of, traces_of
+from fxcost.cli.models import fusion_of, is_saved, platforms_of, point_of, traces_of
 from fxcost.cli.terminal import form_of, print_report
 from fxcost.errors import FxcostError
 from fxcost.options import Asked, Format, FusionOption, Model, Output, Platforms, Precision, model_command
@@ -58,13 +58,9 @@ def fit(
 
 def _machines(names: list[str]) -> "tuple[list[Platform], dict[str, str]]":
     """The machines that publish how much memory they have, and those that do not, with why. Raises `FxcostError` where none is left."""
-    from fxcost.machines.sheets import load_platform
     from fxcost.memory.fitting import usable_bytes
 
-    platforms = [load_platform(name) for name in names]
-    known = [platform.name for platform in platforms]
-    if twice := [name for name in dict.fromkeys(known) if known.count(name) > 1]:
-        raise FxcostError(f"--platform names {', '.join(twice)} twice; name each machine once")
+    platforms = platforms_of(names)
     found: list[Platform] = []
     refused: dict[str, str] = {}
     for platform in platforms:

@@ -15,6 +15,7 @@ from fxcost.request import Look, Request
 if TYPE_CHECKING:
     from fxcost.costs.model import CostModel
     from fxcost.costs.retracing import Traces
+    from fxcost.machines.sheets import Platform
     from fxcost.request import Fusion
     from fxcost.roofline.rate import Machine
 
@@ -133,6 +134,17 @@ def fusion_of(costs: "CostModel", asked: "Fusion | None", model: str) -> "Fusion
     return "none"
 
 
+def platforms_of(names: list[str]) -> "list[Platform]":
+    """The machines of ``--platform``. Raises `FxcostError` for one that is named twice."""
+    from fxcost.machines.sheets import load_platform
+
+    platforms = [load_platform(name) for name in names]
+    known = [platform.name for platform in platforms]
+    if twice := [name for name in dict.fromkeys(known) if known.count(name) > 1]:
+        raise FxcostError(f"--platform names {', '.join(twice)} twice; name each machine once")
+    return platforms
+
+
 def machines_of(
     costs: "CostModel", names: list[str], precisions: list[str] | None
 ) -> "tuple[list[Machine], dict[str, str]]":
@@ -141,14 +153,10 @@ def machines_of(
     Raises `FxcostError` where no machine is left.
     """
     from fxcost.formats.composing import schemes_named
-    from fxcost.machines.sheets import load_platform
     from fxcost.roofline.rate import machine_for
 
     schemes = schemes_named(precisions) if precisions else (None,)
-    platforms = [load_platform(name) for name in names]
-    known = [platform.name for platform in platforms]
-    if twice := [name for name in dict.fromkeys(known) if known.count(name) > 1]:
-        raise FxcostError(f"--platform names {', '.join(twice)} twice; name each machine once")
+    platforms = platforms_of(names)
     machines: list[Machine] = []
     refused: dict[str, str] = {}
     for platform, scheme in product(platforms, schemes):

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fxcost.cli.terminal import form_of, print_report
-from fxcost.errors import UsageError, printable
+from fxcost.cli.terminal import form_of, print_findings, print_report
 from fxcost.options import Format, complete_platforms
 
 
@@ -25,17 +24,10 @@ def platforms(
     from fxcost.machines.lint import lint as findings_of
     from fxcost.machines.sheets import load_platform, platform_names
     from fxcost.reports.platforms import platform_report, platforms_report
-    from fxcost.sheet_files import SheetError
 
     if lint is not None:
-        if name is not None or form is not None:
-            raise UsageError("--lint stands alone: it checks one file, and says its findings line by line")
-        try:
-            findings = findings_of(load_platform(str(lint)))
-        except SheetError as error:
-            findings = error.slips
-        print("\n".join(map(printable, findings)) if findings else f"{lint}: nothing found")
-        raise typer.Exit(4 if findings else 0)
+        alone = name is None and form is None
+        print_findings(lint, lambda path: findings_of(load_platform(path)), alone=alone)
     if name is not None:
         print_report(platform_report(load_platform(name)), form_of(form, None), None)
     else:

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fxcost.cli.terminal import form_of, print_report
-from fxcost.errors import UsageError, printable
+from fxcost.cli.terminal import form_of, print_findings, print_report
 from fxcost.options import Format, complete_precisions
 
 
@@ -28,17 +27,10 @@ def precisions(
     from fxcost.formats.scheme_sheets import lint as findings_of
     from fxcost.formats.scheme_sheets import load_scheme, scheme_names
     from fxcost.reports.precisions import precision_report, precisions_report
-    from fxcost.sheet_files import SheetError
 
     if lint is not None:
-        if name is not None or form is not None:
-            raise UsageError("--lint stands alone: it checks one file, and says its findings line by line")
-        try:
-            findings = findings_of(load_scheme(str(lint)))
-        except SheetError as error:
-            findings = error.slips
-        print("\n".join(map(printable, findings)) if findings else f"{lint}: nothing found")
-        raise typer.Exit(4 if findings else 0)
+        alone = name is None and form is None
+        print_findings(lint, lambda path: findings_of(load_scheme(path)), alone=alone)
     if name is not None:
         print_report(precision_report(scheme_named(name)), form_of(form, None), None)
     else:

@@ -1,19 +1,21 @@
 """What a command says: reports on stdout, progress and warnings on stderr."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from fxcost.errors import FxcostError, printable
+import typer
+
+from fxcost.errors import FxcostError, UsageError, printable
 from fxcost.options import Form
 
 if TYPE_CHECKING:
     from fxcost.reports.parts.tables import Report
 
 CHECK_FAILED = 4
-"""The exit code of a check that failed, in `fxcost check` and `fxcost verify`."""
+"""The exit code of a check that failed, in `fxcost check`, `fxcost verify` and ``--lint``."""
 
 
 ENDINGS: dict[str, Form] = {".csv": "csv", ".html": "html", ".json": "json", ".md": "md", ".txt": "table"}
@@ -70,6 +72,23 @@ def print_report(report: "Report[Any]", form: Form, output: Path | None) -> None
 
     write_file(output, (render(report, form) + "\n").encode())
     say(f"wrote {output}")
+
+
+def print_findings(sheet: Path, findings_of: Callable[[str], Sequence[str]], *, alone: bool) -> NoReturn:
+    """Print the slips of a data sheet, a line each, and exit: with `CHECK_FAILED` where there are any.
+
+    Raises `UsageError` where ``--lint`` is not ``alone``.
+    """
+    from fxcost.sheet_files import SheetError
+
+    if not alone:
+        raise UsageError("--lint stands alone: it checks one file, and says its findings line by line")
+    try:
+        findings = findings_of(str(sheet))
+    except SheetError as error:
+        findings = error.slips
+    print("\n".join(map(printable, findings)) if findings else f"{sheet}: nothing found")
+    raise typer.Exit(CHECK_FAILED if findings else 0)
 
 
 def say(text: str) -> None:

@@ -62,7 +62,7 @@ def _composed(items: list[str]) -> Scheme:
         if known in given:
             raise FxcostError(f"precision gives {known} twice, {given[known]} and {value}; give it once")
         given[known] = value
-    return _changed(base, given, ",".join([*items[:1], *items[1:]])) if given else load_scheme(items[0])
+    return _changed(base, given, ",".join(items)) if given else load_scheme(items[0])
 
 
 def _key(text: str) -> str:

@@ -58,14 +58,16 @@ def fit_report(
         for usable in (usable_bytes(each, share),)
     )
     kinds = dict.fromkeys(each.kind == "cpu" for each in platforms)
-    shown = footprints[next(iter(kinds))]
+    first = next(iter(kinds))
+    shown = footprints[first]
     point = {
         name: size for name, size in shown.model.with_fixed(shown.model.point(at, but=over)).items() if name != over
     }
     told = f" in {precision}" if precision else f" in {shown.model.dtype}"
     heading = (f"{shown.model.ref}{told}{f' at {sizes_text(point)}' if point else ''}, {KERNELS[shown.fusion]}",)
+    along = {on_cpu: footprints[on_cpu].along(over, at) for on_cpu in kinds}
     for on_cpu in kinds:
-        heading += tuple(_formula_lines(footprints[on_cpu].along(over, at), over, on_cpu and len(kinds) > 1))
+        heading += tuple(_formula_lines(along[on_cpu], over, on_cpu and len(kinds) > 1))
     notes = (NOT_COUNTED,)
     if any(row.found.checked_up_to is not None for row in rows):
         notes += ("~: sizes were tried one by one, and none is told of larger ones.",)
@@ -73,7 +75,7 @@ def fit_report(
         notes += (f"–: not even {over}={shown.model.symbols[over].smallest} fits, whose bytes are told.",)
     if shown.model.unknown:
         notes += (f"≥: what {', '.join(shown.model.unknown)} hold while they run is unknown.",)
-    facts = {"model": shown.model.ref, "over": over, "at": point, "peak_bytes": str(shown.along(over, at).peak)}
+    facts = {"model": shown.model.ref, "over": over, "at": point, "peak_bytes": str(along[first].peak)}
     return Report(_columns(over, share), rows, heading, notes, facts)
 
 

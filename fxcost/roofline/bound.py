@@ -15,8 +15,8 @@ def bound_seconds(model: CostModel, machine: Machine, at: Mapping[str, int] | No
     """Seconds that no call takes less than: all work at datasheet peaks at once, beside what has to move.
 
     Weights, inputs, outputs and the cache of a model that decodes move once, unless all of them together fit the largest
-    cache of the machine, where they stay from call to call. Operators without a rule add only what is known of them. Errors as `layer_points`, and for a model
-    without edges.
+    cache of the machine, where they stay from call to call. Operators without a rule add only what is known of them.
+    Errors as `layer_points`, and for a model without edges.
     """
     (point,) = layer_points(fused(machine.stored(model), "ideal"), machine, at)
     stays = point.bytes_moved <= machine.platform.on_chip

@@ -106,8 +106,8 @@ class Inlining:
 
     def buffer(self, tensor: int) -> StorageVersion:
         """Where the elements of a tensor lie."""
-        if tensor < 0 and tensor in self.picks:
-            return self.buffer(self.stands_for[tensor])
+        if tensor < 0:
+            tensor = self._picked_from(tensor)
         if tensor < 0:
             return (tensor, 0)
         found = self.graph.tensors[tensor]
@@ -120,10 +120,9 @@ class Inlining:
 
     def capped(self, reads: Moves) -> Moves:
         """What is read of one buffer through several tensors: at most all of it."""
-        first = next(iter(reads))
         if len(reads) == 1:
             return reads
-        first = self.stands_for[first] if first in self.picks else first
+        first = self._picked_from(next(iter(reads)))
         if first < 0:
             return reads
         whole = self.graph.storages[self.graph.tensors[first].storage].elements
@@ -390,12 +389,14 @@ class Inlining:
                 continue
             own = self.gathered.get((index, read))
             if own is None:
-                own = self.gathered[index, read] = self._own_tensor(
-                    self.stands_for[read] if read in self.picks else read
-                )
+                own = self.gathered[index, read] = self._own_tensor(self._picked_from(read))
                 self.picks.add(own)
             reads[own] = amount
         return replace(part, reads=reads, plain=frozenset())
+
+    def _picked_from(self, tensor: int) -> int:
+        """The tensor that a gather picks from, of one that stands for what it picks; of all others, the same."""
+        return self.stands_for[tensor] if tensor in self.picks else tensor
 
     def _is_index(self, index: int, tensor: int) -> bool:
         """Whether a gather picks by a tensor, rather than from it."""
@@ -433,8 +434,7 @@ class Inlining:
 
     def _unpacks(self, value: Value) -> bool:
         """Whether a value is made of weights alone, some of them numbers that stand for others."""
-        sources = [self.stands_for[tensor] if tensor in self.picks else tensor for tensor in value.reads]
-        held = (tensor >= 0 and self._storage(tensor).role in HELD for tensor in sources)
+        held = (tensor >= 0 and self._storage(tensor).role in HELD for tensor in map(self._picked_from, value.reads))
         return value.codes and all(held)
 
     def _storage(self, tensor: int) -> Storage:
@@ -510,9 +510,7 @@ class Inlining:
             return self._elements(output) / self._elements(weight)
         if "softmax" in name:
             return self._elements(output) / shape[self.axes.get(index, -1)] if shape else ONE
-        return multiply(
-            *(shape[:1] if "softmax" not in name and "layer" not in name and "rms" not in name else shape[:-1])
-        )
+        return multiply(*(shape[:-1] if "layer" in name or "rms" in name else shape[:1]))
 
     def _changes_a_part(self, index: int) -> bool:
         return bool(self._changed_parts(index))
