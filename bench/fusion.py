@@ -22,7 +22,7 @@ from fxcost.costs.analysis import Request, trace_source
 from fxcost.costs.fusion.kernels import Inlining
 from fxcost.costs.fusion.merging import Merging
 from fxcost.costs.fusion.rules import COMPILED, COMPILED_FOR_CPU, FusionRules
-from fxcost.costs.model import UNUSED, CostModel
+from fxcost.costs.model import CostModel
 from fxcost.files import write_file
 from fxcost.formulas.evaluation import evaluate
 from fxcost.formulas.quantities import DTYPE_BITS
@@ -171,7 +171,7 @@ def _ran(*words: object) -> str:
 def _counted(costs: CostModel, batch: int, rules: FusionRules) -> Counted:
     """What the kernels that these rules make move at the model's usual sizes."""
     assert costs.graph is not None
-    layers = [layer for layer in costs.layers if layer.op != UNUSED]
+    layers = costs.used_layers
     sizes = {"B": batch, **({"S": TOKENS} if "S" in costs.symbols else {})}
     point = costs.point(sizes)
     merging = Merging(Inlining(layers, costs.graph, rules))

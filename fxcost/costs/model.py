@@ -297,6 +297,16 @@ class Costs(Generic[Q]):
         """All layers together."""
         return Cost.sum(self._costs)
 
+    @property
+    def used_layers(self) -> "list[LayerCost[Q]]":
+        """The layers that run: all but those of parameters that no operation uses."""
+        return [layer for layer in self.layers if layer.op != UNUSED]
+
+    @property
+    def unused_layers(self) -> "list[LayerCost[Q]]":
+        """The parameters that no operation uses, a layer for each."""
+        return [layer for layer in self.layers if layer.op == UNUSED]
+
     @cached_property
     def unknown(self) -> Mapping[str, tuple[str, ...]]:
         """Operators without a rule, and the layers that call them: their arithmetic is missing from the total."""
@@ -309,7 +319,7 @@ class Costs(Generic[Q]):
     @property
     def coverage(self) -> Counter[str]:
         """Number of operations counted, free and unknown."""
-        return Counter(layer.coverage for layer in self.layers if layer.op != UNUSED) + Counter(free=self.free)
+        return Counter(layer.coverage for layer in self.used_layers) + Counter(free=self.free)
 
     def by_module(self, depth: int | None = None) -> Mapping[str, Cost[Q]]:
         """The cost of all that runs inside each module, by its path down to ``depth``; ``""`` is the whole model."""

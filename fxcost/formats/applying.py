@@ -5,7 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from fxcost.costs.graph.cost_graph import CostGraph
-from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, State, mixed_products
+from fxcost.costs.model import Cost, CostModel, LayerCost, State, mixed_products
 from fxcost.errors import FxcostError
 from fxcost.formats.schemes import Scheme
 from fxcost.formats.storing import Placement, placed
@@ -39,14 +39,12 @@ def as_stored(model: CostModel, scheme: Scheme) -> CostModel:
 
 def _with_kernels(model: CostModel) -> CostModel:
     """The model with the kernels of its operations found, which are of what it was written in: formats are deployed as they are."""
-    known = all(layer.edges.parts or layer.members for layer in model.layers if layer.op != UNUSED)
+    known = all(layer.edges.parts or layer.members for layer in model.used_layers)
     if known or model.graph is None:
         return model
     from fxcost.costs.fusion.groups import with_parts  # for files that were saved before they held them
 
-    layers = [layer for layer in model.layers if layer.op != UNUSED]
-    unused = [layer for layer in model.layers if layer.op == UNUSED]
-    return replace(model, layers=(*with_parts(layers, model.graph), *unused))
+    return replace(model, layers=(*with_parts(model.used_layers, model.graph), *model.unused_layers))
 
 
 def _labels(here: Placement) -> Mapping[int, str]:

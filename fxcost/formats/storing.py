@@ -8,7 +8,7 @@ from math import ceil
 from typing import Literal
 
 from fxcost.costs.graph.cost_graph import HELD, CostGraph, edges_known
-from fxcost.costs.model import UNUSED, CostModel, LayerCost
+from fxcost.costs.model import CostModel, LayerCost
 from fxcost.errors import FxcostError
 from fxcost.formats.format_text import format_of_dtype
 from fxcost.formats.number_format import Matrices, NumberFormat
@@ -88,7 +88,7 @@ class Placement:
                 for each, kept, bits in zip(self.graph.storages, self.formats, self.bits, strict=True)
                 if each.role in HELD and not each.transient
             ),
-            *(self._unused(layer) for layer in self.model.layers if layer.op == UNUSED),
+            *(self._unused(layer) for layer in self.model.unused_layers),
         )
 
     def _unused(self, layer: LayerCost) -> StoredWeight:

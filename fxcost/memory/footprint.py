@@ -15,7 +15,7 @@ from math import ceil
 from fxcost.costs.fusion.models import fused
 from fxcost.costs.graph.cost_graph import GIVEN, CostGraph, StorageRole, edges_known
 from fxcost.costs.lifetimes import Lifetime, LifetimeSource, lifetimes
-from fxcost.costs.model import UNUSED, CostModel, LayerCost, fit
+from fxcost.costs.model import CostModel, LayerCost, fit
 from fxcost.errors import FxcostError
 from fxcost.formats.schemes import UNCHANGED, Scheme
 from fxcost.formats.storing import Placement, placed
@@ -24,7 +24,7 @@ from fxcost.formulas.evaluation import evaluate, total
 from fxcost.formulas.quantities import Mapper, number
 from fxcost.formulas.ranges.domain import SymbolRange
 from fxcost.formulas.ranges.extrema import where_nonnegative
-from fxcost.formulas.ranges.interval_arithmetic import Ends, least
+from fxcost.formulas.ranges.interval_arithmetic import is_never_negative
 from fxcost.memory.kernel_order import in_order
 from fxcost.memory.temporaries import TemporaryKind, temporaries, with_channels_last
 from fxcost.request import Fusion
@@ -133,7 +133,7 @@ def footprint(
     """
     here = placed(model, scheme or UNCHANGED)
     graph = edges_known(model.graph, model.ref)
-    operations = [layer for layer in model.layers if layer.op != UNUSED]
+    operations = model.used_layers
     source: LifetimeSource | None = None
     kinds: tuple[TemporaryKind, ...]
     if fusion == "none":
@@ -141,7 +141,7 @@ def footprint(
         source, held = lifetimes(operations, graph)
         kinds = ("library", "eager", "cpu") if on_cpu else ("library", "eager")
     else:
-        units = in_order([layer for layer in fused(model, fusion).layers if layer.op != UNUSED], graph)
+        units = in_order(fused(model, fusion).used_layers, graph)
         held = tuple(_held_by_kernels(units, graph))
         kinds = () if fusion == "ideal" else ("library",)
     weights = {each.role: 0 for each in here.weights}
@@ -244,9 +244,9 @@ def _undominated(moments: Sequence[Moment], model: CostModel) -> tuple[Moment, .
     mapper = Mapper({name: fit(TRIED_AT, each) for name, each in model.symbols.items()})
     kept: list[Moment] = []
     for each in sorted(moments, key=lambda moment: mapper(moment.bytes), reverse=True):
-        if any(_is_never_less(other.bytes, each.bytes, ends) for other in kept):
+        if any(is_never_negative(other.bytes - each.bytes, ends) for other in kept):
             continue
-        kept = [other for other in kept if not _is_never_less(each.bytes, other.bytes, ends)]
+        kept = [other for other in kept if not is_never_negative(each.bytes - other.bytes, ends)]
         kept.append(each)
     order = {id(each): place for place, each in enumerate(moments)}
     return tuple(sorted(kept, key=lambda each: order[id(each)]))
@@ -254,11 +254,6 @@ def _undominated(moments: Sequence[Moment], model: CostModel) -> tuple[Moment, .
 
 TRIED_AT = 64
 """A size at which moments are compared first: what is most there is likely more than others everywhere."""
-
-
-def _is_never_less(one: Formula, other: Formula, ends: Ends) -> bool:
-    low = least(one - other, ends)
-    return low is not None and low >= 0
 
 
 def _undominated_along(moments: Sequence[Moment], symbol: str, allowed: SymbolRange) -> tuple[Moment, ...]:

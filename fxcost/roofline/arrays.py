@@ -19,7 +19,7 @@ from fxcost.formulas.arrays.tables import Array, ExactValues, GivenSizes, SizeAr
 from fxcost.formulas.evaluation import total
 from fxcost.formulas.quantities import LARGEST_AMOUNT, Widths
 from fxcost.formulas.ranges.domain import Condition, SymbolRange
-from fxcost.formulas.ranges.interval_arithmetic import Ends, least
+from fxcost.formulas.ranges.interval_arithmetic import Ends, is_never_negative
 from fxcost.roofline.demand import Demand, demand
 from fxcost.roofline.points import layer_points
 from fxcost.roofline.rate import Machine, Resource
@@ -107,7 +107,7 @@ class ModelTimes:
         return tuple(left)
 
     def _is_never_shorter(self, one: tuple[Resource, Formula], other: tuple[Resource, Formula]) -> bool:
-        return _is_never_negative(self._seconds(*one) - self._seconds(*other), self._ends)
+        return is_never_negative(self._seconds(*one) - self._seconds(*other), self._ends)
 
     @cached_property
     def _table(self) -> Table:
@@ -161,13 +161,8 @@ class ModelTimes:
         return tuple(
             formula
             for formula, whole in self._whole.items()
-            if (whole and not formula.is_whole) or not _is_never_negative(formula, self._ends)
+            if (whole and not formula.is_whole) or not is_never_negative(formula, self._ends)
         )
-
-
-def _is_never_negative(formula: Formula, ends: Ends) -> bool:
-    low = least(formula, ends)
-    return low is not None and low >= 0
 
 
 def _is_outside(allowed: SymbolRange, sizes: Array) -> Array:

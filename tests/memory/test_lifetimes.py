@@ -10,7 +10,6 @@ from torch import nn
 
 from fxcost.api import CostModel, load, trace
 from fxcost.costs.lifetimes import lifetimes
-from fxcost.costs.model import UNUSED
 from fxcost.errors import FxcostError
 from fxcost.tracing import capture
 
@@ -33,7 +32,7 @@ def costs_of(model: nn.Module) -> CostModel:
 
 def held(costs: CostModel) -> list[tuple[int, int]]:
     assert costs.graph is not None
-    layers = [layer for layer in costs.layers if layer.op != UNUSED]
+    layers = costs.used_layers
     return [(each.first, each.last) for each in lifetimes(layers, costs.graph)[1]]
 
 

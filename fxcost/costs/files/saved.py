@@ -47,7 +47,6 @@ from fxcost.costs.graph.cost_graph import (
 )
 from fxcost.costs.lazy import LazySequence
 from fxcost.costs.model import (
-    UNUSED,
     Cost,
     CostModel,
     LayerCost,
@@ -240,7 +239,7 @@ def to_document(model: CostModel) -> dict[str, Any]:
 class _Writer:
     def __init__(self, model: CostModel, graph: CostGraph) -> None:
         self.model, self.graph = model, graph
-        self.layers = [layer for layer in model.layers if layer.op != UNUSED]
+        self.layers = model.used_layers
         self.formula, self.rule, self.operator, self.argument = _Table(), _Table(), _Table(), _Table()
         used = (path for layer in self.layers for path in (layer.module, layer.called_as))
         self.tree = as_tree({**dict.fromkeys(used), **dict.fromkeys(self._holders()), **model.modules})
@@ -254,9 +253,7 @@ class _Writer:
         written["operations"] = _table(self._operations())
         names_told = names_of([(layer.module, layer.op) for layer in self.layers], self.model.modules)
         unused = {
-            layer.name: [int(evaluate(size, {})) for size in layer.inputs[0]]
-            for layer in self.model.layers
-            if layer.op == UNUSED
+            layer.name: [int(evaluate(size, {})) for size in layer.inputs[0]] for layer in self.model.unused_layers
         }
         names = {
             index: layer.name

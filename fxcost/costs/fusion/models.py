@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fxcost.costs.graph.cost_graph import FUSED, GIVEN, Access, CostGraph, Edges
-from fxcost.costs.model import UNUSED, Cost, CostModel, LayerCost, mixed_products, operator_name
+from fxcost.costs.model import Cost, CostModel, LayerCost, mixed_products, operator_name
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import ZERO, Formula, greatest_of, least_of
-from fxcost.formulas.ranges.interval_arithmetic import least
+from fxcost.formulas.ranges.interval_arithmetic import is_never_negative
 from fxcost.request import Fusion
 
 WHOLE_MODEL = "(whole model)"
@@ -33,13 +33,12 @@ def fused(model: CostModel, fusion: Fusion, place: str = "") -> CostModel:
 
 
 def _fused(model: CostModel, graph: CostGraph, fusion: Fusion) -> CostModel:
-    layers = [layer for layer in model.layers if layer.op != UNUSED]
-    unused = [layer for layer in model.layers if layer.op == UNUSED]
+    layers = model.used_layers
     if fusion == "ideal":
         rows: Iterable[LayerCost] = [_whole(layers, graph)] if layers else []
     else:
         rows = _rows(layers, graph, FUSED.index(fusion))
-    return replace(model, layers=(*rows, *unused))
+    return replace(model, layers=(*rows, *model.unused_layers))
 
 
 def fused_along(along: Mapping[int, CostModel], fusion: Fusion) -> dict[int, CostModel]:
@@ -144,13 +143,8 @@ def _at_most(accesses: Iterable[Access], layers: Sequence[LayerCost], graph: Cos
     for access in accesses:
         storage = graph.tensors[access.tensor].storage
         limits = {read.get(storage, ZERO) for read in by_fusion}
-        less = [limit for limit in limits if not _is_never_less(limit, access.read)]
+        less = [limit for limit in limits if not is_never_negative(limit - access.read, {})]
         yield access._replace(read=least_of(access.read, *less)) if less else access
-
-
-def _is_never_less(one: Formula, other: Formula) -> bool:
-    low = least(one - other, {})
-    return low is not None and low >= 0
 
 
 def _most(known: dict[int, Formula], tensor: int, amount: Formula) -> None:

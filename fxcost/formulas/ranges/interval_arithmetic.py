@@ -117,6 +117,12 @@ def least(formula: Formula, ends: Ends) -> Fraction | None:
     return max(lows, default=None)
 
 
+def is_never_negative(formula: Formula, ends: Ends) -> bool:
+    """Whether `least` shows it; False says only that it does not."""
+    low = least(formula, ends)
+    return low is not None and low >= 0
+
+
 def _of_shifted(formula: Formula, ends: Ends) -> Fraction | None:
     if expanded_terms(formula) > MAX_EXPANDED_TERMS:
         return None

@@ -8,7 +8,7 @@ from math import lcm
 from fxcost.formulas.algebra import Constant, Formula, Min, Mod, Symbol, split_coefficient
 from fxcost.formulas.evaluation import assume_multiple, evaluate
 from fxcost.formulas.ranges.domain import Condition, SymbolRange
-from fxcost.formulas.ranges.interval_arithmetic import Ends, direction, least, settle, span
+from fxcost.formulas.ranges.interval_arithmetic import Ends, direction, is_never_negative, least, settle, span
 
 LARGEST_SIZE = 2**40
 """Where the search for the largest size that a condition allows ends."""
@@ -135,9 +135,9 @@ def _follows(condition: Condition, ends: Ends, steps: Mapping[str, int]) -> bool
         difference = assume_multiple(difference, steps)
     if condition.relation == "==":
         return span(difference, ends) == (0, 0)
-    low = least(difference, ends)
     if condition.relation == ">=":
-        return low is not None and low >= 0
+        return is_never_negative(difference, ends)
+    low = least(difference, ends)
     if low is None or low <= 0:
         low = least(-difference, ends) if condition.relation == "!=" else None
     return low is not None and low > 0
@@ -147,8 +147,7 @@ def _follows_from(condition: Condition, other: Condition, ends: Ends) -> bool:
     """Whether each number that must not be negative is at least one that the other condition keeps from being so."""
 
     def is_kept(wanted: Formula) -> bool:
-        lows = (least(wanted - kept, ends) for kept in _not_negative(other, ends))
-        return any(low is not None and low >= 0 for low in lows)
+        return any(is_never_negative(wanted - kept, ends) for kept in _not_negative(other, ends))
 
     if condition.relation == "!=":
         difference = _difference(condition, ends)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from fxcost.costs.model import UNUSED, EvaluatedModel, LayerCost, operator_name
+from fxcost.costs.model import EvaluatedModel, LayerCost, operator_name
 from fxcost.formulas.algebra import Exact
 
 PlainShape = tuple[int, ...]
@@ -146,7 +146,7 @@ def rows_of(costs: EvaluatedModel, model: nn.Module) -> list[Row]:
     paths: dict[int, list[str]] = {}
     for path, module in _walked(model):
         paths.setdefault(id(module), []).append(path)
-    return [_row(layer, modules, paths) for layer in costs.layers if layer.op != UNUSED]
+    return [_row(layer, modules, paths) for layer in costs.used_layers]
 
 
 def _walked(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
