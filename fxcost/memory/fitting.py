@@ -8,6 +8,7 @@ from fxcost.costs.model import CostModel
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Formula, Symbol, add
 from fxcost.formulas.evaluation import evaluate
+from fxcost.formulas.ranges.bisection import first_where
 from fxcost.formulas.ranges.domain import SymbolRange, check_sizes
 from fxcost.formulas.ranges.extrema import where_nonnegative
 from fxcost.formulas.ranges.interval_arithmetic import direction
@@ -129,18 +130,13 @@ def _bisected(formula: Formula, symbol: Symbol, least: int, step: int, most: int
     def fits(count: int) -> bool:
         return evaluate(formula, {symbol.name: count * step}) >= 0
 
-    low, high = least // step, 1 if most is None else most // step
-    high = max(high, low) if most is None else high
-    if high < low or not fits(low):
+    low, high = least // step, None if most is None else most // step
+    if high is not None and high < low:
         return 0
-    while most is None and fits(high):
-        low, high = high, 2 * high
-    if fits(high):
-        return high * step
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low * step
+    beyond = first_where(lambda count: not fits(count), low, high)
+    if beyond is None:
+        return (high or low) * step
+    return 0 if beyond == low else (beyond - 1) * step
 
 
 def _meeting_conditions(

@@ -15,6 +15,7 @@ from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Exact
 from fxcost.formulas.evaluation import evaluate
 from fxcost.formulas.quantities import Widths
+from fxcost.formulas.ranges.bisection import first_where
 from fxcost.formulas.ranges.interval_arithmetic import direction
 from fxcost.roofline.rate import Machine
 
@@ -78,16 +79,10 @@ def weights_stay_up_to(model: CostModel, machine: Machine, over: str, at: Mappin
     allowed = model.symbols[over]
     step, count = allowed.multiple_of, allowed.smallest // allowed.multiple_of
     last = (FURTHEST if allowed.high is None else allowed.high) // step
-    if not stay(count * step):
-        return None
-    further = count
-    while further < last and stay(min(2 * further, last) * step):
-        further = min(2 * further, last)
-    count, beyond = further, min(2 * further, last)
-    while beyond - count > 1:
-        middle = (count + beyond) // 2
-        count, beyond = (middle, beyond) if stay(middle * step) else (count, middle)
-    return count * step
+    beyond = first_where(lambda place: not stay(place * step), count, last)
+    if beyond is None:
+        return last * step
+    return None if beyond == count else (beyond - 1) * step
 
 
 def _capacity(machine: Machine) -> int:

@@ -12,6 +12,7 @@ from fxcost.formulas.algebra import (
     terms_of,
 )
 from fxcost.formulas.evaluation import compile_formula, total
+from fxcost.formulas.ranges.bisection import first_where
 from fxcost.formulas.ranges.piecewise import IntegerSet, Interval, coefficients, where_nonnegative
 
 FURTHEST = 1 << 40
@@ -57,18 +58,9 @@ def where_expectation_nonnegative(
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The first number at which what stays true once it is becomes true; the last one where it does not."""
-    step = 1
-    while low + step < high and not holds(low + step):
-        low, step = low + step, 2 * step
-    high = min(high, low + step)
-    while low < high:
-        middle = (low + high) // 2
-        if holds(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    """As `first_where`; the last number where there is none."""
+    found = first_where(holds, low, high)
+    return high if found is None else found
 
 
 def _bend(formula: Formula, symbol: Symbol) -> int | None:

@@ -9,6 +9,7 @@ from math import comb, lcm
 from fxcost.errors import FxcostError
 from fxcost.formulas.algebra import Ceiling, Constant, Exact, Floor, Formula, Mod, Product, Sum, Symbol
 from fxcost.formulas.evaluation import compile_formula, symbol_names
+from fxcost.formulas.ranges.bisection import first_where
 
 Coefficients = list[Exact]  # lowest degree first, never empty
 
@@ -253,21 +254,7 @@ def _first_change(p: list[int], start: int, end: int | None, rising: bool) -> in
     def changed(x: int) -> bool:
         return (_at(p, x) >= 0) == rising
 
-    if changed(start):
-        return start
-    if end is not None and not changed(end):
-        return None
-    before, width = start, 1
-    after = end
-    while after is None:
-        if changed(before + width):
-            after = before + width
-        else:
-            before, width = before + width, 2 * width
-    while after - before > 1:
-        middle = (before + after) // 2
-        before, after = (before, middle) if changed(middle) else (middle, after)
-    return after
+    return first_where(changed, start, end)
 
 
 def _at(p: list[int], x: int) -> int:
