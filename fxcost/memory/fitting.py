@@ -16,6 +16,8 @@ from fxcost.formulas.ranges.piecewise import coefficients
 from fxcost.machines.sheets import Platform
 from fxcost.memory.footprint import Footprint, MemoryUse
 
+FURTHEST = 1 << 50
+"""The greatest count of steps up to which it is looked whether what is held stops growing; past any size a user may ask for."""
 MOST_REFUSED = 65_536
 """Sizes in a row that conditions of the model may refuse before it counts as none that fits."""
 
@@ -124,18 +126,18 @@ def _greatest(left: list[Formula], symbol: Symbol, allowed: SymbolRange) -> tupl
     return (0 if most is not None and most < least else most), checked
 
 
-def _bisected(formula: Formula, symbol: Symbol, least: int, step: int, most: int | None) -> int:
-    """The greatest multiple at which a formula that never grows is not negative; 0 where there is none."""
+def _bisected(formula: Formula, symbol: Symbol, least: int, step: int, most: int | None) -> int | None:
+    """The greatest multiple at which a formula that never grows is not negative; 0 where there is none, None without end."""
 
     def fits(count: int) -> bool:
         return evaluate(formula, {symbol.name: count * step}) >= 0
 
-    low, high = least // step, None if most is None else most // step
-    if high is not None and high < low:
+    low, high = least // step, FURTHEST if most is None else most // step
+    if high < low:
         return 0
     beyond = first_where(lambda count: not fits(count), low, high)
     if beyond is None:
-        return (high or low) * step
+        return most
     return 0 if beyond == low else (beyond - 1) * step
 
 

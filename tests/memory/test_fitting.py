@@ -13,7 +13,7 @@ from bench.memory import UNet
 from fxcost.api import CostModel, trace
 from fxcost.errors import FxcostError
 from fxcost.formats.composing import scheme_named
-from fxcost.formulas.algebra import Constant, Formula, Symbol, greatest_of
+from fxcost.formulas.algebra import Constant, Formula, Symbol, greatest_of, least_of
 from fxcost.formulas.evaluation import evaluate
 from fxcost.formulas.ranges.domain import Condition, SymbolRange
 from fxcost.machines.sheets import load_platform
@@ -118,6 +118,18 @@ def test_two_forms_that_cross_are_both_kept() -> None:
 
 def test_what_is_held_at_any_size_may_be_too_much() -> None:
     assert largest(made_of(Constant(50)), "B", Fraction(10)).size is None
+
+
+def test_what_stops_growing_fits_at_any_size() -> None:
+    window = least_of(B, Constant(100))
+    with pytest.raises(FxcostError, match="does not grow with B, and fits at any"):
+        largest(made_of(window), "B", Fraction(1000))
+    assert largest(made_of(window, SymbolRange(1, 777)), "B", Fraction(1000)).size == 777
+    assert largest(made_of(window), "B", Fraction(99)).size == 99
+    assert (
+        largest(replace(made_of(window), moments=(Moment("a", window), Moment("b", 3 * B))), "B", Fraction(990)).size
+        == 330
+    )
 
 
 def test_ranges_and_conditions_are_kept() -> None:
